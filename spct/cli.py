@@ -34,6 +34,7 @@ COMMANDS = {
     "pipeline": ("spct.train.cli:pipeline", "All training stages in a row, with one report."),
     "train": ("spct.train.scalar_cli:app", "Train Bradley-Terry, pairwise and CLoud models."),
     "serve": ("spct.serve.cli:serve", "Serve a reward model to RL trainers."),
+    "data": ("spct.commands.data:app", "Prepare sets of examples: split, draw, mix, compare."),
     "validate": ("spct.commands.validate:validate", "Check a file of examples."),
     "config": ("spct.commands.settings:settings", "Show every setting and where it comes from."),
 }
