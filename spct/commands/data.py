@@ -163,13 +163,14 @@ def overlap(
     """
     tested = list(read_examples(test))
     found = prepare.overlap(read_examples(train), tested, n=n, threshold=threshold)
+    report = sys.stderr if out == "-" else sys.stdout
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        print(json.dumps(asdict(found), indent=2), file=report)
     else:
         for id in found.exact:
-            print(f"exact\t{id}")
+            print(f"exact\t{id}", file=report)
         for id, share in found.near:
-            print(f"{share:.2f}\t{id}")
+            print(f"{share:.2f}\t{id}", file=report)
     summary = (
         f"of {found.n_test} test queries {len(found.exact)} are in the {found.n_train} training "
         f"examples and {len(found.near)} nearly so; {found.n_too_short} have fewer than {n} words "

@@ -216,6 +216,8 @@ def test_test_queries_seen_in_training_are_named_and_exit_with_6(run: Run) -> No
     code, _, err = run("overlap", train, test, "-o", "unseen.jsonl")
     assert code == 0 and "; 1 are left" in err and ids("unseen.jsonl") == ["new"]
     assert run("overlap", train, "unseen.jsonl")[:2] == (0, "")
+    _, out, err = run("overlap", train, test, "-o", "-")
+    assert out == Path("unseen.jsonl").read_text() and "exact\tsame" in err
 
 
 # --- reference --------------------------------------------------------------------
