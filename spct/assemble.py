@@ -15,24 +15,53 @@ from spct.config import Config, EngineConfig, JudgeConfig
 from spct.errors import ConfigError, ExtraMissing
 from spct.judge import GenerativeRM
 from spct.prompts import FORMATS, Format, load_format
+from spct.shipped import shipped
 from spct.stopping import Stopping, exact, sign_flip
 from spct.types import Engine, SamplingParams, Scorer
 from spct.vote import vote_named
 
+EMBEDDED = {"openvino": "openvino_genai", "llamacpp": "xllamacpp"}  # engine -> its package
+NO_ADAPTER = "none"  # the setting that asks for the plain default model
+
 
 def engine_kind(config: EngineConfig) -> str:
     """What `auto` comes to: an endpoint if one is named, else the embedded engine installed."""
-    if config.kind != "auto":
-        return config.kind
-    if config.base_url or os.environ.get("OPENAI_BASE_URL"):
-        return "openai"
-    for kind, package in (("openvino", "openvino_genai"), ("llamacpp", "xllamacpp")):
-        if find_spec(package):
-            return kind
+    if kind := _kind_found(config):
+        return kind
     raise ConfigError(
         "no engine to sample from: set OPENAI_BASE_URL for an endpoint, install the embedded "
         "engine with pip install 'spct[embedded]', or try the fake one with --engine scripted"
     )
+
+
+def _kind_found(config: EngineConfig) -> str | None:
+    if config.kind != "auto":
+        return config.kind
+    if config.base_url or os.environ.get("OPENAI_BASE_URL"):
+        return "openai"
+    return next((kind for kind, package in EMBEDDED.items() if find_spec(package)), None)
+
+
+def with_defaults(config: Config) -> Config:
+    """Fill in what is left to us: which engine runs, and the judge that comes with the package.
+
+    That judge runs in an embedded engine, in the formats that it was trained on, while neither
+    model nor adapter is named. Its adapter and its wording go together, so both are settled here;
+    what a person has set stays. Settling twice changes nothing.
+    """
+    kind = _kind_found(config.engine)
+    if kind is None:
+        return config
+    engine = config.engine.model_copy(update={"kind": kind})
+    judge, ours = config.judge, shipped()
+    is_named = engine.model is not None or engine.adapter is not None
+    if ours is not None and judge.format in ours.templates and kind in EMBEDDED and not is_named:
+        force = ours.force_format if engine.force_format == "auto" else engine.force_format
+        engine = engine.model_copy(update={"adapter": str(ours.adapter), "force_format": force})
+        wording = judge.template or str(ours.templates[judge.format])
+        limit = judge.max_tokens if "max_tokens" in judge.model_fields_set else ours.max_tokens
+        judge = judge.model_copy(update={"template": wording, "max_tokens": limit})
+    return config.model_copy(update={"engine": engine, "judge": judge})
 
 
 def build_engine(config: EngineConfig) -> Engine:
@@ -110,11 +139,12 @@ _ENGINES: dict[str, Callable[[EngineConfig], Engine]] = {
 
 
 def _adapters(config: EngineConfig) -> tuple[str, ...]:
-    return () if config.adapter is None else (config.adapter,)
+    named = config.adapter is not None and config.adapter != NO_ADAPTER
+    return (str(config.adapter),) if named else ()
 
 
 def _refuse_adapter(config: EngineConfig, where: str) -> None:
-    if config.adapter is not None:
+    if _adapters(config):
         raise ConfigError(
             f"--adapter {config.adapter!r} cannot be applied by {where}; serve the adapter there "
             "and name it with --model"
@@ -137,10 +167,25 @@ def _stopping(config: JudgeConfig) -> Stopping | None:
             return sign_flip(config.stop_error)
 
 
+def is_untrained(config: EngineConfig) -> bool:
+    """Whether these settings come to the plain default model, which was not trained to judge."""
+    return config.kind in EMBEDDED and config.model is None and not _adapters(config)
+
+
+def adapter_told(config: EngineConfig) -> str:
+    """Which adapter judges under these settings, for people; those of `with_defaults`."""
+    if is_untrained(config):
+        return "none: the plain default model, which was not trained to judge"
+    ours = shipped()
+    if ours is not None and config.model is None and config.adapter == str(ours.adapter):
+        return f"{ours.name}, the shipped judge"
+    return ", ".join(_adapters(config)) or "none"
+
+
 def _grammar(config: EngineConfig, fmt: Format) -> Callable[[int], str] | None:
     """The output grammar where it is wanted: by default for the untrained default model."""
-    untrained = config.model is None and engine_kind(config) in ("openvino", "llamacpp")
-    if config.force_format == "never" or (config.force_format == "auto" and not untrained):
+    force = config.force_format
+    if force == "never" or (force == "auto" and not is_untrained(config)):
         return None
     from spct.engines.grammar import judge_grammar
 
@@ -154,7 +199,13 @@ def _grammar(config: EngineConfig, fmt: Format) -> Callable[[int], str] | None:
 def build_judge(
     config: Config, engine: Engine | None = None, meta: Scorer | None = None
 ) -> GenerativeRM:
-    """A judge from settings; `engine` replaces the configured one, such as a recording one."""
+    """A judge from settings, completed by `with_defaults`.
+
+    `engine` replaces the configured one and is none of the defaults' business: whoever made it
+    from settings has settled them before.
+    """
+    if engine is None:
+        config = with_defaults(config)
     judge, fmt = config.judge, build_format(config.judge)
     if judge.meta is not None and meta is None:
         from spct.models.hf_scorer import load_scorer

@@ -38,7 +38,11 @@ class EngineConfig(Settings):
         None,
         description="A model file or folder, or its name at the endpoint; the default is ours.",
     )
-    adapter: str | None = Field(None, description="A LoRA adapter (safetensors) on the model.")
+    adapter: str | None = Field(
+        None,
+        description="A LoRA adapter (safetensors) on the model; without --model ours, where there "
+        "is one, and `none` is the plain default model.",
+    )
     base_url: str | None = Field(
         None, description="Of an OpenAI-compatible endpoint; OPENAI_BASE_URL is read too."
     )
@@ -65,7 +69,7 @@ class EngineConfig(Settings):
     )
     force_format: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Force the output format by a grammar; auto: for the untrained default model.",
+        description="Force the output format by a grammar; auto: for the plain default model.",
     )
 
 
@@ -100,7 +104,9 @@ class JudgeConfig(Settings):
     )
     top_p: float = Field(1.0, gt=0, le=1, description="Share of probability that is sampled from.")
     max_tokens: int = Field(
-        1024, gt=0, description="Limit of one judgement; a cut one is unscored."
+        1024,
+        gt=0,
+        description="Limit of one judgement; a cut one is unscored. Ours has a lower default.",
     )
     top_logprobs: int | None = Field(
         None,

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,26 @@ def clean_environment(monkeypatch):
     for name in list(os.environ):
         if name.startswith(("SPCT_", "OPENAI_")) and name != "SPCT_DATA":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run `spct ...` in this process; return its exit code, standard output and standard error."""
+
+    from spct.cli import main
+
+    def call(*argv):
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as done:
+                main([str(arg) for arg in argv])
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        out, err = capsys.readouterr()
+        return done.value.code, out, err
+
+    return call
 
 
 @pytest.fixture

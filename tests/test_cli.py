@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.cli import COMMANDS, load, main
+from spct.cli import COMMANDS, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "comparisons.jsonl"
 FAKE = ("--engine", "scripted")
@@ -20,24 +20,6 @@ FAKE = ("--engine", "scripted")
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(capsys):
-    """Run a command; return its exit code, standard output and standard error."""
-
-    def call(*argv):
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            with pytest.raises(SystemExit) as done:
-                main([str(arg) for arg in argv])
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        out, err = capsys.readouterr()
-        return done.value.code, out, err
-
-    return call
 
 
 def rows(out):

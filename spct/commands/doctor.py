@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, cast
 import typer
 from rich.console import Console
 
-from spct.assemble import build_engine, build_judge, engine_kind
+from spct.assemble import adapter_told, build_engine, build_judge, engine_kind, with_defaults
 from spct.commands.options import takes_settings
 from spct.config import Config, Origins
 from spct.errors import EndpointError, EngineError
@@ -52,6 +52,7 @@ def doctor(
     if scorer is not None:
         _check_scorer(scorer, as_json)
         return
+    config = with_defaults(config)
     kind = engine_kind(config.engine)
     engine = build_engine(config.engine)
     facts, verdict = asyncio.run(_examine(config, engine))
@@ -82,7 +83,7 @@ async def _examine(config: Config, engine: Engine) -> tuple[dict[str, Any], Verd
             facts |= {k: v for k, v in asdict(report).items() if k not in ("engine", "sample")}
             if getattr(report, "is_usable", True) is False:
                 return facts, None
-        facts["fingerprint"] = engine.fingerprint
+        facts |= {"adapter": adapter_told(config.engine), "fingerprint": engine.fingerprint}
         small = config.model_copy(update={"judge": config.judge.model_copy(update={"k": 2})})
         return facts, await build_judge(small, engine).judge(SAMPLE)
     finally:

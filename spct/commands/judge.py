@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from spct.assemble import build_format, build_judge, ready
+from spct.assemble import build_format, build_judge, is_untrained, ready, with_defaults
 from spct.commands import source
 from spct.commands.options import takes_settings
 from spct.config import Config, Origins
@@ -24,8 +24,8 @@ from spct.types import Example, Verdict
 from spct.view import safe, show_verdict
 
 FORCED = (
-    "note: the output format is forced by a grammar, because this model is not known to be trained "
-    "as a judge; do not rely on what it says (--model and --base-url choose another)"
+    "note: the plain default model judges, and a grammar forces the output format, because it was "
+    "not trained to judge; do not rely on what it says (--model and --base-url choose another)"
 )
 
 
@@ -52,11 +52,12 @@ def judge(
 ) -> None:
     """Judge examples: principles, critiques, scores, k votes and a verdict for each.
 
-    With OPENAI_BASE_URL (and OPENAI_API_KEY) set, the endpoint judges; else the embedded model.
+    With OPENAI_BASE_URL (and OPENAI_API_KEY) set, the endpoint judges; else the embedded judge.
 
     Examples: spct judge examples/comparisons.jsonl -k 4
     or: spct judge --query "2+2?" --response 4 --response 5 --json
     """
+    config = with_defaults(config)
     examples: Iterable[Example]
     if query is not None:
         if file is not None:
@@ -73,7 +74,7 @@ def judge(
         _show_plan(config, examples)
         return
     rm = build_judge(config)
-    if rm.grammar is not None:
+    if rm.grammar is not None and is_untrained(config.engine):
         print(FORCED, file=sys.stderr)
     job = Job()
     tally = job.run(_judge_all(rm, job.gate(examples), as_json, full))

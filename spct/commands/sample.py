@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spct.assemble import build_engine, build_judge, ready
+from spct.assemble import build_engine, build_judge, ready, with_defaults
 from spct.commands import source
 from spct.commands.options import takes_settings
 from spct.config import Config, Origins
@@ -57,6 +57,7 @@ def sample(
     """
     if resume is not None and fresh:
         raise ConfigError("--resume continues a run and --fresh begins one; give one of them")
+    config = with_defaults(config)  # so that the run's settings say what judged
     chosen = source.source_of(
         file, schema, mapping, limit, span, ids, config.judge.seed if shuffle else None
     )

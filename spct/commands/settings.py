@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from spct.assemble import with_defaults
 from spct.commands.options import shown_settings, takes_settings
 from spct.config import Config, Origins
 
@@ -17,7 +18,17 @@ def settings(
     origins: Origins,
     as_json: Annotated[bool, typer.Option("--json", help="One object on standard output.")] = False,
 ) -> None:
-    """Show every setting with its value and origin: flag, environment, file or default."""
+    """Show every setting with its value and origin: flag, environment, file or default.
+
+    What is left to spct is shown as it comes out here: the engine, and the judge that is shipped.
+    """
+    given, config = dict(config), with_defaults(config)
+    origins = origins | {
+        f"{section}.{key}": "default, settled here"
+        for section, values in config
+        for key, value in values
+        if value != getattr(given[section], key)
+    }
     if as_json:
         print(json.dumps(config.model_dump(), indent=2))
         return

@@ -1,14 +1,12 @@
 """`spct data` as a person meets it: files in, files and counts out, exit codes."""
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spct.cli import main
 from spct.data.rows import read_examples
 
 Run = Callable[..., tuple[int, str, str]]
@@ -17,24 +15,6 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `spct data ...`; return its exit code, standard output and standard error."""
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            with pytest.raises(SystemExit) as done:
-                main(["data", *map(str, argv)])
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, err
-
-    return call
 
 
 def put(name: str, *rows: dict[str, Any]) -> str:
@@ -71,7 +51,7 @@ def judgebench(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("judgebench")
 def test_a_local_set_is_written_with_its_gold_and_what_was_left_out_is_told(run: Run) -> None:
-    code, out, err = run("local", "judgebench", "-o", "out.jsonl")
+    code, out, err = run("data", "local", "judgebench", "-o", "out.jsonl")
     assert (code, out) == (0, "")
     assert "2 examples" in err and "equal responses 1" in err
     first, second = read_examples("out.jsonl")
@@ -81,7 +61,7 @@ def test_a_local_set_is_written_with_its_gold_and_what_was_left_out_is_told(run:
 
 @pytest.mark.usefixtures("judgebench")
 def test_standard_output_holds_the_rows_alone_and_can_be_piped(run: Run) -> None:
-    code, out, err = run("local", "judgebench", "--limit", 1)
+    code, out, err = run("data", "local", "judgebench", "--limit", 1)
     assert code == 0 and len(out.splitlines()) == 1 and json.loads(out)["id"] == "judgebench-1"
     assert "1 examples" in err
 
@@ -89,10 +69,10 @@ def test_standard_output_holds_the_rows_alone_and_can_be_piped(run: Run) -> None
 def test_an_unknown_set_and_a_missing_folder_are_named(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, err = run("local", "judgbench")
+    code, _, err = run("data", "local", "judgbench")
     assert code == 2 and "'judgbench'" in err and "judgebench" in err
     monkeypatch.setenv("SPCT_DATA", "nowhere")
-    code, _, err = run("local", "judgebench", "-o", "out.jsonl")
+    code, _, err = run("data", "local", "judgebench", "-o", "out.jsonl")
     assert code == 2 and "SPCT_DATA" in err and not list(Path().iterdir())
 
 
@@ -101,33 +81,33 @@ def test_an_unknown_set_and_a_missing_folder_are_named(
 
 def test_a_split_parts_the_queries_and_loses_none(run: Run) -> None:
     file = pairs("a.jsonl", 300)
-    code, _, err = run("split", file, "--out", "parts")
+    code, _, err = run("data", "split", file, "--out", "parts")
     assert code == 0
     found = {name: ids(f"parts/{name}.jsonl") for name in ("train", "dev", "test")}
     assert sorted(id for part in found.values() for id in part) == sorted(ids(file))
     assert len(found["train"]) > 200 and found["dev"] and found["test"]
     assert f"train {len(found['train'])}, dev {len(found['dev'])}" in err
-    assert run("overlap", "parts/train.jsonl", "parts/test.jsonl")[0] == 0
+    assert run("data", "overlap", "parts/train.jsonl", "parts/test.jsonl")[0] == 0
 
 
 def test_the_salt_changes_a_split_and_the_same_command_repeats_it(run: Run) -> None:
     file = pairs("a.jsonl", 100)
     for out, salt in (("one", ""), ("again", ""), ("other", "x")):
-        assert run("split", file, "-o", out, "--salt", salt)[0] == 0
+        assert run("data", "split", file, "-o", out, "--salt", salt)[0] == 0
     one, again, other = (Path(f"{o}/train.jsonl").read_text() for o in ("one", "again", "other"))
     assert one == again != other
 
 
 def test_a_share_of_zero_writes_no_file(run: Run) -> None:
-    assert run("split", pairs("a.jsonl", 9), "-o", "p", "--train", 0.9, "--dev", 0)[0] == 0
+    assert run("data", "split", pairs("a.jsonl", 9), "-o", "p", "--train", 0.9, "--dev", 0)[0] == 0
     assert sorted(path.name for path in Path("p").iterdir()) == ["test.jsonl", "train.jsonl"]
 
 
 def test_shares_that_do_not_sum_to_one_and_bad_rows_leave_no_file(run: Run) -> None:
-    code, _, err = run("split", pairs("a.jsonl", 9), "-o", "p", "--train", 0.5)
+    code, _, err = run("data", "split", pairs("a.jsonl", 9), "-o", "p", "--train", 0.5)
     assert code == 2 and "sum of 1" in err
     Path("bad.jsonl").write_text(Path("a.jsonl").read_text() + '{"query": "q"}\n')
-    code, _, err = run("split", "bad.jsonl", "-o", "p")
+    code, _, err = run("data", "split", "bad.jsonl", "-o", "p")
     assert code == 2 and "bad.jsonl:10" in err
     assert not list(Path("p").iterdir())
 
@@ -142,7 +122,9 @@ def test_drawn_sub_lists_are_of_one_size_with_one_best_and_ties_are_counted(run:
         list_row("t", [1, 1]),
         list_row("s", [1]),
     ]
-    code, _, err = run("draw", put("l.jsonl", *rows), "-n", 2, "--count", 5, "-o", "d.jsonl")
+    code, _, err = run(
+        "data", "draw", put("l.jsonl", *rows), "-n", 2, "--count", 5, "-o", "d.jsonl"
+    )
     assert code == 0 and "2 sub-lists of 2 from 3 examples; 2 examples gave none" in err
     for example in read_examples("d.jsonl"):
         assert example.id.startswith("x#") and sorted(example.gold or ()) == [0, 1]
@@ -152,12 +134,14 @@ def test_drawn_sub_lists_are_of_one_size_with_one_best_and_ties_are_counted(run:
 
 def test_the_seed_chooses_what_is_drawn(run: Run) -> None:
     file = put("l.jsonl", *(list_row(str(i), [1.0] + [0.0] * 9) for i in range(9)))
-    drawn = [run("draw", file, "-n", 3, "--seed", seed)[1] for seed in (0, 0, 1)]
+    drawn = [run("data", "draw", file, "-n", 3, "--seed", seed)[1] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0].splitlines()) == 9
 
 
 def test_a_single_response_needs_gold_zero_or_one(run: Run) -> None:
-    code, _, err = run("draw", put("l.jsonl", list_row("x", [3, 2])), "-n", 1, "-o", "d.jsonl")
+    code, _, err = run(
+        "data", "draw", put("l.jsonl", list_row("x", [3, 2])), "-n", 1, "-o", "d.jsonl"
+    )
     assert code == 2 and "gold 0 or 1" in err and not Path("d.jsonl").exists()
 
 
@@ -166,14 +150,14 @@ def test_a_single_response_needs_gold_zero_or_one(run: Run) -> None:
 
 def test_a_mixture_has_the_ratios_and_tells_what_is_left(run: Run) -> None:
     a, b = pairs("a.jsonl", 30), pairs("b.jsonl", 30)
-    code, _, err = run("mix", f"{a}=2", b, "--total", 12, "-o", "m.jsonl")
+    code, _, err = run("data", "mix", f"{a}=2", b, "--total", 12, "-o", "m.jsonl")
     names = [id.partition("-")[0] for id in ids("m.jsonl")]
     assert code == 0 and (names.count(a), names.count(b)) == (8, 4)
     assert names[:6].count(a) == 4  # interleaved, not one after the other
     assert "taken: a.jsonl 8, b.jsonl 4; left: a.jsonl 22, b.jsonl 26" in err
-    again = run("mix", f"{a}=2", b, "--total", 12)[1]
+    again = run("data", "mix", f"{a}=2", b, "--total", 12)[1]
     assert again == Path("m.jsonl").read_text()
-    assert again != run("mix", f"{a}=2", b, "--total", 12, "--seed", 1)[1]
+    assert again != run("data", "mix", f"{a}=2", b, "--total", 12, "--seed", 1)[1]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +173,7 @@ def test_a_mixture_has_the_ratios_and_tells_what_is_left(run: Run) -> None:
 )
 def test_a_mixture_that_cannot_be_is_refused(run: Run, sources: list[str], message: str) -> None:
     Path("copy.jsonl").write_bytes(Path(pairs("a.jsonl", 5)).read_bytes())
-    code, out, err = run("mix", *sources)
+    code, out, err = run("data", "mix", *sources)
     assert code == 2 and message in err and not out
 
 
@@ -208,15 +192,15 @@ def test_test_queries_seen_in_training_are_named_and_exit_with_6(run: Run) -> No
         {"id": "long", "query": f"{words} and more", **row},
         {"id": "new", "query": "Another?", **row},
     )
-    code, out, err = run("overlap", train, test)
+    code, out, err = run("data", "overlap", train, test)
     assert code == 6 and out.splitlines() == ["exact\tsame", "0.80\tlong"]
     assert "of 3 test queries 1 are in" in err and "1 nearly so; 2 have fewer than 13" in err
-    code, out, _ = run("overlap", train, test, "--json")
+    code, out, _ = run("data", "overlap", train, test, "--json")
     assert code == 6 and json.loads(out)["exact"] == ["same"]
-    code, _, err = run("overlap", train, test, "-o", "unseen.jsonl")
+    code, _, err = run("data", "overlap", train, test, "-o", "unseen.jsonl")
     assert code == 0 and "; 1 are left" in err and ids("unseen.jsonl") == ["new"]
-    assert run("overlap", train, "unseen.jsonl")[:2] == (0, "")
-    _, out, err = run("overlap", train, test, "-o", "-")
+    assert run("data", "overlap", train, "unseen.jsonl")[:2] == (0, "")
+    _, out, err = run("data", "overlap", train, test, "-o", "-")
     assert out == Path("unseen.jsonl").read_text() and "exact\tsame" in err
 
 
@@ -225,14 +209,14 @@ def test_test_queries_seen_in_training_are_named_and_exit_with_6(run: Run) -> No
 
 def test_the_golden_answer_becomes_the_reference(run: Run) -> None:
     rows = list_row("x", [1, 0], meta={"golden": "42"}), list_row("y", [1, 0], reference="known")
-    code, _, err = run("reference", put("l.jsonl", *rows), "-o", "r.jsonl")
+    code, _, err = run("data", "reference", put("l.jsonl", *rows), "-o", "r.jsonl")
     assert code == 0 and "2 examples, 1 with a golden answer" in err
     assert [example.reference for example in read_examples("r.jsonl")] == ["42", "known"]
 
 
 def test_a_golden_answer_that_is_no_text_is_refused(run: Run) -> None:
     file = put("l.jsonl", list_row("x", [1, 0], meta={"golden": 42}))
-    code, out, err = run("reference", file)
+    code, out, err = run("data", "reference", file)
     assert code == 2 and "meta.golden" in err and not out
 
 
@@ -241,7 +225,7 @@ def test_a_golden_answer_that_is_no_text_is_refused(run: Run) -> None:
 
 @pytest.mark.parametrize("argv", [["draw"], ["reference"], ["mix"]])
 def test_a_name_that_would_not_be_read_as_json_lines_is_refused(run: Run, argv: list[str]) -> None:
-    code, _, err = run(*argv, pairs("a.jsonl", 2), "-o", "out.parquet")
+    code, _, err = run("data", *argv, pairs("a.jsonl", 2), "-o", "out.parquet")
     assert code == 2 and "ends in .jsonl" in err and not Path("out.parquet").exists()
 
 
@@ -250,11 +234,11 @@ def test_what_is_written_is_what_was_read(run: Run) -> None:
     query.append({"role": "user", "content": "So?"})
     row = {"id": "x", "query": query, "responses": ["", "é\x07"], "gold": [0.5, 2], "subset": "s"}
     file = put("l.jsonl", row | {"reference": "r", "meta": {"a": [1, None]}}, list_row("y", [1, 0]))
-    assert run("reference", file, "-o", "r.jsonl")[0] == 0
+    assert run("data", "reference", file, "-o", "r.jsonl")[0] == 0
     assert list(read_examples("r.jsonl")) == list(read_examples(file))
     assert len(Path("r.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_folder_that_is_not_there_is_a_storage_error(run: Run) -> None:
-    code, _, err = run("reference", pairs("a.jsonl", 2), "-o", "no/such/r.jsonl")
+    code, _, err = run("data", "reference", pairs("a.jsonl", 2), "-o", "no/such/r.jsonl")
     assert code == 5 and "no/such/r.jsonl" in err
