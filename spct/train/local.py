@@ -14,9 +14,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spct.errors import ContextOverflow, EngineError, ExtraMissing
+from spct.train.adapters import load_merged
 from spct.train.sft import load_tokenizer
 from spct.types import Completion, Prompt, SamplingParams, Usage
 
@@ -36,21 +37,28 @@ class _Waiting:
 class LocalEngine:
     """Sample from a model folder in batches of `batch_size` sequences."""
 
-    def __init__(self, model: str | Path, *, batch_size: int = 256, device: str = "auto") -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        batch_size: int = 256,
+        device: str = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    ) -> None:
         try:
             import torch
-            from transformers import AutoModelForCausalLM
         except ImportError as error:
-            raise ExtraMissing("transformers", "train") from error
+            raise ExtraMissing("torch", "train") from error
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(model))
-        loaded = AutoModelForCausalLM.from_pretrained(str(model))
-        self.model: PreTrainedModel = loaded
+        precision = None if dtype == "auto" else getattr(torch, dtype)
+        self.model: PreTrainedModel = load_merged(model, precision)
         self.model.train(False)
         torch.nn.Module.to(self.model, torch.device(device))
         self.batch_size = batch_size
-        self.fingerprint = f"local:{_weights_hash(Path(model))}"
+        kind = "" if dtype == "auto" else f":{dtype}"
+        self.fingerprint = f"local:{_weights_hash(Path(model))}{kind}"
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -143,26 +151,34 @@ def generate(
     *,
     eos_id: int,
 ) -> list[list[int]]:
-    """Sample token ids after left-padded prompts; finished rows leave the batch."""
+    """Sample token ids after left-padded prompts; finished rows leave the batch.
+
+    A prompt that stands in several rows is read once: its cache is copied to them.
+    """
     import torch
     from transformers import DynamicCache
 
     cache = DynamicCache(config=model.config)
-    positions_B_T = (mask_B_T.cumsum(-1) - 1).clamp(min=0)
     generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
     rows: list[list[int]] = [[] for _ in seeds]
     alive = list(range(len(seeds)))
-    ids, positions = ids_B_T, positions_B_T
-    for _ in range(params.max_tokens):
+    distinct, owners_B = torch.cat([ids_B_T, mask_B_T], -1).unique(dim=0, return_inverse=True)
+    ids, mask_U_T = distinct.split(ids_B_T.shape[1], dim=-1)
+    positions = (mask_U_T.cumsum(-1) - 1).clamp(min=0)
+    for step in range(params.max_tokens):
         out: Any = model(
             input_ids=ids,
-            attention_mask=mask_B_T,
+            attention_mask=mask_B_T if step else mask_U_T,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        chosen_B = _choose(out.logits[:, -1], [generators[i] for i in alive], params.temperature)
+        logits_B_V = out.logits[:, -1].float()
+        if step == 0:
+            cache.batch_select_indices(owners_B)
+            logits_B_V, positions = logits_B_V[owners_B], positions[owners_B]
+        chosen_B = _choose(logits_B_V, [generators[i] for i in alive], params.temperature)
         for i, token in zip(alive, chosen_B.tolist(), strict=True):
             rows[i].append(token)
         going = (chosen_B != eos_id).nonzero().squeeze(-1)

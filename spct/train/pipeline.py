@@ -71,6 +71,9 @@ class PipelineConfig(Settings):
     sampler: EngineConfig | None = Field(None, description="Writes the RFT trajectories.")
     batch: int = Field(256, gt=0, description="Sequences generated at once by the trained models.")
     device: str = Field("auto", description="Where the trained models generate.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Precision in which they generate; auto is that of the weights."
+    )
     cold_start: SftConfig = SftConfig()
     rft_data: RftDataConfig = RftDataConfig()
     rft: SftConfig = SftConfig()
@@ -109,7 +112,8 @@ class Pipeline:
 
     def engine(self, model: str) -> Engine:
         """An engine on a model of this pipeline."""
-        return LocalEngine(model, batch_size=self.config.batch, device=self.config.device)
+        config = self.config
+        return LocalEngine(model, batch_size=config.batch, device=config.device, dtype=config.dtype)
 
     def examples(self, path: str) -> list[Example]:
         """Read an example file."""

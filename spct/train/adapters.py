@@ -1,0 +1,72 @@
+"""Stages that continue a LoRA adapter: load its base with it, to train on or to sample from.
+
+A stage with `lora_rank` writes peft's adapter and no base. The next stage goes on with that same
+adapter (so cold start, RFT and RL end in one), and an engine merges it for speed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from spct.errors import ConfigError, ExtraMissing
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+SETTINGS = "adapter_config.json"
+
+
+def is_adapter(model: str | Path) -> bool:
+    """Whether `model` is a folder that peft wrote: an adapter without its base."""
+    folder = Path(model)
+    return (folder / SETTINGS).is_file() and not (folder / "config.json").is_file()
+
+
+def base_of(model: str | Path) -> str:
+    """The base of an adapter folder, or the model itself."""
+    if not is_adapter(model):
+        return str(model)
+    base = json.loads((Path(model) / SETTINGS).read_text("utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise ConfigError(
+            f"loading the adapter {str(model)!r}: its {SETTINGS} names no base model; set "
+            "base_model_name_or_path to the folder it was trained on"
+        )
+    return str(base)
+
+
+def starting_model(model: str) -> str | PeftModel:
+    """What a trainer begins with: a name or folder as it is, an adapter loaded to be trained on."""
+    if not is_adapter(model):
+        return model
+    return _with_adapter(model, trainable=True)
+
+
+def load_merged(model: str | Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """A model to sample from; an adapter is added to its base's weights in float32 first."""
+    try:
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise ExtraMissing("transformers", "train") from error
+    if not is_adapter(model):
+        return cast("PreTrainedModel", AutoModelForCausalLM.from_pretrained(
+            str(model), **({} if dtype is None else {"dtype": dtype})
+        ))  # fmt: skip
+    merged = _with_adapter(model, trainable=False).merge_and_unload()
+    return merged if dtype is None else merged.to(dtype)
+
+
+def _with_adapter(model: str | Path, *, trainable: bool) -> PeftModel:
+    try:
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise ExtraMissing("peft", "train") from error
+    base = AutoModelForCausalLM.from_pretrained(base_of(model), dtype=torch.float32)
+    loaded: PeftModel = PeftModel.from_pretrained(base, str(model), is_trainable=trainable)
+    return loaded

@@ -1,0 +1,108 @@
+"""A LoRA adapter goes through the stages: trained, continued, merged to sample from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spct.errors import ConfigError
+from spct.train import rl, sft
+from spct.train.adapters import base_of, is_adapter, starting_model
+from spct.train.config import RlConfig, SftConfig
+from spct.train.local import LocalEngine
+from spct.train.sampling import Formats
+from spct.types import Example, SamplingParams
+from tests.train.conftest import templated_rows
+
+slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+SMALL: dict[str, Any] = {
+    "use_cpu": True, "schedule": "constant", "max_length": 320, "save_steps": 2, "log_steps": 1,
+    "lora_rank": 4, "max_steps": 2,
+}  # fmt: skip
+
+
+def test_a_model_folder_is_its_own_base_and_starts_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert not is_adapter(tmp_path)
+    assert base_of(tmp_path) == starting_model(str(tmp_path)) == str(tmp_path)
+
+
+def test_an_adapter_without_a_base_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4}))
+    with pytest.raises(ConfigError, match="names no base model"):
+        base_of(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def adapter(
+    tiny_model: str, tmp_path_factory: pytest.TempPathFactory, toy_formats: Formats,
+    toy_examples: list[Example],
+) -> Path:  # fmt: skip
+    """An adapter that two steps have moved."""
+    pytest.importorskip("trl")
+    out = tmp_path_factory.mktemp("adapter")
+    config = SftConfig(**SMALL, learning_rate=1e-2, batch_size=4, micro_batch_size=4)
+    sft.train(tiny_model, templated_rows(toy_examples, toy_formats), out, config)
+    return out
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_the_next_stage_goes_on_with_the_same_adapter(
+    adapter: Path, tiny_model: str, tmp_path: Path, toy_formats: Formats,
+    toy_examples: list[Example],
+) -> None:  # fmt: skip
+    still = SftConfig(**SMALL, learning_rate=1e-12, batch_size=4, micro_batch_size=4)
+    sft.train(str(adapter), templated_rows(toy_examples, toy_formats), tmp_path / "sft", still)
+    before, after = weights(adapter), weights(tmp_path / "sft")
+    assert before.keys() == after.keys()
+    assert all((before[name] - after[name]).abs().max() < 1e-6 for name in before)
+    assert base_of(tmp_path / "sft") == tiny_model
+    rows, _ = rl.rl_rows(toy_examples, toy_formats, seed=0)
+    config = RlConfig(
+        **SMALL, learning_rate=1e-2, batch_size=8, micro_batch_size=8, beta=0.02,
+        max_completion_tokens=40, max_zero_variance=1.0,
+    )  # fmt: skip
+    rl.train(str(tmp_path / "sft"), rows, tmp_path / "rl", config, toy_formats)
+    assert before.keys() == weights(tmp_path / "rl").keys()
+    assert base_of(tmp_path / "rl") == tiny_model
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+async def test_the_local_engine_merges_an_adapter(
+    adapter: Path, toy_formats: Formats, toy_examples: list[Example]
+) -> None:
+    import torch
+
+    engine = LocalEngine(adapter)
+    assert not any("lora" in name for name, _ in engine.model.named_parameters())
+    whole = starting_model(str(adapter))
+    assert not isinstance(whole, str)
+    example = toy_examples[0]
+    prompt = toy_formats.of(example).render(example, tuple(range(example.n)))
+    text = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    ids = torch.tensor([sft.encode(engine.tokenizer, text)["input_ids"]])
+    with torch.inference_mode():
+        assert torch.allclose(engine.model(ids).logits, whole(ids).logits, atol=1e-4)
+    replies = await engine.sample(prompt, 2, SamplingParams(max_tokens=8))
+    assert len(replies) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_precision_is_part_of_the_fingerprint(tiny_model: str) -> None:
+    import torch
+
+    half = LocalEngine(tiny_model, dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16
+    assert half.fingerprint != LocalEngine(tiny_model).fingerprint
