@@ -14,6 +14,7 @@ from spct.assemble import build_engine, build_judge, with_defaults
 from spct.bench.models import model_named
 from spct.config import Config, EngineConfig, resolve
 from spct.engines.scripted import ScriptedEngine
+from spct.models.load import load_reward_model
 from spct.prompts import FORMATS, load_format
 from spct.shipped import FOLDER, MAX_TOKENS, NAME, shipped
 
@@ -182,8 +183,10 @@ def test_judging_uses_it_and_a_plain_base_is_one_flag_away(run, kind):
     assert seen["ours"].split("/")[1] != seen["base"].split("/")[1]  # the engines' own parts
 
 
-async def test_the_python_call_the_benchmark_and_the_engine_agree(tiny, kind):
-    judges = [build_judge(Config()), model_named("default", 0, 4), build_judge(settled())]
+async def test_the_python_call_the_benchmark_and_the_gateway_agree(tiny, kind):
+    Path("judge.toml").write_text("[judge]\nk = 2\n")
+    loaded = [load_reward_model("default"), load_reward_model("judge.toml")]
+    judges = [build_judge(Config()), model_named("default", 0, 4), build_judge(settled()), *loaded]
     plain = build_engine(EngineConfig(kind=kind))
     names = [judge.fingerprint for judge in judges]
     limits = {judge.params.max_tokens for judge in judges}

@@ -20,7 +20,9 @@ def compare(
     data: Annotated[str, typer.Argument(help="Examples with gold (any schema that spct reads).")],
     model: Annotated[
         list[str],
-        typer.Option(help="NAME=SPEC, repeated: a trained folder, a .toml file, or scripted."),
+        typer.Option(
+            help="NAME=SPEC, repeated: a trained folder, a .toml file, default or scripted."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for table, figure and JSON.")],
     k: Annotated[str, typer.Option(help="Numbers of samples, all dividing the largest.")] = KS,

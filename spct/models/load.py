@@ -4,6 +4,7 @@
 - any other folder with a sequence classifier of one logit: a pointwise scalar model
 - a folder with a language model: a generative judge on the transformers engine
 - a TOML file with the sections [engine], [judge] and, for scalar models, [scorer]
+- the word `default`: the judge that `spct judge` uses without settings
 - the word `scripted`: the fake judge
 """
 
@@ -57,6 +58,8 @@ def load_reward_model(
 ) -> RewardModel:
     """Load whatever `spec` names; `k` replaces its number of samples, `engine` its engine."""
     path = Path(spec).expanduser()
+    if str(spec) == "default":
+        return _generative(Config(), k, engine)
     if str(spec) == "scripted":
         return _generative(Config(engine=EngineConfig(kind="scripted")), k, engine)
     if path.suffix == ".toml":
@@ -64,7 +67,7 @@ def load_reward_model(
     if not path.is_dir():
         raise ConfigError(
             f"loading the reward model {str(spec)!r}: no such folder; expected the folder of a "
-            "trained model, a .toml file, or the word scripted"
+            "trained model, a .toml file, or the word default or scripted"
         )
     if card := read_card(path):
         return _from_card(path, card, k, engine)

@@ -14,7 +14,8 @@ def serve(
     model: Annotated[
         str,
         typer.Argument(
-            help="A trained model's folder, a TOML config, or `scripted` (the shipped fake)."
+            help="A trained model's folder, a TOML config, `default` (the shipped judge) or "
+            "`scripted` (the shipped fake)."
         ),
     ],
     host: Annotated[
