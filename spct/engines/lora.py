@@ -67,6 +67,7 @@ def gguf_deltas(lora: Lora, reader: GGUFReader) -> dict[str, NDArray[np.float32]
         tensors = load_file(lora.path)
     except Exception as error:  # the library raises its own kind for a damaged file
         raise DataError(f"reading the adapter {str(lora.path)!r}: {error}") from error
+    shapes = {tensor.name: tuple(map(int, reversed(tensor.shape))) for tensor in reader.tensors}
     deltas: dict[str, NDArray[np.float32]] = {}
     for key in tensors:
         module, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
@@ -79,6 +80,12 @@ def gguf_deltas(lora: Lora, reader: GGUFReader) -> dict[str, NDArray[np.float32]
         if part == "B.weight":
             down = tensors[key.replace("lora_B", "lora_A")].astype("float32")
             delta = lora.scale * (tensors[key].astype("float32") @ down)
+            if delta.shape != shapes.get(f"{name}.weight"):
+                raise DataError(
+                    f"the adapter {str(lora.path)!r} changes {key!r} by a matrix of {delta.shape}, "
+                    f"where the model has {shapes.get(f'{name}.weight')}; it belongs to another "
+                    "base model: name that with --model, or leave the adapter out"
+                )
             deltas[f"{name}.weight"] = _as_stored(delta, name, arch, reader)
     return deltas
 

@@ -41,6 +41,28 @@ def test_an_f16_file_is_used_as_it_is(tmp_path: Path) -> None:
     assert weights.as_f16(path, tmp_path / "cache") == path
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_an_adapter_of_another_base_is_refused(quantised: Path, tmp_path: Path, wrong: int) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from spct.engines.lora import find_lora
+    from tests.engines.tiny_models import LAYERS, WIDTH
+
+    layer = LAYERS if wrong else 0  # a layer that the model does not have, or a wider one
+    stem = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora"
+    width = WIDTH if wrong else 2 * WIDTH
+    pair = {"A": np.zeros((2, width), "f"), "B": np.zeros((width, 2), "f")}
+    save_file(
+        {f"{stem}_{part}.weight": value for part, value in pair.items()},
+        tmp_path / "adapter_model.safetensors",
+    )
+    (tmp_path / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 4}')
+    with pytest.raises(DataError, match=r"another base model|no place in a GGUF model"):
+        weights.as_f16(quantised, tmp_path / "cache", [find_lora(tmp_path)])
+    assert not list(tmp_path.glob("cache/*"))
+
+
 def test_a_damaged_copy_in_the_cache_is_made_again(quantised: Path, tmp_path: Path) -> None:
     copy = weights.as_f16(quantised, tmp_path / "cache")
     good = copy.read_bytes()
