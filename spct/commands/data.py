@@ -123,7 +123,7 @@ def draw(
 @app.command()
 def mix(
     sources: Annotated[
-        list[str], typer.Argument(metavar="FILE[=RATIO]...", help="Ratio 1 if none.")
+        list[str], typer.Argument(metavar="FILE[=RATIO]", help="Ratio 1 if none.")
     ],
     to: To = "-",
     total: Annotated[
