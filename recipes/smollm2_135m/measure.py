@@ -1,0 +1,155 @@
+"""Measure one model on the test sets: `python -m recipes.smollm2_135m.measure rl --work runs/smollm2/cpu`.
+
+Models: the stages (base, cold_start, rft, rl), `shipped` (the adapter in the package), and the
+floors `length`, `words` (bag of words). Judgements are drawn into run folders below
+`results/`, so a killed command continues; the credits of each example go to one JSON file that
+report.py reads.
+
+A right winner earns 1, a tie at the top its share, an unscored verdict 0. Order is shuffled for
+each sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.smollm2_135m.floors import longest_credit, words_credits
+from recipes.smollm2_135m.mix import recipe_formats
+from spct.data.rows import read_examples
+from spct.runs import atomic_text
+from spct.store import Store
+from spct.train.local import LocalEngine
+from spct.train.report import credits_at, health
+from spct.train.sampling import Draw, Formats, draw_into
+from spct.types import Engine, Example, SamplingParams, Verdict
+from spct.vote import sum_scores
+
+SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
+SUBSET_SIZE = 40  # of each: the 200 items of `make reproduce` and of the sampled rows
+SETS = ("truthfulqa", "evouna", "evouna_ref", "gsm8k", "gsm8k_ref", "ukp", "ukp_shorter",
+        "pandalm", "llmbar")  # fmt: skip
+FLOORS = ("length", "words")
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Judgements an example, their temperature and the longest one."""
+
+    k: int = 1
+    temperature: float = 0.0
+    max_tokens: int = 160
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the folder: greedy, or how many samples."""
+        return "greedy" if self.temperature == 0 else f"k{self.k}"
+
+
+def load_tests(data: Path, sets: Sequence[str], limit: int | None) -> dict[str, list[Example]]:
+    """The first `limit` examples of each test file (they lie there in random order)."""
+    found = {name: list(read_examples(data / f"test-{name}.jsonl")) for name in sets}
+    return {name: examples[:limit] for name, examples in found.items()}
+
+
+async def draw(
+    engine: Engine, examples: Sequence[Example], formats: Formats, how: How, out: Path
+) -> dict[str, Verdict]:
+    """Draw what the run folder does not hold; return the verdicts by example."""
+    params = SamplingParams(temperature=how.temperature, max_tokens=how.max_tokens)
+    identity = {**asdict(how), "engine": engine.fingerprint, "formats": formats.fingerprint}
+    with Store.open(out, identity) as store:
+        await draw_into(
+            store, examples, engine, formats, Draw(how.k, params=params, seed=how.seed), 256
+        )
+        return {v.example_id: v for v in store.verdicts()}
+
+
+def rows_of(
+    examples: Sequence[Example], verdicts: Mapping[str, Verdict], ks: Sequence[int]
+) -> dict[str, Any]:
+    """Credits by k and by example, and the health of the judgements."""
+    credits = {str(k): credits_at(examples, verdicts, sum_scores, k) for k in ks}
+    return {
+        "ids": [e.id for e in examples],
+        "credits": credits,
+        "health": asdict(health([verdicts[e.id] for e in examples])),
+    }
+
+
+def measure_model(
+    engine: Engine, tests: Mapping[str, list[Example]], formats: Formats, how: How, out: Path
+) -> dict[str, Any]:
+    """One model on every set."""
+    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= how.k]
+    found = {}
+    for name, examples in tests.items():
+        verdicts = asyncio.run(draw(engine, examples, formats, how, out / name / how.name))
+        found[name] = rows_of(examples, verdicts, ks)
+        print(name, how.name, {k: round(sum(c) / len(c), 3) for k, c in found[name]["credits"].items()},
+              found[name]["health"], flush=True)  # fmt: skip
+    return found
+
+
+def measure_floor(
+    name: str, tests: Mapping[str, list[Example]], train: Sequence[Example]
+) -> dict[str, Any]:
+    """A rule that reads no meaning, in the same form."""
+    found = {}
+    for test, examples in tests.items():
+        if name == "length":
+            credits = [longest_credit(e) for e in examples]
+        else:
+            credits = words_credits(train, examples)
+        found[test] = {"ids": [e.id for e in examples], "credits": {"1": credits}}
+        print(test, name, round(sum(credits) / len(credits), 3), flush=True)
+    return found
+
+
+def model_folder(name: str, work: Path) -> Path:
+    """Where a stage's model lies."""
+    return work.parent / "base" if name == "base" else work / "run" / name
+
+
+def main() -> None:
+    """Measure and write the credits."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--k", type=int, default=1)
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--full-template", action="store_true", help="The format explained.")
+    parser.add_argument("--max-tokens", type=int, default=160)
+    chosen = parser.parse_args()
+    how = How(chosen.k, chosen.temperature, chosen.max_tokens)
+    tests = load_tests(chosen.work / "data", chosen.sets, chosen.limit)
+    results = chosen.work / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    if chosen.model in FLOORS:
+        train = [e for part in ("rft", "rl", "meta", "cold_examples")
+                 for e in read_examples(chosen.work / "data" / f"{part}.jsonl")]  # fmt: skip
+        found, label = measure_floor(chosen.model, tests, train), chosen.model
+    else:
+        formats = Formats() if chosen.full_template else recipe_formats()
+        engine = LocalEngine(
+            model_folder(chosen.model, chosen.work), batch_size=chosen.batch, dtype="bfloat16"
+        )
+        found = measure_model(engine, tests, formats, how, results / "runs" / chosen.model)
+        label = f"{chosen.model}-{how.name}"
+    path = results / f"{label}.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    with atomic_text(path) as file:
+        file.write(json.dumps(before | found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""The recipe's data: licensed sets, split by prompt, cut to short examples, mixed.
+
+    python -m recipes.smollm2_135m.mix --out runs/smollm2/data --budget cpu
+
+The shares follow what a small model can read: short answers first. Every example fits in
+`max_chars`; of several responses exactly one is best. Half of EVOUNA and of GSM8K show the
+reference (golden answer, final number). Pairs of UKP are drawn so that the longer argument wins as
+often as the shorter: in the raw pairs it wins 77%, and a judge would learn no more than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from recipes.smollm2_135m.critiques import judgement_text
+from spct.data.entries import Tally
+from spct.data.local import read_local
+from spct.data.prepare import draw, has_best, mix, split_by_prompt, with_reference
+from spct.plan import order_of
+from spct.records import dump_example
+from spct.train.rft import write_rows
+from spct.train.sampling import Formats, formats_from
+from spct.train.sft import Row
+from spct.types import Example
+
+HERE = Path(__file__).parent
+SEED = 0
+FRACTIONS = {"train": 0.8, "dev": 0.1, "test": 0.1}
+SALT = "smollm2-135m"
+HINTED = 8  # one cold-start row in so many shows the hint, so that RFT's hints are understood
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything a budget takes."""
+
+    cold_start: int
+    rft: int
+    rl: int
+    meta: int
+    dev: int
+    test: int  # pairs of each test set
+    max_chars: int  # of query and responses together
+    shares: Mapping[str, float]
+
+
+SHARES = {
+    "truthfulqa": 0.42, "evouna": 0.30, "ukp": 0.14, "gsm8k": 0.06, "hh": 0.04,
+    "finegrained": 0.01, "halueval": 0.03,
+}  # fmt: skip
+SIZES = {
+    "cpu": Sizes(1280, 400, 600, 250, 100, 250, 700, SHARES),
+    "gpu": Sizes(20_000, 4000, 6000, 2000, 400, 800, 2400, SHARES | {"gsm8k": 0.12, "ukp": 0.2}),
+}
+N_SHARES = {1: 0.25, 2: 0.42, 3: 0.15, 4: 0.11, 5: 0.07}  # of the sets that hold lists
+
+
+def characters(example: Example) -> int:
+    """What the judge has to read, without the template."""
+    return sum(len(m.content) for m in example.query) + sum(map(len, example.responses))
+
+
+def in_split(name: str, split: str) -> list[Example]:
+    """The examples of one local set whose prompt falls into the split, ids beginning with `set-`."""
+    found = read_local(name, tally=Tally())
+    return [e for e in found if split_by_prompt(e, FRACTIONS, SALT) == split]
+
+
+def sub_lists(
+    examples: Iterable[Example], counts: Mapping[int, int], max_chars: int
+) -> Iterator[Example]:
+    """Single responses, pairs and lists out of lists: up to `counts[n]` of each size a question."""
+    for example in examples:
+        for n, count in counts.items():
+            for drawn in draw(example, n, count, seed=SEED):
+                if characters(drawn) <= max_chars:
+                    yield drawn
+
+
+def balanced(examples: Iterable[Example], side: Callable[[Example], bool]) -> list[Example]:
+    """As many examples on either side, drawn at random; the order is shuffled."""
+    rng = random.Random(SEED)
+    groups: tuple[list[Example], list[Example]] = ([], [])
+    for example in examples:
+        groups[side(example)].append(example)
+    size = min(map(len, groups))
+    kept = [e for group in groups for e in rng.sample(group, size)]
+    rng.shuffle(kept)
+    return kept
+
+
+def longer_wins(example: Example) -> bool:
+    """Whether the best response is also the longest."""
+    gold, lengths = example.gold or (), [len(r) for r in example.responses]
+    return lengths[gold.index(max(gold))] == max(lengths)
+
+
+def is_good(example: Example) -> bool:
+    """Whether a single response has gold 1."""
+    return example.gold == (1.0,)
+
+
+def by_size(examples: list[Example]) -> list[Example]:
+    """Lists in the proportions of N_SHARES, single responses half good and half bad."""
+    sizes: dict[int, list[Example]] = {n: [e for e in examples if e.n == n] for n in N_SHARES}
+    sizes[1] = balanced(sizes[1], is_good)
+    return list(mix({str(n): (sizes[n], share) for n, share in N_SHARES.items()}, seed=SEED).examples)
+
+
+def referenced(examples: Iterable[Example]) -> list[Example]:
+    """Every second example with its golden answer (GSM8K: the final number) as reference."""
+    return [shown(e) if i % 2 else e for i, e in enumerate(examples)]
+
+
+def shown(example: Example) -> Example:
+    """The example with the reference that its set has."""
+    if final := example.meta.get("golden_final"):
+        return replace(example, id=f"{example.id}+ref", reference=str(final))
+    return replace(with_reference(example), id=f"{example.id}+ref")
+
+
+def training_sets(split: str, max_chars: int) -> dict[str, list[Example]]:
+    """Every set of the recipe, cut to size, for one split."""
+    lists = {1: 4, 2: 24, 3: 8, 4: 3, 5: 2}
+    short = {1: 1, 2: 3, 3: 1, 4: 1, 5: 1}
+    fits = lambda e: characters(e) <= max_chars  # noqa: E731
+    pairs = {
+        name: [e for e in in_split(source, split) if has_best(e) and fits(e)]
+        for name, source in (("hh", "hh_harmless_base"), ("finegrained", "finegrained_rlhf_qa"))
+    }
+    solutions = sub_lists(in_split("gsm8k_solutions", split), {1: 1, 2: 2}, 2 * max_chars)
+    return {
+        "truthfulqa": by_size(
+            list(sub_lists(in_split("truthfulqa_judgements", split), lists, max_chars))
+        ),
+        "evouna": referenced(
+            by_size(list(sub_lists(in_split("evouna_openqa", split), short, max_chars)))
+        ),
+        "ukp": balanced(filter(fits, in_split("ukp_convarg1", split)), longer_wins),
+        "gsm8k": [shown(e) if i % 2 else e for i, e in enumerate(solutions)],
+        **pairs,
+        "halueval": balanced(filter(fits, in_split("halueval_general", split)), is_good),
+    }
+
+
+def test_sets(max_chars: int, count: int, split: str = "test") -> dict[str, list[Example]]:
+    """Pairs of each test set: at most `count`, prompts as evenly drawn as the set allows."""
+    truthful = list(sub_lists(in_split("truthfulqa_judgements", split), {2: 5}, max_chars))
+    answers = list(sub_lists(in_split("evouna_openqa", split), {2: 3}, max_chars))
+    solutions = list(sub_lists(in_split("gsm8k_solutions", split), {2: 4}, 2 * max_chars))
+    arguments = [e for e in in_split("ukp_convarg1", split) if characters(e) <= max_chars]
+    sets = {
+        "truthfulqa": truthful,
+        "evouna": answers,
+        "evouna_ref": [shown(e) for e in answers],
+        "gsm8k": solutions,
+        "gsm8k_ref": [shown(e) for e in solutions],
+        "ukp": arguments,
+        "ukp_shorter": [e for e in arguments if not longer_wins(e)],
+    }
+    for name, source in (("pandalm", "pandalm_testset"), ("llmbar", "llmbar")):  # transfer sets
+        pairs = read_local(source, tally=Tally())
+        sets[name] = [e for e in pairs if has_best(e) and characters(e) <= max_chars]
+    return {
+        name: random.Random(SEED).sample(examples, min(count, len(examples)))
+        for name, examples in sets.items()
+    }
+
+
+def cold_rows(examples: Iterable[Example], formats: Formats) -> list[Row]:
+    """Prompts with judgements written from the evidence; one in HINTED shows the hint."""
+    rng, rows = random.Random(SEED), []
+    for i, example in enumerate(examples):
+        order = order_of(example, 0, "random", SEED)
+        gold = example.gold or ()
+        hint = gold.index(max(gold)) if example.n > 1 and i % HINTED == 0 else None
+        prompt = formats.of(example).render(example, order, hint)
+        rows.append(
+            {
+                "prompt": [{"role": "user", "content": prompt.messages[0].content}],
+                "completion": [
+                    {"role": "assistant", "content": judgement_text(example, order, rng)}
+                ],
+                "example_id": example.id,
+            }
+        )
+    return rows
+
+
+def recipe_formats() -> Formats:
+    """The compact templates that the model is trained on."""
+    return formats_from(str(HERE / "pointwise.txt"), str(HERE / "single.txt"))
+
+
+def prepare(out: Path, budget: str) -> None:
+    """Write cold.jsonl, rft, rl, meta, dev and test-*.jsonl, unless they are there."""
+    if (out / "cold.jsonl").is_file():
+        return
+    sizes = SIZES[budget]
+    out.mkdir(parents=True, exist_ok=True)
+    parts = {"cold": sizes.cold_start, "rft": sizes.rft, "rl": sizes.rl, "meta": sizes.meta}
+    sets = training_sets("train", sizes.max_chars)
+    mixed = mixture(sets, sizes.shares, sum(parts.values()))
+    random.Random(SEED).shuffle(mixed)
+    start, taken = 0, {}
+    for name, size in parts.items():
+        taken[name] = mixed[start : start + size]
+        start += size
+    dev = mixture(training_sets("dev", sizes.max_chars), sizes.shares, sizes.dev)
+    for name in ("rft", "rl", "meta"):
+        write(out / f"{name}.jsonl", taken[name])
+    write(out / "cold_examples.jsonl", taken["cold"])  # for the baselines: the same data
+    write(out / "dev.jsonl", dev)
+    tests = test_sets(sizes.max_chars, sizes.test)
+    for name, examples in tests.items():
+        write(out / f"test-{name}.jsonl", examples)
+    write_rows(cold_rows(taken["cold"], recipe_formats()), out / "cold.jsonl")
+
+
+def mixture(
+    sets: Mapping[str, list[Example]], shares: Mapping[str, float], total: int
+) -> list[Example]:
+    """`total` examples in these shares; a set that is too small gives all that it has."""
+    rng = random.Random(SEED)
+    chosen: list[Example] = []
+    for name, share in shares.items():
+        wanted = min(round(total * share), len(sets[name]))
+        chosen += rng.sample(sets[name], wanted)
+    return chosen
+
+
+def write(path: Path, examples: Iterable[Example]) -> None:
+    """Write examples as JSON lines in our own schema."""
+    write_rows((dump_example(e) for e in examples), path)
+
+
+def main() -> None:
+    """Write the recipe's files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", choices=sorted(SIZES), default="cpu")
+    chosen = parser.parse_args()
+    prepare(chosen.out, chosen.budget)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Train the judge: `python -m recipes.smollm2_135m.run --budget cpu --work runs/smollm2`.
+
+Convert the base, build the data, run the stages. A killed run continues where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from recipes.smollm2_135m.mix import HERE, SIZES, prepare
+from spct.config import read_toml, validated
+from spct.engines.weights import default_model
+from spct.train.pipeline import PipelineConfig, run
+
+
+def convert(out: Path) -> None:
+    """Write the default GGUF as a transformers folder (float16 safetensors), once."""
+    if (out / "tokenizer.json").is_file():
+        return
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source = default_model()
+    folder, name = str(source.parent), source.name
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float16,
+    )
+    model.save_pretrained(out)
+    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)
+
+
+def pipeline_config(root: Path, budget: str) -> PipelineConfig:
+    """The budget's TOML file with the paths of this run."""
+    values = read_toml(HERE / f"{budget}.toml")
+    places = {"out": root / "run", "base": root.parent / "base"}
+    for key, name in values["files"].items():
+        folder = HERE if name.endswith(".txt") else root / "data"
+        values["files"][key] = str(places.get(key, folder / name))
+    return validated(PipelineConfig, values, f"{budget}.toml")
+
+
+def main() -> None:
+    """Run the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget", choices=sorted(SIZES), default="cpu")
+    parser.add_argument("--work", type=Path, default=Path("runs/smollm2"))
+    chosen = parser.parse_args()
+    root = chosen.work / chosen.budget
+    convert(chosen.work / "base")
+    prepare(root / "data", chosen.budget)
+    run(pipeline_config(root, chosen.budget))
+
+
+if __name__ == "__main__":
+    main()
