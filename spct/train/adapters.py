@@ -60,6 +60,18 @@ def load_merged(model: str | Path, dtype: torch.dtype | None = None) -> PreTrain
     return merged if dtype is None else merged.to(dtype)
 
 
+def merged_folder(model: str, out: Path) -> str:
+    """The model itself, or for an adapter a whole model written to `out` once: heads start there."""
+    if not is_adapter(model):
+        return model
+    if not (out / "config.json").is_file():
+        from transformers import AutoTokenizer
+
+        AutoTokenizer.from_pretrained(model).save_pretrained(str(out))
+        load_merged(model).save_pretrained(str(out))
+    return str(out)
+
+
 def _with_adapter(model: str | Path, *, trainable: bool) -> PeftModel:
     try:
         import torch

@@ -25,6 +25,7 @@ from spct.errors import ConfigError
 from spct.runs import atomic_text, write_run_files
 from spct.store import Store
 from spct.train import meta_rm, rft, rl, sft
+from spct.train.adapters import merged_folder
 from spct.train.config import MetaConfig, RftDataConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet, dev_set
 from spct.train.evaluate import EvaluateConfig
@@ -198,7 +199,8 @@ def meta_data(p: Pipeline) -> Mapping[str, Any]:
 def meta_stage(p: Pipeline) -> Mapping[str, Any]:
     """Train the meta RM from the trained model's own weights."""
     rows = sft.read_rows(p.folder("meta_data") / "rows.jsonl")
-    return asdict(meta_rm.train(p.model("rl"), rows, p.folder("meta"), p.config.meta))
+    start = merged_folder(p.model("rl"), p.folder("meta_base"))
+    return asdict(meta_rm.train(start, rows, p.folder("meta"), p.config.meta))
 
 
 def evaluate_stage(p: Pipeline) -> Mapping[str, Any]:

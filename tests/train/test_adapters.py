@@ -10,7 +10,7 @@ import pytest
 
 from spct.errors import ConfigError
 from spct.train import rl, sft
-from spct.train.adapters import base_of, is_adapter, starting_model
+from spct.train.adapters import base_of, is_adapter, merged_folder, starting_model
 from spct.train.config import RlConfig, SftConfig
 from spct.train.local import LocalEngine
 from spct.train.sampling import Formats
@@ -106,3 +106,16 @@ def test_precision_is_part_of_the_fingerprint(tiny_model: str) -> None:
     half = LocalEngine(tiny_model, dtype="bfloat16")
     assert half.model.dtype == torch.bfloat16
     assert half.fingerprint != LocalEngine(tiny_model).fingerprint
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_head_starts_from_the_merged_model_which_is_written_once(
+    adapter: Path, tiny_model: str, tmp_path: Path
+) -> None:
+    assert merged_folder(tiny_model, tmp_path / "unused") == tiny_model
+    assert not (tmp_path / "unused").exists()
+    first = merged_folder(str(adapter), tmp_path / "whole")
+    written = (tmp_path / "whole" / "model.safetensors").stat().st_mtime_ns
+    assert merged_folder(str(adapter), tmp_path / "whole") == first == str(tmp_path / "whole")
+    assert (tmp_path / "whole" / "model.safetensors").stat().st_mtime_ns == written
