@@ -1,0 +1,1 @@
+"""SmolLM2-135M through SPCT on real data: the default judge."""

@@ -2,9 +2,9 @@
 
 Every set says something beyond better or worse: whether an answer is true and whether it helps
 (TruthfulQA), the golden answer (EVOUNA), the number that a solution ends with (GSM8K), flagged
-spans (fine-grained feedback, HaluEval). A judgement here names two principles of the set, says of each response
-what the label says, and scores accordingly. Several wordings are drawn from, so that samples of the
-tuned model differ. UKP and HH have a label only, so their critiques say no more than that.
+spans (fine-grained feedback, HaluEval). A judgement here names two principles of the set, says of
+each response what the label says, and scores accordingly. Several wordings are drawn from, so that
+samples of the tuned model differ. UKP and HH have a label only: their critiques say no more.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def words_credits(train: Sequence[Example], test: Sequence[Example]) -> list[flo
     for _ in range(STEPS):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(x_P_W @ weight, y_P)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     fitted = weight.detach()
     return [credit([float(row(r) @ fitted) for r in e.responses], e) for e in test]

@@ -1,4 +1,4 @@
-"""Measure one model on the test sets: `python -m recipes.smollm2_135m.measure rl --work runs/smollm2/cpu`.
+"""Measure one model on the test sets: `python -m recipes.smollm2_135m.measure rl`.
 
 Models: the stages (base, cold_start, rft, rl), `shipped` (the adapter in the package), and the
 floors `length`, `words` (bag of words). Judgements are drawn into run folders below
@@ -92,8 +92,8 @@ def measure_model(
     for name, examples in tests.items():
         verdicts = asyncio.run(draw(engine, examples, formats, how, out / name / how.name))
         found[name] = rows_of(examples, verdicts, ks)
-        print(name, how.name, {k: round(sum(c) / len(c), 3) for k, c in found[name]["credits"].items()},
-              found[name]["health"], flush=True)  # fmt: skip
+        means = {k: round(sum(c) / len(c), 3) for k, c in found[name]["credits"].items()}
+        print(name, how.name, means, found[name]["health"], flush=True)
     return found
 
 
@@ -145,10 +145,15 @@ def main() -> None:
         )
         found = measure_model(engine, tests, formats, how, results / "runs" / chosen.model)
         label = f"{chosen.model}-{how.name}"
-    path = results / f"{label}.json"
-    before = json.loads(path.read_text()) if path.is_file() else {}
+    write_credits(results / f"{label}.json", found)
+
+
+def write_credits(path: Path, found: Mapping[str, Any]) -> None:
+    """Add the sets just measured to a model's file of credits."""
+    before = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_text(path) as file:
-        file.write(json.dumps(before | found) + "\n")
+        file.write(json.dumps({**before, **found}) + "\n")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def characters(example: Example) -> int:
 
 
 def in_split(name: str, split: str) -> list[Example]:
-    """The examples of one local set whose prompt falls into the split, ids beginning with `set-`."""
+    """The examples of one local set whose prompt falls into the split."""
     found = read_local(name, tally=Tally())
     return [e for e in found if split_by_prompt(e, FRACTIONS, SALT) == split]
 
@@ -108,7 +108,9 @@ def by_size(examples: list[Example]) -> list[Example]:
     """Lists in the proportions of N_SHARES, single responses half good and half bad."""
     sizes: dict[int, list[Example]] = {n: [e for e in examples if e.n == n] for n in N_SHARES}
     sizes[1] = balanced(sizes[1], is_good)
-    return list(mix({str(n): (sizes[n], share) for n, share in N_SHARES.items()}, seed=SEED).examples)
+    return list(
+        mix({str(n): (sizes[n], share) for n, share in N_SHARES.items()}, seed=SEED).examples
+    )
 
 
 def referenced(examples: Iterable[Example]) -> list[Example]:
@@ -127,7 +129,10 @@ def training_sets(split: str, max_chars: int) -> dict[str, list[Example]]:
     """Every set of the recipe, cut to size, for one split."""
     lists = {1: 4, 2: 24, 3: 8, 4: 3, 5: 2}
     short = {1: 1, 2: 3, 3: 1, 4: 1, 5: 1}
-    fits = lambda e: characters(e) <= max_chars  # noqa: E731
+
+    def fits(example: Example) -> bool:
+        return characters(example) <= max_chars
+
     pairs = {
         name: [e for e in in_split(source, split) if has_best(e) and fits(e)]
         for name, source in (("hh", "hh_harmless_base"), ("finegrained", "finegrained_rlhf_qa"))

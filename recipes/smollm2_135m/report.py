@@ -1,0 +1,191 @@
+"""Turn the credits into tables: `python -m recipes.smollm2_135m.report --work runs/smollm2/cpu`.
+
+Prints Markdown. Intervals are 95%, normal, with the prompt as the unit (several pairs of one
+question count as one draw); UKP has only a few debates, so there the pair is the unit, and the page
+says so. Differences are paired by example.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recipes.smollm2_135m.measure import SETS
+from spct.data.prepare import normalised_query
+from spct.data.rows import read_examples
+
+Z95 = 1.959964
+BY_PAIR = ("ukp", "ukp_shorter")
+ROWS: Sequence[tuple[str, str, str, str]] = (  # label, file, k, command after "measure" or module
+    ("length (longest wins)", "length", "1", "measure length"),
+    ("bag of words", "words", "1", "measure words"),
+    ("base, greedy, format explained", "base-greedy", "1",
+     "measure base --full-template --max-tokens 320 --limit 100"),
+    ("base, greedy, format forced", "base-forced", "1", "forced --limit 30"),
+    ("cold start, greedy", "cold_start-greedy", "1", "measure cold_start"),
+    ("RFT, greedy", "rft-greedy", "1", "measure rft"),
+    ("RL, greedy", "rl-greedy", "1", "measure rl"),
+    ("RL, one sample", "rl-k8", "1", "measure rl --k 8 --temperature 0.5 --limit 40"),
+    ("RL, Voting@8", "rl-k8", "8", "measure rl --k 8 --temperature 0.5 --limit 40"),
+    ("RL, Meta@8", "rl-meta8", "8", "guided rl --k 8"),
+    ("Bradley-Terry", "bradley-terry", "1", "baselines bradley-terry"),
+    ("PairRM", "pairwise", "1", "baselines pairwise"),
+    ("CLoud, one critique", "cloud", "1", "baselines cloud"),
+    ("pairwise LLM judge, greedy", "judge", "1", "baselines judge"),
+)  # fmt: skip
+
+
+class Share(NamedTuple):
+    """A mean of credits, its 95% half width, and on how many examples and prompts it rests."""
+
+    mean: float
+    half: float
+    n: int
+    prompts: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.1f} ± {100 * self.half:.1f}"
+
+
+def clustered(values: Sequence[float], clusters: Sequence[str]) -> Share:
+    """The mean over examples; its error sums residuals within a cluster first (ratio estimator)."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    sums: dict[str, float] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + value - mean
+    c = len(sums)
+    variance = math.fsum(s * s for s in sums.values()) * c / max(c - 1, 1) / n**2
+    return Share(mean, Z95 * math.sqrt(variance), n, c)
+
+
+def prompts_of(data: Path) -> dict[str, dict[str, str]]:
+    """For each test set, the unit that each example belongs to."""
+    return {
+        name: {
+            e.id: e.id if name in BY_PAIR else normalised_query(e)
+            for e in read_examples(data / f"test-{name}.jsonl")
+        }
+        for name in SETS
+    }
+
+
+def load_rows(results: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Row label -> set -> example id -> credit, for the rows that have been measured."""
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for label, file, k, _ in ROWS:
+        path = results / f"{file}.json"
+        if path.is_file():
+            measured = json.loads(path.read_text("utf-8"))
+            rows[label] = {
+                name: dict(zip(found["ids"], found["credits"][k], strict=True))
+                for name, found in measured.items()
+                if k in found["credits"]
+            }
+    return rows
+
+
+def share(credits: Mapping[str, float], units: Mapping[str, str]) -> Share:
+    """One cell."""
+    return clustered(list(credits.values()), [units[i] for i in credits])
+
+
+def gap(a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str]) -> Share | None:
+    """How far `a` is above `b` on the examples that both have."""
+    common = [i for i in a if i in b]
+    if not common:
+        return None
+    return clustered([a[i] - b[i] for i in common], [units[i] for i in common])
+
+
+def accuracy_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]:
+    """One line a model, one column a set; n where it is less than the whole set."""
+    lines = [f"| row | {' | '.join(SETS)} |", "|---|" + "---|" * len(SETS)]
+    for label, sets in rows.items():
+        cells = []
+        for name in SETS:
+            if name not in sets:
+                cells.append("")
+                continue
+            cell = share(sets[name], units[name])
+            whole = len(units[name])
+            cells.append(str(cell) + (f" (n={cell.n})" if cell.n < whole else ""))
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def claims_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]:
+    """The trained judges against base and floors, paired."""
+    lines = ["| difference, points | " + " | ".join(SETS) + " |", "|---|" + "---|" * len(SETS)]
+    floors = ("base, greedy, format explained", "base, greedy, format forced",
+              "length (longest wins)", "bag of words")  # fmt: skip
+    wanted = [(a, b) for a in ("RFT, greedy", "RL, greedy") for b in floors]
+    wanted += [
+        ("RFT, greedy", "cold start, greedy"), ("RL, greedy", "RFT, greedy"),
+        ("RL, Voting@8", "RL, one sample"), ("RL, Meta@8", "RL, Voting@8"),
+        ("RL, greedy", "Bradley-Terry"), ("RL, greedy", "PairRM"),
+        ("RL, greedy", "CLoud, one critique"), ("RL, greedy", "pairwise LLM judge, greedy"),
+    ]  # fmt: skip
+    for a, b in wanted:
+        if a not in rows or b not in rows:
+            continue
+        cells = []
+        for name in SETS:
+            found = gap(rows[a].get(name, {}), rows[b].get(name, {}), units[name])
+            if found is None:
+                cells.append("")
+            else:
+                holds = found.mean > found.half
+                cells.append(f"**{100 * found.mean:+.1f} ± {100 * found.half:.1f}**" if holds
+                             else f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}")  # fmt: skip
+        lines.append(f"| {a} - {b} | {' | '.join(cells)} |")
+    return lines
+
+
+def health_table(results: Path) -> list[str]:
+    """How judgements failed and tied, and what they cost, over all sets measured."""
+    lines = ["| row | unscored | ties | tokens a judgement |", "|---|---|---|---|"]
+    for label, file, k, _ in ROWS:
+        path = results / f"{file}.json"
+        if not path.is_file() or (label.startswith("RL") and k != "1"):
+            continue
+        found = [s for s in json.loads(path.read_text("utf-8")).values() if "health" in s]
+        if not found:
+            continue
+        weights = [len(s["ids"]) for s in found]
+        means = [
+            sum(w * s["health"][key] for w, s in zip(weights, found, strict=True)) / sum(weights)
+            for key in ("unscored", "ties", "tokens")
+        ]
+        lines.append(f"| {label} | {means[0]:.1%} | {means[1]:.1%} | {means[2]:.0f} |")
+    return lines
+
+
+def commands() -> list[str]:
+    """The command of every row."""
+    return [
+        f"- {label}: `python -m recipes.smollm2_135m.{command} --work runs/smollm2/cpu`"
+        for label, _, _, command in ROWS
+    ]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
+    work = parser.parse_args().work
+    units, rows = prompts_of(work / "data"), load_rows(work / "results")
+    sizes = ", ".join(
+        f"{name} {len(units[name])} of {len(set(units[name].values()))}" for name in SETS
+    )
+    print(f"Pairs and units of each set: {sizes}.\n")
+    for table in (accuracy_table(rows, units), claims_table(rows, units),
+                  health_table(work / "results"), commands()):  # fmt: skip
+        print("\n".join(table) + "\n")
+
+
+if __name__ == "__main__":
+    main()
