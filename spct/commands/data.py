@@ -122,9 +122,7 @@ def draw(
 
 @app.command()
 def mix(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="FILE[=RATIO]", help="Ratio 1 if none.")
-    ],
+    sources: Annotated[list[str], typer.Argument(metavar="FILE[=RATIO]", help="Ratio 1 if none.")],
     to: To = "-",
     total: Annotated[
         int | None, typer.Option(min=1, help="Examples; all that fit if none.")
