@@ -57,7 +57,9 @@ def load_merged(model: str | Path, dtype: torch.dtype | None = None) -> PreTrain
             str(model), **({} if dtype is None else {"dtype": dtype})
         ))  # fmt: skip
     merged = _with_adapter(model, trainable=False).merge_and_unload()
-    return merged if dtype is None else merged.to(dtype)
+    for parameter in merged.parameters():  # buffers stay: rounded rotary angles misplace tokens
+        parameter.data = parameter.data.to(dtype or parameter.dtype)
+    return merged
 
 
 def merged_folder(model: str, out: Path) -> str:

@@ -1,0 +1,162 @@
+"""The SmolLM2 recipe: judgements written from labels are right; floors and intervals by hand."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recipes.smollm2_135m.critiques import CLIP, PRINCIPLES, clip, finding, judgement_text
+from recipes.smollm2_135m.floors import longest_credit, words_credits
+from recipes.smollm2_135m.mix import (
+    HERE,
+    SIZES,
+    balanced,
+    cold_rows,
+    is_good,
+    longer_wins,
+    mixture,
+    recipe_formats,
+    shown,
+)
+from recipes.smollm2_135m.report import clustered, gap
+from recipes.smollm2_135m.run import pipeline_config
+from spct.train.outcome import correct
+from spct.types import Completion, Example, Judgement, Message, Unscored
+
+EVIDENCE = {
+    "truthfulqa": [{"true": True, "helpful": True}, {"true": True, "helpful": False},
+                   {"true": False, "helpful": True}, {"true": False, "helpful": False}],
+    "evouna": [{"correct": True}, {"correct": False}],
+    "gsm8k": [{"final": "18", "step_off_gold": None},
+              {"final": "20", "step_off_gold": {"text": "9 x 2 = 20 [The End of Response 1]"}}],
+    "finegrained": [{}, {"errors": [{"type": "Irrelevant", "text": "Scores: \\boxed{9, 1}"}]}],
+    "halueval": [{"spans": ['says "so"']}],
+    "ukp": [], "hh": [],
+}  # fmt: skip
+
+
+def example(
+    name: str, n: int, *, reference: str | None = None, gold: tuple[float, ...] = ()
+) -> Example:
+    evidence = EVIDENCE[name][:n]
+    return Example(
+        f"{name}-1", (Message("user", "How many?"),), tuple(f"It is {i + 18}." for i in range(n)),
+        gold or (1.0, *(0.0,) * (n - 1)), reference=reference,
+        meta={"golden_answers": ["18"], **({"evidence": evidence} if evidence else {})},
+    )  # fmt: skip
+
+
+CASES = [
+    *(example(name, 2) for name in PRINCIPLES if name not in ("reference", "halueval")),
+    example("truthfulqa", 4),
+    example("evouna", 2, reference="18"),
+    example("gsm8k", 2, reference="18"),
+    *(example(name, 1, gold=(g,)) for name in ("halueval", "truthfulqa") for g in (0.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda e: f"{e.id} n={e.n} {e.gold}")
+def test_every_judgement_written_from_a_label_reads_as_a_right_one(case: Example) -> None:
+    rng = random.Random(0)
+    for _ in range(10):
+        order = tuple(rng.sample(range(case.n), case.n))
+        text = judgement_text(case, order, rng)
+        read = recipe_formats().of(case).read(Completion(text), order)
+        assert isinstance(read, Judgement), text
+        assert len(read.principles) == 2
+        assert correct(read.scores, case.gold or ())
+
+
+def test_without_a_unique_best_there_is_nothing_to_write() -> None:
+    with pytest.raises(ValueError, match="no unique best"):
+        judgement_text(example("ukp", 2, gold=(1.0, 1.0)), (0, 1), random.Random(0))
+
+
+def test_evidence_is_quoted_without_markers_and_short() -> None:
+    wrong = finding(example("finegrained", 2), 1, random.Random(0))
+    assert "\\" not in wrong.said and "{" not in wrong.said
+    assert "has a flaw (irrelevant)" in wrong.said
+    long = clip("word " * 40)
+    assert len(long) <= CLIP and not long.endswith("wor")
+    seen = finding(example("gsm8k", 2, reference="18"), 1, random.Random(0))
+    assert seen.said == "ends with 20, not 18"
+
+
+def test_one_cold_start_row_in_eight_shows_the_hint_and_never_a_single_response() -> None:
+    rows = cold_rows([example("evouna", 2)] * 16 + [example("halueval", 1)] * 16, recipe_formats())
+    hinted = ["The best response is" in r["prompt"][0]["content"] for r in rows]
+    assert [i for i, h in enumerate(hinted) if h] == [0, 8]
+    assert all("The best response is" not in r["completion"][0]["content"] for r in rows)
+
+
+def test_length_is_no_cue_in_balanced_pairs() -> None:
+    long = Example("a-1", (Message("user", "q"),), ("long one", "x"), (1.0, 0.0))
+    short = Example("a-2", (Message("user", "q"),), ("x", "long one"), (1.0, 0.0))
+    kept = balanced([long] * 9 + [short] * 3, longer_wins)
+    assert [longer_wins(e) for e in kept].count(True) == 3 == len(kept) / 2
+    with pytest.raises(ValueError):
+        longer_wins(Example("a-3", (Message("user", "q"),), (), ()))
+
+
+def test_a_mixture_takes_its_shares_and_never_more_than_there_is() -> None:
+    def many(count: int) -> list[Example]:
+        return [example("ukp", 2)] * count
+
+    assert len(mixture({"a": many(100), "b": many(3)}, {"a": 0.5, "b": 0.5}, 40)) == 20 + 3
+
+
+def test_the_reference_of_a_problem_is_its_number() -> None:
+    with_number = shown(replace(example("gsm8k", 2), meta={"golden_final": "18"}))
+    assert with_number.reference == "18"
+    assert with_number.id == "gsm8k-1+ref"
+
+
+def test_floors_by_hand() -> None:
+    pair = Example("a-1", (Message("user", "q"),), ("good good good", "bad"), (1.0, 0.0))
+    tie = Example("a-2", (Message("user", "q"),), ("abc", "xyz"), (1.0, 0.0))
+    assert longest_credit(pair) == 1.0
+    assert longest_credit(tie) == 0.5
+    flipped = Example("a-3", (Message("user", "q"),), ("bad", "good"), (0.0, 1.0))
+    assert words_credits([pair, flipped] * 4, [flipped]) == [1.0]
+
+
+def test_an_interval_counts_prompts_and_not_pairs() -> None:
+    one_each = clustered([1, 0, 1, 0], ["a", "b", "c", "d"])
+    # residuals +-0.5: variance 4 * 0.25 * 4/3 / 16
+    assert one_each.half == pytest.approx(1.959964 * (1 / 12) ** 0.5)
+    same_prompt = clustered([1, 1, 0, 0], ["a", "a", "b", "b"])
+    # cluster sums +-1: variance 2 * 2/1 / 16
+    assert same_prompt.half == pytest.approx(1.959964 * 0.5)
+    assert same_prompt.prompts == 2
+
+
+def test_a_difference_is_paired_on_the_examples_that_both_have() -> None:
+    units = {"x": "p", "y": "q", "z": "r"}
+    found = gap({"x": 1.0, "y": 1.0, "z": 0.0}, {"x": 0.0, "y": 1.0}, units)
+    assert found is not None
+    assert (found.mean, found.n) == (0.5, 2)
+    assert gap({"x": 1.0}, {"y": 1.0}, units) is None
+
+
+@pytest.mark.parametrize("budget", sorted(SIZES))
+def test_every_budget_has_valid_settings(budget: str, tmp_path: Path) -> None:
+    config = pipeline_config(tmp_path, budget)
+    assert config.cold_start.lora_rank == config.rl.lora_rank == 16
+    assert (HERE / f"baselines_{budget}.toml").is_file()
+
+
+def test_good_means_gold_one() -> None:
+    assert is_good(example("halueval", 1))
+    assert not is_good(example("halueval", 1, gold=(0.0,)))
+
+
+def test_an_unreadable_judgement_is_not_a_number() -> None:
+    case = example("ukp", 2)
+    text = judgement_text(case, (0, 1), random.Random(0)).replace("Scores:", "Scores?")
+    read = recipe_formats().of(case).read(Completion(text.replace("\\boxed", "")), (0, 1))
+    assert isinstance(read, Unscored)
+    assert json.dumps(read.reason)
