@@ -7,7 +7,7 @@ INPUT ?= examples/comparisons.jsonl
 K ?= 4
 BENCHMARKS ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
-.PHONY: help judge test test-slow check format bench study clean
+.PHONY: help judge test test-slow check format bench study reproduce clean
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -34,6 +34,9 @@ bench: .venv/.dev ## measure; prints ratios of one run
 
 study: .venv/.dev ## train the synthetic judge through every stage; writes docs/study.md
 	$(BIN)/python -m recipes.synthetic.study --out docs --work runs/synthetic
+
+reproduce: .venv/.dev ## check the shipped judge against docs/results.md on 200 pairs (needs SPCT_DATA)
+	$(BIN)/python -m recipes.smollm2_135m.reproduce --work runs/smollm2
 
 clean: ## remove what the targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,17 +1,21 @@
 """Train the judge: `python -m recipes.smollm2_135m.run --budget cpu --work runs/smollm2`.
 
-Convert the base, build the data, run the stages. A killed run continues where it was.
+Convert the base (the default GGUF, or the file that SPCT_BASE names), build the data, run the
+stages. A killed run continues where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from recipes.smollm2_135m.mix import HERE, SIZES, prepare
 from spct.config import read_toml, validated
 from spct.engines.weights import default_model
 from spct.train.pipeline import PipelineConfig, run
+
+NOMINAL_MINUTES = {"cpu": 100, "gpu": 25}  # of the budgets' stages, as they stand in the files
 
 
 def convert(out: Path) -> None:
@@ -21,7 +25,7 @@ def convert(out: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    source = default_model()
+    source = Path(os.environ["SPCT_BASE"]) if "SPCT_BASE" in os.environ else default_model()
     folder, name = str(source.parent), source.name
     model = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -33,9 +37,12 @@ def convert(out: Path) -> None:
     AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)
 
 
-def pipeline_config(root: Path, budget: str) -> PipelineConfig:
-    """The budget's TOML file with the paths of this run."""
+def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> PipelineConfig:
+    """The budget's TOML file with the paths of this run, its steps scaled to `minutes`."""
     values = read_toml(HERE / f"{budget}.toml")
+    factor = 1.0 if minutes is None else minutes / NOMINAL_MINUTES[budget]
+    for stage in ("cold_start", "rft", "rl", "meta"):
+        values[stage]["max_steps"] = max(1, round(factor * values[stage]["max_steps"]))
     places = {"out": root / "run", "base": root.parent / "base"}
     for key, name in values["files"].items():
         folder = HERE if name.endswith(".txt") else root / "data"
@@ -48,11 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", choices=sorted(SIZES), default="cpu")
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2"))
+    parser.add_argument("--minutes", type=float, help="Scales the steps of every stage.")
     chosen = parser.parse_args()
     root = chosen.work / chosen.budget
     convert(chosen.work / "base")
     prepare(root / "data", chosen.budget)
-    run(pipeline_config(root, chosen.budget))
+    run(pipeline_config(root, chosen.budget, chosen.minutes))
 
 
 if __name__ == "__main__":

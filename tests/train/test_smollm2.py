@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.smollm2_135m import carry
 from recipes.smollm2_135m.critiques import CLIP, PRINCIPLES, clip, finding, judgement_text
 from recipes.smollm2_135m.floors import longest_credit, words_credits
 from recipes.smollm2_135m.mix import (
@@ -23,7 +24,10 @@ from recipes.smollm2_135m.mix import (
     shown,
 )
 from recipes.smollm2_135m.report import clustered, gap
-from recipes.smollm2_135m.run import pipeline_config
+from recipes.smollm2_135m.reproduce import compare
+from recipes.smollm2_135m.run import NOMINAL_MINUTES, pipeline_config
+from recipes.smollm2_135m.ship import ship, unpack
+from spct.train.adapters import base_of
 from spct.train.outcome import correct
 from spct.types import Completion, Example, Judgement, Message, Unscored
 
@@ -160,3 +164,57 @@ def test_an_unreadable_judgement_is_not_a_number() -> None:
     read = recipe_formats().of(case).read(Completion(text.replace("\\boxed", "")), (0, 1))
     assert isinstance(read, Unscored)
     assert json.dumps(read.reason)
+
+
+def test_reproduction_compares_example_by_example() -> None:
+    reported = {"a": {"x": 1.0, "y": 0.0}, "b": {"z": 1.0}}
+    lines, gap_of_all = compare(reported, {"a": {"x": 1.0, "y": 1.0}, "b": {"z": 1.0, "new": 0.0}})
+    assert lines[0] == "a: reported 50.0, found 100.0 on 2 pairs, 1 differ"
+    assert lines[1] == "b: reported 100.0, found 100.0 on 1 pairs, 0 differ"
+    assert gap_of_all == pytest.approx(1 / 3)
+    assert compare(reported, {})[1] != compare(reported, {})[1]  # nothing compared: not a number
+
+
+def test_the_parts_of_the_base_join_to_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "model.gguf"
+    source.write_bytes(bytes(range(256)) * 10)
+    monkeypatch.setattr(carry, "PART", 1000)
+    parts = carry.split(source, tmp_path)
+    assert [p.stat().st_size for p in parts] == [1000, 1000, 560]
+    assert b"".join(p.read_bytes() for p in parts) == source.read_bytes()
+    assert (tmp_path / "base.gguf.sha256").read_text().split()[1] == "base.gguf"
+
+
+def test_minutes_scale_the_steps_of_every_stage(tmp_path: Path) -> None:
+    whole = pipeline_config(tmp_path, "gpu", NOMINAL_MINUTES["gpu"])
+    half = pipeline_config(tmp_path, "gpu", NOMINAL_MINUTES["gpu"] / 2)
+    assert whole == pipeline_config(tmp_path, "gpu")
+    assert half.rl.max_steps * 2 == whole.rl.max_steps
+    assert pipeline_config(tmp_path, "cpu", 0.001).cold_start.max_steps == 1
+
+
+def test_a_shipped_adapter_names_no_path_and_unpacks_to_a_stage(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    stage, base = tmp_path / "stage", tmp_path / "base"
+    stage.mkdir()
+    base.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (base / name).write_text("{}")
+    save_file({"a.lora_A.weight": torch.ones(2, 2)}, stage / "adapter_model.safetensors")
+    settings = {"r": 2, "lora_alpha": 4, "base_model_name_or_path": str(base)}
+    (stage / "adapter_config.json").write_text(json.dumps(settings))
+    ship(stage, tmp_path / "shipped")
+    text = (tmp_path / "shipped" / "adapter_config.json").read_text()
+    assert str(tmp_path) not in text
+    assert load_file(tmp_path / "shipped/adapter_model.safetensors")["a.lora_A.weight"].dtype == (
+        torch.float16
+    )
+    unpack(tmp_path / "shipped", base, tmp_path / "again")
+    assert base_of(tmp_path / "again") == str(base.resolve())
+    save_file({"a": torch.full((1,), 1e6)}, stage / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="does not fit float16"):
+        ship(stage, tmp_path / "broken")

@@ -1,0 +1,62 @@
+"""Put a trained adapter into the package: `python -m recipes.smollm2_135m.ship rl`.
+
+Half precision (the embedded engines add it to F16 weights), peft's own file names, no path of this
+machine, the templates that it was trained on. The model card is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from recipes.smollm2_135m.mix import HERE
+
+BASE = "SmolLM2-135M-Instruct"
+WEIGHTS = Path(__file__).parents[2] / "spct" / "weights" / "smollm2_135m"
+SETTINGS = "adapter_config.json"
+
+
+def ship(adapter: Path, out: Path) -> None:
+    """Write the adapter of a stage to `out` as it is shipped."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    half = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
+    if not all(bool(torch.isfinite(t).all()) for t in half.values()):
+        raise ValueError(f"the adapter {str(adapter)!r} does not fit float16; train it again")
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(half, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((adapter / SETTINGS).read_text("utf-8"))
+    settings["base_model_name_or_path"] = BASE
+    (out / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", "utf-8")
+    for name in ("pointwise.txt", "single.txt"):
+        shutil.copyfile(HERE / name, out / name)
+
+
+def unpack(shipped: Path, base: Path, out: Path) -> None:
+    """The shipped adapter as a stage's folder: with the path of its base here, and a tokenizer."""
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(shipped / "adapter_model.safetensors", out / "adapter_model.safetensors")
+    settings = json.loads((shipped / SETTINGS).read_text("utf-8"))
+    settings["base_model_name_or_path"] = str(base.resolve())
+    (out / SETTINGS).write_text(json.dumps(settings), "utf-8")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(base / name, out / name)
+
+
+def main() -> None:
+    """Ship a stage's adapter."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=("cold_start", "rft", "rl"))
+    parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
+    chosen = parser.parse_args()
+    ship(chosen.work / "run" / chosen.stage, WEIGHTS)
+    size = (WEIGHTS / "adapter_model.safetensors").stat().st_size
+    print(f"{WEIGHTS}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
