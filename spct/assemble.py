@@ -15,7 +15,7 @@ from spct.config import Config, EngineConfig, JudgeConfig
 from spct.errors import ConfigError, ExtraMissing
 from spct.judge import GenerativeRM
 from spct.prompts import FORMATS, Format, load_format
-from spct.shipped import shipped
+from spct.shipped import Shipped, shipped
 from spct.stopping import Stopping, exact, sign_flip
 from spct.types import Engine, SamplingParams, Scorer
 from spct.vote import vote_named
@@ -56,8 +56,7 @@ def with_defaults(config: Config) -> Config:
     judge, ours = config.judge, shipped()
     is_named = engine.model is not None or engine.adapter is not None
     if ours is not None and judge.format in ours.templates and kind in EMBEDDED and not is_named:
-        force = ours.force_format if engine.force_format == "auto" else engine.force_format
-        engine = engine.model_copy(update={"adapter": str(ours.adapter), "force_format": force})
+        engine = engine.model_copy(update={"adapter": str(ours.adapter)})
         wording = judge.template or str(ours.templates[judge.format])
         limit = judge.max_tokens if "max_tokens" in judge.model_fields_set else ours.max_tokens
         judge = judge.model_copy(update={"template": wording, "max_tokens": limit})
@@ -172,26 +171,46 @@ def is_untrained(config: EngineConfig) -> bool:
     return config.kind in EMBEDDED and config.model is None and not _adapters(config)
 
 
+def _ours(config: EngineConfig) -> Shipped | None:
+    """The shipped judge, if these settings come to it."""
+    ours = shipped()
+    is_ours = config.model is None and ours is not None and config.adapter == str(ours.adapter)
+    return ours if is_ours else None
+
+
 def adapter_told(config: EngineConfig) -> str:
     """Which adapter judges under these settings, for people; those of `with_defaults`."""
     if is_untrained(config):
         return "none: the plain default model, which was not trained to judge"
-    ours = shipped()
-    if ours is not None and config.model is None and config.adapter == str(ours.adapter):
+    if ours := _ours(config):
         return f"{ours.name}, the shipped judge"
     return ", ".join(_adapters(config)) or "none"
 
 
-def _grammar(config: EngineConfig, fmt: Format) -> Callable[[int], str] | None:
-    """The output grammar where it is wanted: by default for the untrained default model."""
-    force = config.force_format
-    if force == "never" or (force == "auto" and not is_untrained(config)):
-        return None
-    from spct.engines.grammar import judge_grammar
+def _grammar(config: Config, fmt: Format) -> Callable[[int], str | None] | None:
+    """The output grammar where it is wanted.
 
-    def grammar(n: int) -> str:
-        scale = fmt.verdict_scale(n)
-        return judge_grammar(fmt.n_scores(n), int(scale.low), int(scale.high), n_responses=n)
+    By default for the plain default model, and for the shipped judge where it is shown a number of
+    responses that it was not trained on.
+    """
+    force, ours = config.engine.force_format, _ours(config.engine)
+    is_trained = ours is None and not is_untrained(config.engine)
+    if force == "never" or (force == "auto" and is_trained):
+        return None
+    from spct.engines.grammar import judge_grammar, trained_grammar
+
+    known = ours.trained_on[config.judge.format] if ours and force == "auto" else ()
+
+    def grammar(n: int) -> str | None:
+        scale, n_scores = fmt.verdict_scale(n), fmt.n_scores(n)
+        low, high = int(scale.low), int(scale.high)
+        if n in known:
+            return None
+        if ours is None:
+            return judge_grammar(n_scores, low, high, n_responses=n)
+        single = config.judge.format == "single"
+        subjects = ["The response"] if single else [f"Response {i}" for i in range(1, n + 1)]
+        return trained_grammar(n_scores, low, high, subjects=subjects)
 
     return grammar
 
@@ -227,6 +246,6 @@ def build_judge(
         lenient=judge.lenient,
         stopping=_stopping(judge),
         meta=meta,
-        grammar=_grammar(config.engine, fmt),
+        grammar=_grammar(config, fmt),
         concurrency=judge.concurrency,
     )

@@ -69,7 +69,7 @@ class EngineConfig(Settings):
     )
     force_format: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Force the output format by a grammar; auto: for the plain default model.",
+        description="Force the output format by a grammar; auto: where the default model needs it.",
     )
 
 

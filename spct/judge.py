@@ -79,7 +79,8 @@ class GenerativeRM:
 
     `stopping` draws in waves and stops once the vote is decided; `meta` scores trajectories for
     meta-guided votes; `grammar` gives, for n responses, an EBNF that forces the output format on a
-    model not trained on it; `concurrency` bounds the examples that `judge_many` has in flight.
+    model not trained on it, or None for no force; `concurrency` bounds the examples that
+    `judge_many` has in flight.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class GenerativeRM:
         lenient: bool = False,
         stopping: Stopping | None = None,
         meta: Scorer | None = None,
-        grammar: Callable[[int], str] | None = None,
+        grammar: Callable[[int], str | None] | None = None,
         concurrency: int = 64,
     ) -> None:
         if k < 1:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 NAME = "spct-smollm2-135m"
 FOLDER = Path(__file__).parent / "weights" / "smollm2_135m"
-FORMATS = ("pointwise", "single")  # that it was trained on; each has a template of its name
+# The formats that it was trained on, each with a template of its name, and for how many responses.
+# For another number a grammar holds it to its format, which it would lose; an empty range: always.
+TRAINED_ON = {"pointwise": range(2, 6), "single": range(1, 2)}
 MAX_TOKENS = 320  # of one judgement; it was trained on shorter ones, and a runaway reply costs time
-FORCE_FORMAT: Literal["always", "never"] = "never"  # whether a grammar holds its output format
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Shipped:
     adapter: Path
     templates: Mapping[str, Path]  # by format
     max_tokens: int
-    force_format: Literal["always", "never"]
+    trained_on: Mapping[str, range]  # numbers of responses, by format
 
 
 def shipped() -> Shipped | None:
     """The shipped judge, or None while its folder holds no weights."""
     if not (FOLDER / "adapter_model.safetensors").is_file():
         return None
-    templates = {name: FOLDER / f"{name}.txt" for name in FORMATS}
-    return Shipped(NAME, FOLDER, templates, MAX_TOKENS, FORCE_FORMAT)
+    templates = {name: FOLDER / f"{name}.txt" for name in TRAINED_ON}
+    return Shipped(NAME, FOLDER, templates, MAX_TOKENS, TRAINED_ON)

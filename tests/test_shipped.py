@@ -58,7 +58,7 @@ def ours(config):
 def test_without_a_model_the_shipped_adapter_judges_in_its_own_wording(folder, name):
     config = settled(judge={"format": name})
     assert ours(config) == (str(folder), str(folder / f"{name}.txt"), MAX_TOKENS)
-    assert config.engine.kind == "openvino" and config.engine.force_format != "auto"
+    assert config.engine.kind == "openvino"
     assert with_defaults(config) == config
 
 
@@ -110,6 +110,19 @@ def test_what_a_person_sets_stays(folder):
 def test_without_weights_nothing_is_shipped(folder):
     (folder / "adapter_model.safetensors").unlink()
     assert shipped() is None and ours(settled()) == (None, None, 1024)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_grammar_holds_it_only_to_numbers_of_responses_that_it_does_not_know():
+    several = build_judge(settled(), ScriptedEngine()).grammar
+    single = build_judge(settled(judge={"format": "single"}), ScriptedEngine()).grammar
+    assert several and [n for n in range(1, 9) if several(n)] == [1, 6, 7, 8]
+    assert '"Response 6 " text scores' not in several(7) and '"Response 7 "' in several(7)
+    assert single and single(1) is None
+    always = {"engine": {"force_format": "always"}, "judge": {"format": "single"}}
+    forced = build_judge(settled(**always), ScriptedEngine()).grammar
+    assert forced and '"The response "' in forced(1) and '"0" | "1"' in forced(1)
+    assert build_judge(settled(engine={"force_format": "never"}), ScriptedEngine()).grammar is None
 
 
 @pytest.mark.usefixtures("folder")

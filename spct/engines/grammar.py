@@ -1,22 +1,27 @@
-r"""A grammar that forces the judge's output format on a model that was not trained to write it.
+r"""Grammars that force the judge's output format on a model that does not write it by itself.
 
-It keeps the form, nothing keeps the content: principles with weights that add up to 100%, one
-sentence about each response, one boxed group of whole numbers. Every part is bounded in words and
-letters, so a reply ends by itself; free text holds letters only, so nothing in it can look like a
-verdict. Names come from a list and sentences begin with fixed words, because an untrained small
-model continues a sentence far better than it starts one.
+`judge_grammar` is for a model that was not trained to judge. It keeps the form, nothing keeps the
+content: principles with weights that add up to 100%, one sentence about each response, one boxed
+group of whole numbers. Every part is bounded in words and letters, so a reply ends by itself; free
+text holds letters only, so nothing in it can look like a verdict. Names come from a list and
+sentences begin with fixed words, because an untrained small model continues a sentence far better
+than it starts one.
+
+`trained_grammar` is for a model that was, but not on this number of responses: it fixes how many
+lines and scores there are, and leaves what they say to the model.
 
 The text is EBNF in the dialect that xgrammar (openvino-genai, vLLM, SGLang) and llama.cpp share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from spct.errors import ConfigError
 
 # Weights of two, three or four principles; each row adds up to 100.
 WEIGHTS = ((50, 50), (60, 40), (70, 30), (40, 30, 30), (50, 30, 20), (40, 30, 20, 10))
+TRAINED_WEIGHTS = ((50, 50), (60, 40), (70, 30), (80, 20))
 NAMES = (
     *("Accuracy", "Clarity", "Completeness", "Correctness", "Conciseness", "Depth", "Examples"),
     *("Facts", "Helpfulness", "Instructions", "Logic", "Originality", "Relevance", "Safety"),
@@ -53,15 +58,46 @@ def judge_grammar(
         f"analysis ::= {' '.join(_remark(shown) for shown in range(1, n_shown + 1))}",
         f'remark ::= ({_either(BEGINNINGS)}) words{{2,{n_words}}} ".\\n"',
         'words ::= ","? " " [a-zA-Z] [a-z]{0,11}',
+        *_verdict(n_scores, scale_low, scale_high),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def trained_grammar(
+    n_scores: int, scale_low: int, scale_high: int, *, subjects: Sequence[str]
+) -> str:
+    """Return the EBNF of a judgement with two criteria and a line on each of `subjects`.
+
+    A subject is how the model begins the line on one response, such as "Response 1".
+    """
+    remarks = " ".join(f'"{subject} " text' for subject in subjects)
+    lines = [
+        'root ::= "Specific Criteria:\\n" criteria "Analysis:\\n" analysis scores',
+        f"criteria ::= {' | '.join(_criteria(*weights) for weights in TRAINED_WEIGHTS)}",
+        "name ::= [A-Z] [a-z ]{1,24}",
+        f"analysis ::= {remarks}",
+        r'text ::= [^\n\\]{1,120} "\n"',
+        *_verdict(n_scores, scale_low, scale_high),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(n_scores: int, scale_low: int, scale_high: int) -> list[str]:
+    return [
         'scores ::= "Scores: \\\\boxed{" ' + ' ", " '.join(["score"] * n_scores) + ' "}"',
         f"score ::= {_either(str(score) for score in range(scale_low, scale_high + 1))}",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _principles(weights: tuple[int, ...]) -> str:
     return " ".join(
         f'"{i}. **" name "** (Weight: {weight}%): " demand' for i, weight in enumerate(weights, 1)
+    )
+
+
+def _criteria(first: int, second: int) -> str:
+    return (
+        f'"1. **" name "** (Weight: {first}%): " text "2. **" name "** (Weight: {second}%): " text'
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from spct.engines.grammar import WEIGHTS, judge_grammar
+from spct.engines.grammar import WEIGHTS, judge_grammar, trained_grammar
 from spct.errors import ConfigError
 from spct.parse import Reading, Scale, read_reply
 from spct.types import Message, Prompt, SamplingParams
@@ -51,6 +52,43 @@ async def test_even_a_random_model_writes_a_reply_that_the_parser_reads(
     low = 0 if high == 1 else 1
     grammar = judge_grammar(n_scores, low, high, n_responses=n_responses)
     await _check(kind, tiny, grammar, n_scores, Scale(low, high, whole=True), max_tokens=3500)
+
+
+@pytest.mark.parametrize("kind", ["openvino", "llamacpp"])
+@pytest.mark.parametrize(("low", "high", "subjects"), [(1, 10, 7), (0, 1, 1)])
+async def test_a_trained_judges_format_holds_for_any_number_of_responses(
+    kind: str, low: int, high: int, subjects: int, tiny: Path
+) -> None:
+    named = [f"Response {i}" for i in range(1, subjects + 1)]
+    grammar = trained_grammar(subjects, low, high, subjects=named)
+    await _check(kind, tiny, grammar, subjects, Scale(low, high, whole=True), max_tokens=3500)
+
+
+def test_what_the_shipped_judge_learns_to_write_is_in_its_grammar() -> None:
+    """A judgement as the cold start has it, matched by the grammar read as a regular expression."""
+    text = (
+        "Specific Criteria:\n1. **Truth** (Weight: 60%): states facts, no myths\n"
+        "2. **Help** (Weight: 40%): answers the question\nAnalysis:\n"
+        'Response 1 goes wrong at "5 + 2 = <8".\nScores: \\boxed{2}'
+    )
+    rules = dict(
+        line.split(" ::= ", 1)
+        for line in trained_grammar(1, 1, 10, subjects=["Response 1"]).splitlines()
+    )
+    assert re.fullmatch(_as_pattern("root", rules), text)
+    assert not re.fullmatch(_as_pattern("root", rules), text.replace("{2}", "{2, 9}"))
+
+
+def _as_pattern(rule: str, rules: dict[str, str]) -> str:
+    token = re.compile(r'"((?:[^"\\]|\\.)*)"|(\[(?:[^\]\\]|\\.)*\](?:\{\d+,\d+\})?)|([a-z]+)|\|')
+    found = []
+    for match in token.finditer(rules[rule]):
+        literal, letters, name = match.groups()
+        if literal is not None:
+            found.append(re.escape(literal.replace("\\n", "\n").replace("\\\\", "\\")))
+        else:
+            found.append(letters or (_as_pattern(name, rules) if name else "|"))
+    return f"(?:{''.join(found)})"
 
 
 async def _check(
