@@ -12,6 +12,7 @@ import pytest
 import spct.shipped
 from spct.assemble import build_engine, build_judge, with_defaults
 from spct.bench.models import model_named
+from spct.bench.runner import part_identity
 from spct.config import Config, EngineConfig, resolve
 from spct.engines.scripted import ScriptedEngine
 from spct.models.load import load_reward_model
@@ -123,6 +124,15 @@ def test_a_grammar_holds_it_only_to_numbers_of_responses_that_it_does_not_know()
     forced = build_judge(settled(**always), ScriptedEngine()).grammar
     assert forced and '"The response "' in forced(1) and '"0" | "1"' in forced(1)
     assert build_judge(settled(engine={"force_format": "never"}), ScriptedEngine()).grammar is None
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_benchmark_tells_apart_what_a_grammar_forces():
+    loaded = SimpleNamespace(benchmark=SimpleNamespace(name="b", two_orders=False), sha256="")
+    flags = ({}, {"force_format": "always"}, {"force_format": "never"}, {"adapter": "none"})
+    judges = [build_judge(settled(engine=flag), ScriptedEngine()) for flag in flags]
+    seen = [part_identity(judge, loaded, "voted")["grammar"] for judge in judges]
+    assert len(set(seen)) == 4 and seen[2] is None
 
 
 @pytest.mark.usefixtures("folder")

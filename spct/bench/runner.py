@@ -196,7 +196,8 @@ def part_identity(model: RewardModel, loaded: Loaded, mode: Mode) -> dict[str, A
 def _grammar_hash(model: GenerativeRM) -> str | None:
     if model.grammar is None:
         return None
-    return hashlib.sha256(model.grammar(2).encode()).hexdigest()[:12]
+    texts = [model.grammar(n) or "" for n in (1, 2, 9)]  # it may force some numbers of responses
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def _settings(model: RewardModel) -> dict[str, Any]:
