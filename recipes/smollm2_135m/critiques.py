@@ -3,8 +3,9 @@
 Every set says something beyond better or worse: whether an answer is true and whether it helps
 (TruthfulQA), the golden answer (EVOUNA), the number that a solution ends with (GSM8K), flagged
 spans (fine-grained feedback, HaluEval). A judgement here names two principles of the set, says of
-each response what the label says, and scores accordingly. Several wordings are drawn from, so that
-samples of the tuned model differ. UKP and HH have a label only: their critiques say no more.
+each response what the label says, and scores accordingly. Where a reference is shown, the critique quotes before it compares. Two
+wordings are drawn from while the format is learned, one afterwards: a coin toss between wordings is
+noise in every gradient. UKP and HH have a label only: their critiques say no more.
 """
 
 from __future__ import annotations
@@ -69,32 +70,38 @@ def domain(example: Example) -> str:
     return example.id.split("-", 1)[0]
 
 
-def judgement_text(example: Example, order: Sequence[int], rng: random.Random) -> str:
-    """The judgement of the responses as shown in `order`; gold must name one best (or be 0/1)."""
+def judgement_text(
+    example: Example, order: Sequence[int], rng: random.Random, *, varied: bool = True
+) -> str:
+    """The judgement of the responses as shown in `order`; gold must name one best (or be 0/1).
+
+    Not `varied`: always the first wording, so that what is left to learn is the verdict.
+    """
     if example.gold is None or not has_best(example):
         raise ValueError(f"example {example.id!r} has no unique best response to write up")
     name = domain(example)
     options = PRINCIPLES["reference" if example.reference and name == "evouna" else name]
     lines = ["Specific Criteria:"]
-    for i, (title, weight, asks) in enumerate(rng.choice(options), 1):
+    chosen = rng.choice(options) if varied else options[0]
+    for i, (title, weight, asks) in enumerate(chosen, 1):
         lines.append(f"{i}. **{title}** (Weight: {weight}%): {asks}")
     lines.append("Analysis:")
     scores = []
     for shown, original in enumerate(order, 1):
-        found = finding(example, original, rng)
+        found = finding(example, original, rng, varied=varied)
         subject = "The response" if example.n == 1 else f"Response {shown}"
         lines.append(f"{subject} {found.said}.")
         scores.append(int(example.gold[0]) if example.n == 1 else found.score)
     return "\n".join([*lines, f"Scores: \\boxed{{{', '.join(map(str, scores))}}}"])
 
 
-def finding(example: Example, i: int, rng: random.Random) -> Finding:
+def finding(example: Example, i: int, rng: random.Random, *, varied: bool = True) -> Finding:
     """What the set's evidence says of response `i`."""
     gold = example.gold or ()
     is_good = gold[i] == (1 if example.n == 1 else max(gold))
     evidence = dict(enumerate(example.meta.get("evidence", ()))).get(i, {})
     said = _WRITERS[domain(example)](example, i, evidence, is_good)
-    return Finding(rng.choice(said[0]), said[1])
+    return Finding(rng.choice(said[0]) if varied else said[0][0], said[1])
 
 
 Said = tuple[Sequence[str], int]
@@ -116,22 +123,17 @@ def _evouna(example: Example, i: int, evidence: Mapping[str, Any], is_good: bool
     if example.reference is None:
         return (("is right", "gives the correct answer"), 9) if is_good else (
             ("is wrong", "gives a wrong answer"), 2)  # fmt: skip
-    golden = example.meta.get("golden_answers", ())
-    if not is_good:
-        return ("does not have the reference answer", "differs from the reference"), 2
-    text = example.responses[i].casefold()
-    quoted = next((clip(g) for g in golden if g.casefold() in text), None)
-    if quoted is None:
-        return ("means what the reference says",), 9
-    return (f'says "{quoted}" like the reference', f'has "{quoted}", as the reference'), 9
+    # the quotation comes first: to say whether a text just written occurs above is an easier step
+    wanted = clip(example.reference.split(" / ")[0])
+    return ((f'should have "{wanted}": found',), 9) if is_good else (
+        (f'should have "{wanted}": missing',), 2)  # fmt: skip
 
 
 def _gsm8k(example: Example, i: int, evidence: Mapping[str, Any], is_good: bool) -> Said:
     final = evidence.get("final") or "no number"
     if example.reference is not None:
-        wanted = example.reference
-        return ((f"ends with {final}, as the reference",), 9) if is_good else (
-            (f"ends with {final}, not {wanted}",), 2)  # fmt: skip
+        verdict, score = ("equal", 9) if is_good else ("different", 2)
+        return (f"ends with {final}; the reference is {example.reference}: {verdict}",), score
     if is_good:
         return (f"reaches {final} by sound steps",), 9
     step = evidence.get("step_off_gold")

@@ -3,8 +3,8 @@
     python -m recipes.smollm2_135m.mix --out runs/smollm2/data --budget cpu
 
 The shares follow what a small model can read: short answers first. Every example fits in
-`max_chars`; of several responses exactly one is best. Half of EVOUNA and of GSM8K show the
-reference (golden answer, final number). Pairs of UKP are drawn so that the longer argument wins as
+`max_chars`; of several responses exactly one is best. Three quarters of EVOUNA and of
+GSM8K show the reference (golden answer, final number). Pairs of UKP are drawn so that the longer argument wins as
 often as the shorter: in the raw pairs it wins 77%, and a judge would learn no more than that.
 """
 
@@ -38,6 +38,7 @@ HINTED = 8  # one cold-start row in so many shows the hint, so that RFT's hints 
 class Sizes:
     """How much of everything a budget takes."""
 
+    format: int
     cold_start: int
     rft: int
     rl: int
@@ -49,12 +50,12 @@ class Sizes:
 
 
 SHARES = {
-    "truthfulqa": 0.42, "evouna": 0.30, "ukp": 0.14, "gsm8k": 0.06, "hh": 0.04,
-    "finegrained": 0.01, "halueval": 0.03,
+    "truthfulqa": 0.40, "evouna": 0.33, "ukp": 0.12, "gsm8k": 0.10, "hh": 0.02,
+    "finegrained": 0.01, "halueval": 0.02,
 }  # fmt: skip
 SIZES = {
-    "cpu": Sizes(1280, 400, 600, 250, 100, 250, 700, SHARES),
-    "gpu": Sizes(20_000, 4000, 6000, 2000, 400, 800, 2400, SHARES | {"gsm8k": 0.12, "ukp": 0.2}),
+    "cpu": Sizes(1280, 1400, 160, 200, 100, 100, 250, 700, SHARES),
+    "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, SHARES),
 }
 N_SHARES = {1: 0.25, 2: 0.42, 3: 0.15, 4: 0.11, 5: 0.07}  # of the sets that hold lists
 
@@ -114,8 +115,8 @@ def by_size(examples: list[Example]) -> list[Example]:
 
 
 def referenced(examples: Iterable[Example]) -> list[Example]:
-    """Every second example with its golden answer (GSM8K: the final number) as reference."""
-    return [shown(e) if i % 2 else e for i, e in enumerate(examples)]
+    """Three of four examples with their golden answer (GSM8K: the final number) as reference."""
+    return [shown(e) if i % 4 else e for i, e in enumerate(examples)]
 
 
 def shown(example: Example) -> Example:
@@ -146,7 +147,7 @@ def training_sets(split: str, max_chars: int) -> dict[str, list[Example]]:
             by_size(list(sub_lists(in_split("evouna_openqa", split), short, max_chars)))
         ),
         "ukp": balanced(filter(fits, in_split("ukp_convarg1", split)), longer_wins),
-        "gsm8k": [shown(e) if i % 2 else e for i, e in enumerate(solutions)],
+        "gsm8k": referenced(solutions),
         **pairs,
         "halueval": balanced(filter(fits, in_split("halueval_general", split)), is_good),
     }
@@ -176,7 +177,7 @@ def test_sets(max_chars: int, count: int, split: str = "test") -> dict[str, list
     }
 
 
-def cold_rows(examples: Iterable[Example], formats: Formats) -> list[Row]:
+def cold_rows(examples: Iterable[Example], formats: Formats, *, varied: bool = False) -> list[Row]:
     """Prompts with judgements written from the evidence; one in HINTED shows the hint."""
     rng, rows = random.Random(SEED), []
     for i, example in enumerate(examples):
@@ -188,7 +189,10 @@ def cold_rows(examples: Iterable[Example], formats: Formats) -> list[Row]:
             {
                 "prompt": [{"role": "user", "content": prompt.messages[0].content}],
                 "completion": [
-                    {"role": "assistant", "content": judgement_text(example, order, rng)}
+                    {
+                        "role": "assistant",
+                        "content": judgement_text(example, order, rng, varied=varied),
+                    }
                 ],
                 "example_id": example.id,
             }
@@ -202,12 +206,18 @@ def recipe_formats() -> Formats:
 
 
 def prepare(out: Path, budget: str) -> None:
-    """Write cold.jsonl, rft, rl, meta, dev and test-*.jsonl, unless they are there."""
+    """Write format, cold, rft, rl, meta, dev and test-*.jsonl, unless they are there."""
     if (out / "cold.jsonl").is_file():
         return
     sizes = SIZES[budget]
     out.mkdir(parents=True, exist_ok=True)
-    parts = {"cold": sizes.cold_start, "rft": sizes.rft, "rl": sizes.rl, "meta": sizes.meta}
+    parts = {
+        "format": sizes.format,
+        "cold": sizes.cold_start,
+        "rft": sizes.rft,
+        "rl": sizes.rl,
+        "meta": sizes.meta,
+    }
     sets = training_sets("train", sizes.max_chars)
     mixed = mixture(sets, sizes.shares, sum(parts.values()))
     random.Random(SEED).shuffle(mixed)
@@ -218,12 +228,15 @@ def prepare(out: Path, budget: str) -> None:
     dev = mixture(training_sets("dev", sizes.max_chars), sizes.shares, sizes.dev)
     for name in ("rft", "rl", "meta"):
         write(out / f"{name}.jsonl", taken[name])
-    write(out / "cold_examples.jsonl", taken["cold"])  # for the baselines: the same data
+    for name in ("format", "cold"):  # for the baselines: the same data
+        write(out / f"{name}_examples.jsonl", taken[name])
     write(out / "dev.jsonl", dev)
     tests = test_sets(sizes.max_chars, sizes.test)
     for name, examples in tests.items():
         write(out / f"test-{name}.jsonl", examples)
-    write_rows(cold_rows(taken["cold"], recipe_formats()), out / "cold.jsonl")
+    formats = recipe_formats()
+    write_rows(cold_rows(taken["format"], formats, varied=True), out / "format.jsonl")
+    write_rows(cold_rows(taken["cold"], formats), out / "cold.jsonl")
 
 
 def mixture(

@@ -13,6 +13,8 @@ from pathlib import Path
 from recipes.smollm2_135m.mix import HERE, SIZES, prepare
 from spct.config import read_toml, validated
 from spct.engines.weights import default_model
+from spct.train import sft
+from spct.train.config import SftConfig
 from spct.train.pipeline import PipelineConfig, run
 
 NOMINAL_MINUTES = {"cpu": 100, "gpu": 25}  # of the budgets' stages, as they stand in the files
@@ -43,11 +45,18 @@ def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> Pi
     factor = 1.0 if minutes is None else minutes / NOMINAL_MINUTES[budget]
     for stage in ("cold_start", "rft", "rl", "meta"):
         values[stage]["max_steps"] = max(1, round(factor * values[stage]["max_steps"]))
-    places = {"out": root / "run", "base": root.parent / "base"}
+    places = {"out": root / "run", "base": root / "format"}
     for key, name in values["files"].items():
         folder = HERE if name.endswith(".txt") else root / "data"
         values["files"][key] = str(places.get(key, folder / name))
     return validated(PipelineConfig, values, f"{budget}.toml")
+
+
+def learn_format(base: Path, root: Path, config: SftConfig) -> None:
+    """The first part of the cold start: varied wordings, with the settings of the second."""
+    out = root / "format"
+    if not (out / "adapter_model.safetensors").is_file():
+        sft.train(str(base), sft.read_rows(root / "data" / "format.jsonl"), out, config)
 
 
 def main() -> None:
@@ -60,7 +69,9 @@ def main() -> None:
     root = chosen.work / chosen.budget
     convert(chosen.work / "base")
     prepare(root / "data", chosen.budget)
-    run(pipeline_config(root, chosen.budget, chosen.minutes))
+    config = pipeline_config(root, chosen.budget, chosen.minutes)
+    learn_format(chosen.work / "base", root, config.cold_start)
+    run(config)
 
 
 if __name__ == "__main__":
