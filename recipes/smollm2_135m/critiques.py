@@ -3,9 +3,10 @@
 Every set says something beyond better or worse: whether an answer is true and whether it helps
 (TruthfulQA), the golden answer (EVOUNA), the number that a solution ends with (GSM8K), flagged
 spans (fine-grained feedback, HaluEval). A judgement here names two principles of the set, says of
-each response what the label says, and scores accordingly. Where a reference is shown, the critique quotes before it compares. Two
-wordings are drawn from while the format is learned, one afterwards: a coin toss between wordings is
-noise in every gradient. UKP and HH have a label only: their critiques say no more.
+each response what the label says, and scores accordingly. Where a reference is shown, the critique
+quotes before it compares. Two wordings are drawn from while the format is learned, one afterwards:
+a coin toss between wordings is noise in every gradient. UKP and HH have a label only: their
+critiques say no more.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python -m recipes.smollm2_135m.mix --out runs/smollm2/data --budget cpu
 
 The shares follow what a small model can read: short answers first. Every example fits in
-`max_chars`; of several responses exactly one is best. Three quarters of EVOUNA and of
-GSM8K show the reference (golden answer, final number). Pairs of UKP are drawn so that the longer argument wins as
-often as the shorter: in the raw pairs it wins 77%, and a judge would learn no more than that.
+`max_chars`; of several responses exactly one is best. Three quarters of EVOUNA and of GSM8K show
+the reference (golden answer, final number). Pairs of UKP are drawn so that the longer argument wins
+as often as the shorter: in the raw pairs it wins 77%, and a judge would learn no more than that.
 """
 
 from __future__ import annotations

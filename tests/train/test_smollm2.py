@@ -87,7 +87,17 @@ def test_evidence_is_quoted_without_markers_and_short() -> None:
     long = clip("word " * 40)
     assert len(long) <= CLIP and not long.endswith("wor")
     seen = finding(example("gsm8k", 2, reference="18"), 1, random.Random(0))
-    assert seen.said == "ends with 20, not 18"
+    assert seen.said == "ends with 20; the reference is 18: different"
+    quoted = finding(example("evouna", 2, reference="18 / eighteen"), 1, random.Random(0))
+    assert quoted.said == 'should have "18": missing'
+
+
+def test_one_wording_is_the_same_every_time() -> None:
+    case = example("truthfulqa", 4)
+    rng = random.Random(0)
+    order = (0, 1, 2, 3)
+    assert len({judgement_text(case, order, rng, varied=False) for _ in range(20)}) == 1
+    assert len({judgement_text(case, order, rng) for _ in range(20)}) > 5
 
 
 def test_one_cold_start_row_in_eight_shows_the_hint_and_never_a_single_response() -> None:
