@@ -2,11 +2,10 @@
 
     python -m recipes.paradigms.study --page docs/paradigms.md
 
-The base is the one of the synthetic study (recipes/synthetic/weights): it can read and has never
-seen a judgement. Every paradigm starts there and gets the same examples: scalar heads get gold, the
-generative ones a teacher that misreads 10% of its checks, as RFT's cold start does (no RFT and no
-RL here: see docs/study.md for what those add). A killed run continues; `--only` trains some, so
-that several processes can share the work.
+The base (recipes/paradigms/weights) can read and has never seen a judgement. Every paradigm starts
+there and gets the same examples: scalar heads get gold, the generative ones a teacher that misreads
+10% of its checks, as a cold start might (no RFT and no RL here: see docs/study.md for what those
+add). A killed run continues; `--only` trains some, so that several processes can share the work.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from recipes.synthetic.world import (
+from recipes.paradigms.world import (
     draw_example,
     meets,
     parse_query,
@@ -48,7 +47,7 @@ from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Engine, Example, RewardModel, SamplingParams
 from spct.vote import expected_scores, majority
 
-BASE = Path(__file__).parents[1] / "synthetic" / "weights"
+BASE = Path(__file__).parent / "weights"
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 SEED, ERROR_RATE, MAX_LENGTH = 0, 0.1, 320
 # Compact wording: it says nothing, the weights learn the format (each paradigm has its own model).

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipes.synthetic.world import draw_examples, templated_judgement
+from recipes.synthetic.teacher import CAREFUL, ERRING, Teacher, judgement_text
+from recipes.synthetic.world import draw_examples
 from spct.plan import order_of
 from spct.train.sampling import Formats, formats_from
 from spct.train.sft import Row
@@ -21,9 +22,11 @@ def study_formats() -> Formats:
     return formats_from(str(HERE / "pointwise.txt"), str(HERE / "single.txt"))
 
 
-def chat_row(example: Example, order: tuple[int, ...], text: str, formats: Formats) -> Row:
+def chat_row(
+    example: Example, order: tuple[int, ...], text: str, formats: Formats, hint: int | None = None
+) -> Row:
     """A prompt and the judgement (or lesson) that follows it."""
-    prompt = formats.of(example).render(example, order)
+    prompt = formats.of(example).render(example, order, hint)
     return {
         "prompt": [{"role": "user", "content": prompt.messages[0].content}],
         "completion": [{"role": "assistant", "content": text}],
@@ -38,13 +41,13 @@ def vocabulary_texts(count: int = 1500) -> Iterator[str]:
     yield "Analysis:\nResponse 1: contain"
     for example in draw_examples(SEED, count, "vocabulary"):
         order = tuple(range(example.n))
-        hint = rng.randrange(example.n) if example.n > 1 else None
-        yield formats.of(example).render(example, order, hint).messages[0].content
-        yield templated_judgement(example, order, rng)
+        for hint in (None, rng.randrange(example.n)) if example.n > 1 else (None,):
+            yield formats.of(example).render(example, order, hint).messages[0].content
+        yield judgement_text(example, order, rng, ERRING)
 
 
-def cold_rows(count: int, error_rate: float, *, principles: bool = True) -> list[Row]:
-    """Templated judgements of an erring teacher; a quarter of several-response prompts is hinted.
+def cold_rows(count: int, teacher: Teacher = ERRING, *, principles: bool = True) -> list[Row]:
+    """Judgements of an erring teacher; a quarter of the several-response prompts is hinted.
 
     The base must have seen a hint to follow one; under a hint the teacher makes no mistakes.
     """
@@ -52,13 +55,10 @@ def cold_rows(count: int, error_rate: float, *, principles: bool = True) -> list
     rows = []
     for i, example in enumerate(draw_examples(SEED, count, "cold")):
         order = order_of(example, 0, "random", SEED)
-        hinted = example.n > 1 and i % 4 == 0
-        rate = 0.0 if hinted else error_rate
-        text = templated_judgement(example, order, rng, error_rate=rate, principles=principles)
-        row = chat_row(example, order, text, formats)
-        if hinted and example.gold is not None:
-            best = example.gold.index(max(example.gold))
-            prompt = formats.of(example).render(example, order, best)
-            row["prompt"] = [{"role": "user", "content": prompt.messages[0].content}]
-        rows.append(row)
+        hint = None
+        if example.n > 1 and i % 4 == 0 and example.gold is not None:
+            hint = example.gold.index(max(example.gold))
+        how = teacher if hint is None else CAREFUL
+        text = judgement_text(example, order, rng, how, principles=principles)
+        rows.append(chat_row(example, order, text, formats, hint))
     return rows

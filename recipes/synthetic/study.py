@@ -35,11 +35,11 @@ def prepare(root: Path, budget: Budget) -> None:
     if (root / "base").is_dir():
         return
     for name, principles in (("cold.jsonl", True), ("cold-without-principles.jsonl", False)):
-        rows = cold_rows(budget.cold_rows, budget.error_rate, principles=principles)
+        rows = cold_rows(budget.cold_rows, principles=principles)
         write_rows(rows, root / name)
     write_examples(root / "rft.jsonl", draw_examples(SEED, budget.rft_examples, "rft"))
     write_examples(root / "rl.jsonl", draw_examples(SEED, budget.rl_examples, "rl"))
-    write_examples(root / "dev.jsonl", draw_examples(SEED, 100, "dev", "dev"))
+    write_examples(root / "dev.jsonl", draw_examples(SEED, 200, "dev", "dev"))
     write_examples(root / "test.jsonl", draw_examples(SEED, budget.test_examples, "test", "test"))
     shutil.copytree(HERE / "weights", root / "base")
 
@@ -64,7 +64,7 @@ def pipeline_config(root: Path, budget: Budget, **changes: Any) -> PipelineConfi
 def ablations(root: Path, budget: Budget) -> dict[str, PipelineConfig]:
     """One pipeline an ablation; what it shares with the study is taken from the study's folders."""
     run_folder = root / "run"
-    light = {"full": (), "guided": (), "skip": ("base", "cold_start")}
+    light = {"full": (), "k_others": 4, "guided": (), "skip": ("base", "cold_start")}
     last = {**light, "skip": ("base", "cold_start", "rft")}
 
     def variant(name: str, stages: list[str], **changes: Any) -> PipelineConfig:
@@ -101,12 +101,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(argv)
     budget, root = BUDGETS[chosen.budget], chosen.work / chosen.budget
     prepare(root, budget)
-    reports = run(pipeline_config(root, budget))
-    extra = {}
-    if not chosen.no_ablations:
-        extra = {name: run(config) for name, config in ablations(root, budget).items()}
     chosen.out.mkdir(parents=True, exist_ok=True)
+    reports = run(pipeline_config(root, budget))
+    extra: dict[str, dict[str, Any]] = {}
     write_study(chosen.out, root, chosen.budget, reports, extra)
+    if chosen.no_ablations:
+        return
+    for name, config in ablations(root, budget).items():
+        extra[name] = run(config)
+        write_study(chosen.out, root, chosen.budget, reports, extra)  # each as soon as it is there
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""A judging world small enough for a model of half a million parameters.
+"""A judging world small enough for a model of under a million parameters.
 
 A query states two or three checkable constraints, each marked `must` (weight 2) or `should`
-(weight 1): contains an animal, starts with a colour, has four words, a tool before a fruit, numbers
-that sum to seven. Responses are short word lists that meet some of them. Gold is the weighted share
-met, by exact check, so a judge is right or wrong and nobody has to argue. `templated_judgement`
-writes what a careful judge would say: principles that weigh the query's own constraints, a critique
-that checks them one by one, boxed scores. With `error_rate` each check is misread with that
-probability and everything after it follows from the misreading: a teacher that leaves room.
+(weight 1): contains an animal, starts with a colour, has four words, a tool before a fruit.
+Responses are short word lists that meet some of them. Gold is the weighted share met, by exact
+check, so a judge is right or wrong and nobody has to argue. A check cites its evidence (the word
+that decides it), so that a wrong reading shows. How judgements are written is in teacher.py.
 """
 
 from __future__ import annotations
@@ -27,10 +25,10 @@ CLASSES = {
 }
 CLASS_OF = {word: name for name, words in CLASSES.items() for word in words}
 WORDS = tuple(CLASS_OF)
-NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8}
 MARKS = {"must": 2, "should": 1}
-KINDS = ("contain", "start", "end", "length", "sum", "order")
-KIND_WEIGHTS = (7, 3, 2, 1, 1, 2)  # how often a query has each
+NOTHING = "none"  # the evidence of a check that finds no word
+KINDS = ("contain", "start", "end", "length", "order")
+KIND_WEIGHTS = (4, 3, 3, 2, 4)  # how often a query has each
 SHARES_OF_N = {1: 0.20, 2: 0.45, 3: 0.20, 4: 0.10, 5: 0.05}
 Split = Literal["train", "dev", "test"]
 
@@ -53,27 +51,45 @@ class Constraint(NamedTuple):
         return " ".join((self.kind, *self.args))
 
 
-def meets(response: str, constraint: Constraint) -> bool:
-    """Check one constraint exactly."""
+class Check(NamedTuple):
+    """What one look at a response finds: the word that decides, and whether the demand is met."""
+
+    evidence: str
+    met: bool
+
+
+MISSING = Check(NOTHING, False)
+
+
+def check(response: str, constraint: Constraint) -> Check:
+    """Check one constraint exactly.
+
+    The evidence of `order` is whichever of the two stands first; of `length` it is the count.
+    """
     words = response.split()
     classes = [CLASS_OF.get(word) for word in words]
     args = constraint.args
     match constraint.kind:
         case "contain":
-            return args[0] in classes
+            return Check(words[classes.index(args[0])], True) if args[0] in classes else MISSING
         case "start":
-            return classes[:1] == [args[0]]
+            return Check(words[0], classes[0] == args[0]) if words else MISSING
         case "end":
-            return classes[-1:] == [args[0]]
+            return Check(words[-1], classes[-1] == args[0]) if words else MISSING
         case "order":  # the first of one class stands before the first of the other
-            both = args[0] in classes and args[1] in classes
-            return both and classes.index(args[0]) < classes.index(args[1])
+            if not (args[0] in classes and args[1] in classes):
+                return MISSING
+            first = min(classes.index(args[0]), classes.index(args[1]))
+            return Check(words[first], classes[first] == args[0])
         case "length":
-            return len(words) == int(args[0])
-        case "sum":
-            return sum(NUMBERS.get(word, 0) for word in words) == int(args[0])
+            return Check(str(len(words)), len(words) == int(args[0]))
         case other:
             raise ValueError(f"unknown kind of constraint {other!r}, expected one of {KINDS}")
+
+
+def meets(response: str, constraint: Constraint) -> bool:
+    """Whether the response meets the constraint, by exact check."""
+    return check(response, constraint).met
 
 
 def parse_query(text: str) -> tuple[Constraint, ...]:
@@ -101,8 +117,6 @@ def _draw_constraint(kind: str, rng: random.Random) -> Constraint:
     match kind:
         case "length":
             args: tuple[str, ...] = (str(rng.randint(3, 6)),)
-        case "sum":
-            args = (str(rng.randint(3, 9)),)
         case "order":
             args = tuple(rng.sample(list(CLASSES), 2))
         case _:
@@ -121,23 +135,22 @@ def _draw_constraints(rng: random.Random, wanted: int) -> tuple[Constraint, ...]
 def _draw_response(
     constraints: Sequence[Constraint], rng: random.Random, p_meet: float = 0.5
 ) -> str:
-    """Draw words, then try to meet each constraint with probability `p_meet`."""
+    """Draw words, then try to meet each constraint with probability `p_meet`.
+
+    An order that is not aimed at is often turned round, so that both words are there.
+    """
     aimed = {c.kind: c.args for c in constraints if c.kind != "contain" and rng.random() < p_meet}
+    turned = {c.kind: c.args[::-1] for c in constraints if c.kind == "order"}
     contained = [c.args[0] for c in constraints if c.kind == "contain" and rng.random() < p_meet]
     spared = [c.args[0] for c in constraints if c.kind == "contain" and c.args[0] not in contained]
     length = int(aimed["length"][0]) if "length" in aimed else rng.randint(3, 6)
     pool = [w for w in WORDS if CLASS_OF[w] not in spared]
     words = rng.sample(pool if len(pool) >= length else WORDS, length)
-    if any(c.kind == "sum" for c in constraints) or rng.random() < 0.2:
-        total = int(aimed["sum"][0]) if "sum" in aimed else rng.randint(3, 9)
-        first = rng.randint(1, total - 1)
-        a, b = rng.sample(range(length), 2)
-        words[a], words[b] = list(NUMBERS)[first - 1], list(NUMBERS)[total - first - 1]
-    free = [i for i in range(length) if words[i] not in NUMBERS]
-    if "order" in aimed and len(free) >= 2:
-        i, j = sorted(rng.sample(free, 2))
-        words[i], words[j] = (rng.choice(CLASSES[name]) for name in aimed["order"])
-    for name, i in zip(contained, rng.sample(free, len(free)), strict=False):
+    order = aimed.get("order") or (turned.get("order") if rng.random() < 0.7 else None)
+    if order:
+        i, j = sorted(rng.sample(range(length), 2))
+        words[i], words[j] = (rng.choice(CLASSES[name]) for name in order)
+    for name, i in zip(contained, rng.sample(range(length), length), strict=False):
         words[i] = rng.choice(CLASSES[name])
     if "start" in aimed:
         words[0] = rng.choice(CLASSES[aimed["start"][0]])
@@ -183,68 +196,14 @@ def draw_examples(seed: int, count: int, prefix: str, split: Split = "train") ->
     return [draw_example(rng, f"{prefix}-{i}", split) for i in range(count)]
 
 
-# --- judging by template ---
-
-
-def score_of(met: Sequence[bool], constraints: Sequence[Constraint], n: int) -> int:
-    """The score that the checks earn: 1..10 by weighted share, or 0/1 for a single response."""
-    if n == 1:
-        return int(all(met))
-    share = sum(c.weight for c, ok in zip(constraints, met, strict=True) if ok)
-    return 1 + round(9 * share / sum(c.weight for c in constraints))
-
-
-def templated_judgement(
-    example: Example,
-    order: Sequence[int],
-    rng: random.Random,
-    *,
-    error_rate: float = 0.0,
-    principles: bool = True,
-) -> str:
-    """Write a judgement of the responses as shown in `order`, misreading checks at `error_rate`."""
-    constraints = parse_query(example.query[-1].content)
-    total = sum(c.weight for c in constraints)
-    lines = []
-    if principles:
-        lines.append("Specific Criteria:")
-        for i, c in enumerate(constraints, 1):
-            percent = round(100 * c.weight / total)
-            lines.append(f"{i}. **{c.kind}** (Weight: {percent}%): {' '.join(c.args)}")
-    lines.append("Analysis:")
-    scores = []
-    for shown, original in enumerate(order, 1):
-        response = example.responses[original]
-        met = [meets(response, c) != (rng.random() < error_rate) for c in constraints]
-        scores.append(score_of(met, constraints, example.n))
-        lines.append(f"Response {shown}: {_checks(constraints, met)} => {scores[-1]}")
-    lines.append(f"Scores: \\boxed{{{', '.join(map(str, scores))}}}")
-    return "\n".join(lines)
-
-
-def _checks(constraints: Sequence[Constraint], met: Sequence[bool]) -> str:
-    checked = zip(constraints, met, strict=True)
-    return " ".join(f"{c.text} {'yes' if ok else 'no'}" for c, ok in checked)
-
-
-def lesson(rng: random.Random, n: int) -> Example:
-    """A reading lesson for the base model: constraints and responses, without a best one.
+def draw_lesson(rng: random.Random, n: int) -> Example:
+    """A reading lesson for the base model: many constraints, and responses without a best one.
 
     What it teaches is to read, as a pretrained language model can before it judges.
     """
-    wanted = 6 if n == 1 else rng.choice((2, 3, 3))
     while True:
-        constraints = _draw_constraints(rng, wanted)
+        constraints = _draw_constraints(rng, max(3, 7 - n))
         if split_of(text := query_text(constraints)) == "train":
             break
     responses = tuple(_draw_response(constraints, rng, 0.4) for _ in range(n))
     return Example("lesson", (Message("user", text),), responses)
-
-
-def lesson_text(example: Example) -> str:
-    """The checks of a lesson, true ones, and nothing of a judgement's principles and scores."""
-    constraints = parse_query(example.query[-1].content)
-    return "Analysis:\n" + "\n".join(
-        f"Response {i}: {_checks(constraints, [meets(response, c) for c in constraints])}"
-        for i, response in enumerate(example.responses, 1)
-    )

@@ -84,12 +84,12 @@ def claims_table(evaluated: Record) -> list[str]:
 
 def ablation_table(main: Record, extra: Mapping[str, Record]) -> list[str]:
     """The last model of each ablation beside the full pipeline's."""
-    lines = ["| pipeline | last model | greedy | one sample | Voting@8 |", "|---|---|---|---|---|"]
+    lines = ["| pipeline | last model | greedy | one sample | Voting@4 |", "|---|---|---|---|---|"]
 
     def row(name: str, model: str, m: Record) -> str:
         votes = {int(k): v for k, v in m["voting"].items()}
-        eight = percent(votes[8]) if 8 in votes else ""
-        return f"| {name} | {model} | {percent(m['greedy'])} | {percent(votes[1])} | {eight} |"
+        four = percent(votes[4]) if 4 in votes else ""
+        return f"| {name} | {model} | {percent(m['greedy'])} | {percent(votes[1])} | {four} |"
 
     for model in ("cold_start", "rft", "rl"):
         lines.append(row("full", model, main["models"][model]))
@@ -160,7 +160,7 @@ def write_study(
         "",
         *(f"- {name}: {percent(e)}" for name, e in evaluated["comparisons"].items()),
         "",
-        *(["## Reading these numbers", "", *notes, ""] if budget == "short" else []),
+        *(["## Reading these numbers", "", *notes, ""] if budget == "full" else []),
         "## Ablations",
         "",
         *(ablation_table(evaluated, extra) if extra else ["Not run with this budget."]),

@@ -36,7 +36,13 @@ class Optimisation(Settings):
         4096, description="Tokens of prompt and completion; longer rows are skipped and counted."
     )
     lora_rank: int = Field(0, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
-    bf16: bool = Field(False, description="Mixed precision; leave off on CPU.")
+    bf16: bool = Field(
+        False, description="Mixed precision; on a CPU only where bfloat16 is native (avx512_bf16)."
+    )
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
+        None,
+        description="Attention kernel; None: the model's own. On a CPU with bf16, eager is faster.",
+    )
     gradient_checkpointing: bool = Field(False, description="Less memory for about 30% more time.")
     save_steps: Positive = Field(100, description="Steps between checkpoints to resume from.")
     log_steps: Positive = Field(10, description="Steps between log lines.")

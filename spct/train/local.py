@@ -44,6 +44,7 @@ class LocalEngine:
         batch_size: int = 256,
         device: str = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        attention: str | None = None,
     ) -> None:
         try:
             import torch
@@ -54,6 +55,8 @@ class LocalEngine:
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(model))
         precision = None if dtype == "auto" else getattr(torch, dtype)
         self.model: PreTrainedModel = load_merged(model, precision)
+        if attention is not None:
+            self.model.set_attn_implementation(attention)
         self.model.train(False)
         torch.nn.Module.to(self.model, torch.device(device))
         self.batch_size = batch_size

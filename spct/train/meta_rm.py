@@ -28,6 +28,7 @@ from spct.train.sft import (
     load_tokenizer,
     lora,
     run_to_end,
+    set_attention,
     token_count,
 )
 from spct.types import Example, Trajectory
@@ -137,6 +138,7 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
             output_dir=str(out),
             **batch_arguments(config, PartialState(cpu=config.use_cpu).num_processes),
             remove_unused_columns=False,
+            train_sampling_strategy="group_by_length",  # padding is paid for
         ),
         train_dataset=Dataset.from_list(
             [{**encode(tokenizer, r["messages"]), "labels": r["label"]} for r in kept]
@@ -145,6 +147,7 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
         compute_loss_func=loss,
     )
     tokenizer.save_pretrained(str(out))
+    set_attention(config, head)
     return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))
 
 

@@ -75,6 +75,9 @@ class PipelineConfig(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Precision in which they generate; auto is that of the weights."
     )
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
+        None, description="Attention kernel with which they generate; None is the model's own."
+    )
     cold_start: SftConfig = SftConfig()
     rft_data: RftDataConfig = RftDataConfig()
     rft: SftConfig = SftConfig()
@@ -114,7 +117,13 @@ class Pipeline:
     def engine(self, model: str) -> Engine:
         """An engine on a model of this pipeline."""
         config = self.config
-        return LocalEngine(model, batch_size=config.batch, device=config.device, dtype=config.dtype)
+        return LocalEngine(
+            model,
+            batch_size=config.batch,
+            device=config.device,
+            dtype=config.dtype,
+            attention=config.attention,
+        )
 
     def examples(self, path: str) -> list[Example]:
         """Read an example file."""

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from spct.errors import ExtraMissing, TrainError
 from spct.plan import order_of
+from spct.train.adapters import starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
 from spct.train.outcome import gold_problem, is_tie, outcome_reward
 from spct.train.rft import is_too_easy
+from spct.train.rollouts import local_rollouts
 from spct.train.sampling import Draw, Formats, draw_many
 from spct.train.sft import (
     Row,
@@ -35,6 +37,7 @@ from spct.train.sft import (
     load_tokenizer,
     lora,
     run_to_end,
+    set_attention,
     token_count,
 )
 from spct.types import Completion, Engine, Example, SamplingParams, Usage
@@ -42,6 +45,7 @@ from spct.types import Completion, Engine, Example, SamplingParams, Usage
 if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
 Reward = Callable[..., list[float | None]]
 PATIENCE = 3  # logged steps in a row that must be without signal before a run is stopped
@@ -208,6 +212,16 @@ def no_signal_callback(limit: float) -> TrainerCallback:
     return StopWithoutSignal()
 
 
+def _trainer_class(config: RlConfig) -> type[GRPOTrainer]:
+    if config.use_cpu:
+        from spct.train.sorted_grpo import SortedGRPOTrainer
+
+        return SortedGRPOTrainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    return GRPOTrainer
+
+
 def train(
     model: str,
     rows: Sequence[Row],
@@ -221,7 +235,6 @@ def train(
     try:
         from accelerate import PartialState  # type: ignore[import-untyped]
         from datasets import Dataset  # type: ignore[import-untyped]
-        from trl.trainer.grpo_trainer import GRPOTrainer
     except ImportError as error:
         raise ExtraMissing("trl", "train") from error
     tokenizer = load_tokenizer(model)
@@ -232,16 +245,19 @@ def train(
             f"RL from {model!r}: none of {len(rows)} prompts leaves room for "
             f"{config.max_completion_tokens} tokens in {config.max_length}; raise max_length"
         )
+    start = starting_model(model)
     rewards = rewards or make_rewards(formats, frozenset({tokenizer.eos_token_id}), config)
-    trainer = GRPOTrainer(
-        model=model,
+    trainer = _trainer_class(config)(
+        model=start,
         reward_funcs=[*rewards],
         args=trl_config(config, out, PartialState(cpu=config.use_cpu).num_processes, len(rewards)),
         train_dataset=Dataset.from_list(kept),
         processing_class=tokenizer,
-        peft_config=lora(config),
+        peft_config=lora(config) if start is model else None,
         callbacks=[no_signal_callback(config.max_zero_variance)],
+        rollout_func=local_rollouts(tokenizer, config),
     )
+    set_attention(config, trainer.model, trainer.ref_model)
     if dev is not None and config.dev_steps:
         trainer.add_callback(dev_callback(trainer, dev, formats, config))
     return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))

@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spct.data.files import read_objects
 from spct.errors import ConfigError, ExtraMissing, TrainError
+from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig
 
 if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerBase
+    from trl.trainer.sft_trainer import SFTTrainer
 
+IGNORED = -100  # the label of positions without a loss
 Row = dict[str, Any]  # a JSON row: chat-format `prompt` and `completion`, and where it comes from
 
 
@@ -66,10 +69,15 @@ def token_count(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str,
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[dict[str, str]],
+    *,
+    add_generation_prompt: bool = False,
 ) -> dict[str, list[int]]:
     """Token ids and attention mask of a conversation as its chat template writes it."""
-    encoded = tokenizer.apply_chat_template(list(messages), return_dict=True)
+    encoded = tokenizer.apply_chat_template(
+        list(messages), add_generation_prompt=add_generation_prompt, return_dict=True
+    )
     return dict(cast("dict[str, list[int]]", encoded))
 
 
@@ -97,7 +105,7 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
         "warmup_steps": config.warmup_steps,
         "max_steps": config.max_steps,
         "bf16": config.bf16,
-        **({"gradient_checkpointing": True} if config.gradient_checkpointing else {}),
+        "gradient_checkpointing": config.gradient_checkpointing,  # TRL's own default is on
         "save_steps": config.save_steps,
         "save_total_limit": 2,
         "logging_steps": config.log_steps,
@@ -122,6 +130,14 @@ def lora(config: Optimisation, task: str = "CAUSAL_LM") -> LoraConfig | None:
         target_modules="all-linear",
         task_type=task,
     )
+
+
+def set_attention(config: Optimisation, *models: Any) -> None:
+    """Switch models (None: one that is not there) to the config's attention, if it names one."""
+    for model in models:
+        if model is not None and config.attention is not None:
+            whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+            whole.set_attn_implementation(config.attention)
 
 
 def last_checkpoint(out: Path) -> str | None:
@@ -170,7 +186,6 @@ def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> Trai
         from accelerate import PartialState  # type: ignore[import-untyped]
         from datasets import Dataset  # type: ignore[import-untyped]
         from trl.trainer.sft_config import SFTConfig as TrlConfig
-        from trl.trainer.sft_trainer import SFTTrainer
     except ImportError as error:
         raise ExtraMissing("trl", "train") from error
     tokenizer = load_tokenizer(model)
@@ -188,14 +203,54 @@ def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> Trai
         packing=False,
         loss_type="nll",
         shuffle_dataset=True,
+        train_sampling_strategy="group_by_length",  # padding is paid for
     )
-    trainer = SFTTrainer(
-        model=model,
+    start = starting_model(model)
+    trainer = _trainer_class(config)(
+        model=start,
         args=arguments,
         train_dataset=Dataset.from_list(
             [{k: r[k] for k in ("prompt", "completion")} for r in kept]
         ),
         processing_class=tokenizer,
-        peft_config=lora(config),
+        peft_config=lora(config) if start is model else None,
     )
+    set_attention(config, trainer.model)
     return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))
+
+
+def _trainer_class(config: SftConfig) -> type[SFTTrainer]:
+    """TRL's trainer; on CPU one whose loss does not score the prompt's positions.
+
+    Without Triton, TRL folds every position through the vocabulary and masks afterwards: two thirds
+    of a step for SmolLM2-135M.
+    """
+    import torch
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    if not config.use_cpu:
+        return SFTTrainer
+
+    class CompletionTrainer(SFTTrainer):
+        def compute_loss(
+            self,
+            model: torch.nn.Module,
+            inputs: dict[str, Any],
+            return_outputs: bool = False,
+            num_items_in_batch: torch.Tensor | int | None = None,
+        ) -> Any:
+            labels_B_T = inputs.pop("labels")
+            first = int((labels_B_T != IGNORED).any(0).nonzero()[0])
+            n_scored = labels_B_T.shape[1] - first
+            outputs = model(**inputs, use_cache=False, logits_to_keep=n_scored + 1)
+            loss = torch.nn.functional.cross_entropy(
+                outputs.logits[:, :-1].flatten(0, 1).float(),
+                labels_B_T[:, first:].flatten(),
+                ignore_index=IGNORED,
+                reduction="sum",
+            ) / (
+                (labels_B_T != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            )
+            return (loss, outputs) if return_outputs else loss
+
+    return CompletionTrainer

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.synthetic.world import draw_examples, templated_judgement
+from recipes.synthetic.teacher import Teacher, judgement_text
+from recipes.synthetic.world import draw_examples
 from spct.prompts import SINGLE, Format, load_format
 from spct.train.sampling import Formats
 from spct.types import Completion, Example, Judgement, Message, Trajectory
@@ -56,7 +57,7 @@ def templated_rows(
     for example in examples:
         order = tuple(range(example.n))
         prompt = formats.of(example).render(example, order)
-        text = templated_judgement(example, order, rng, error_rate=how.get("error_rate", 0.0))
+        text = judgement_text(example, order, rng, Teacher(misread=how.get("error_rate", 0.0)))
         rows.append(
             {
                 "prompt": [{"role": "user", "content": prompt.messages[0].content}],

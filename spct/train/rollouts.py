@@ -1,0 +1,86 @@
+"""Rollouts by our own sampler where GRPO runs on a CPU.
+
+transformers' `generate` carries every row to the length of the longest one and copies its cache at
+each token; a judgement of two responses is a third as long as one of five, so on a CPU most of that
+work is thrown away. `local.generate` drops the finished rows. TRL takes a rollout function in place
+of its own sampling; everything after it (rewards, advantages, loss) stays TRL's.
+
+Under mixed precision the rollouts come from a bfloat16 twin of the policy, refreshed at every step,
+as they do where TRL samples with vLLM.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from spct.train.config import RlConfig
+from spct.train.local import generate
+from spct.train.sft import encode
+from spct.types import SamplingParams
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Rollout = Callable[[list[Any], Any], dict[str, list[Any] | None]]
+SILENCE = "TRL_EXPERIMENTAL_SILENCE"  # else TRL warns of its rollout function at every start
+
+
+def local_rollouts(tokenizer: PreTrainedTokenizerBase, config: RlConfig) -> Rollout | None:
+    """TRL's rollout function over `local.generate`; None where TRL samples by itself."""
+    import torch
+
+    if not config.use_cpu or config.vllm_server:
+        return None
+    os.environ.setdefault(SILENCE, "1")
+    params = SamplingParams(temperature=config.temperature, max_tokens=config.max_completion_tokens)
+    twin: PreTrainedModel | None = None
+
+    def rollout(prompts: list[Any], trainer: Any) -> dict[str, list[Any] | None]:
+        nonlocal twin
+        ids = [encode(tokenizer, p, add_generation_prompt=True)["input_ids"] for p in prompts]
+        batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        if twin is None:
+            twin = sampling_twin(policy, torch.bfloat16 if config.bf16 else torch.float32)
+        refresh(twin, policy)
+        seeds = torch.randint(2**62, (len(prompts),)).tolist()  # the trainer's own random state
+        with torch.no_grad():
+            rows = generate(
+                twin,
+                batch["input_ids"],
+                batch["attention_mask"],
+                seeds,
+                params,
+                eos_id=int(tokenizer.eos_token_id),
+            )
+        return {"prompt_ids": ids, "completion_ids": rows, "logprobs": None}
+
+    return rollout
+
+
+def sampling_twin(policy: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A copy of the policy to sample from, without what trainers wrap around its forward.
+
+    Only the weights are cast: rotary frequencies rounded to bfloat16 would misplace tokens.
+    """
+    twin = copy.deepcopy(policy)
+    for module in twin.modules():
+        module.__dict__.pop("forward", None)  # bound to the policy's weights
+    for weight in twin.parameters():
+        weight.requires_grad_(False)
+        weight.data = weight.data.to(dtype)
+    twin.train(False)
+    return twin
+
+
+def refresh(twin: PreTrainedModel, policy: PreTrainedModel) -> None:
+    """Copy the policy's weights of now into its twin."""
+    import torch
+
+    with torch.no_grad():
+        for mine, theirs in zip(twin.parameters(), policy.parameters(), strict=True):
+            mine.copy_(theirs)
