@@ -46,35 +46,58 @@ def load_head(folder: Path, *, device: str, dtype: torch.dtype | None) -> PreTra
     return model
 
 
-def new_head(model: str, *, seed: int) -> PreTrainedModel:
+def new_head(model: str, *, seed: int, layers: int | None = None) -> PreTrainedModel:
     """A backbone with a head of fresh weights drawn under `seed`: where training begins.
 
     An already trained head of one logit is kept, so training can go on from a scalar model.
+    `layers` keeps that many of the backbone's first layers.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    config = AutoConfig.from_pretrained(model, num_labels=1)
+    if layers is not None:
+        _keep_layers(config, layers)
     torch.manual_seed(seed)
     with _quietly():
         head = AutoModelForSequenceClassification.from_pretrained(
-            model, num_labels=1, dtype=torch.float32, use_safetensors=True
+            model, config=config, dtype=torch.float32, use_safetensors=True
         )
     return cast("PreTrainedModel", head)
 
 
+def _keep_layers(config: Any, layers: int) -> None:
+    """Make the config that of the backbone's first layers; from_pretrained loads no more."""
+    text = config.get_text_config()
+    if layers > text.num_hidden_layers:
+        raise ConfigError(
+            f"layer = {layers}: the backbone has {text.num_hidden_layers} layers; expected at most "
+            "that many"
+        )
+    text.num_hidden_layers = layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:layers]
+
+
 def _load(
-    folder: Path | str, device: str, dtype: torch.dtype | None, *, head_from_here: bool
+    folder: Path | str,
+    device: str,
+    dtype: torch.dtype | None,
+    *,
+    head_from_here: bool,
+    config_of: Path | str | None = None,
 ) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
-        config = AutoConfig.from_pretrained(str(folder))
+        config = AutoConfig.from_pretrained(str(config_of or folder))
         if head_from_here:
             _check_labels(str(folder), config)
+        config.num_labels = 1
         with _quietly():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 str(folder),
-                num_labels=1,
+                config=config,
                 dtype=dtype or "auto",
                 use_safetensors=True,
                 output_loading_info=True,
@@ -108,7 +131,14 @@ def _load_adapter(
     with safe_open(weights, framework="pt") as tensors:
         if not has_head(tensors.keys()):
             raise _untrained(folder, "the adapter holds no head weights (modules_to_save)")
-    base = _load(str(adapter["base_model_name_or_path"]), device, dtype, head_from_here=False)
+    base = _load(
+        str(adapter["base_model_name_or_path"]),
+        device,
+        dtype,
+        head_from_here=False,
+        # a head on fewer layers than its base has keeps a config.json of its own
+        config_of=folder if (folder / "config.json").is_file() else None,
+    )
     merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
     return cast("PreTrainedModel", merged.to(device))
 

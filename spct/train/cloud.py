@@ -190,7 +190,9 @@ def critique_pairs(
         return critique_conversation(critique_prompt(pair.example, response, fmt), text)
 
     return [
-        ConversationPair(read(p, p.chosen, good), read(p, p.rejected, bad), p.margin)
+        ConversationPair(
+            read(p, p.chosen, good), read(p, p.rejected, bad), p.margin, p.example.query
+        )
         for p in pairs
         for good, bad in zip(
             texts[p.example.id, p.chosen], texts[p.example.id, p.rejected], strict=True

@@ -15,9 +15,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import spct
 from spct.config import Settings
@@ -48,6 +48,27 @@ class HeadConfig(Optimisation):
         ge=0,
         description="Steps between evaluations on the dev set; 0 evaluates at the end only.",
     )
+    frozen: bool = Field(
+        False,
+        description="Keep the backbone, read every conversation once and fit the head to the end; "
+        "rates and steps do not apply. For a CPU: a pair costs two forwards in all.",
+    )
+    layer: Positive | None = Field(
+        None,
+        description="With frozen: use this many of the backbone's first layers; None: all. Fewer "
+        "are faster, and may judge better.",
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.frozen and self.lora_rank:
+            raise ValueError(
+                f"frozen = true goes without adapters, got lora_rank = {self.lora_rank}; set it to "
+                "0, or frozen to false"
+            )
+        if self.layer is not None and not self.frozen:
+            raise ValueError(f"layer = {self.layer} goes with frozen = true only")
+        return self
 
 
 def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[object]) -> None:
@@ -162,21 +183,30 @@ def finish(
     resumed_from: str | None,
 ) -> TrainReport:
     """Save the model with its card, metrics and curves."""
-    history = trainer.state.log_history
+    history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
     trainer.save_model(str(out))
     if trainer.accelerator.is_main_process:
         (out / "training_args.bin").unlink(missing_ok=True)  # a pickle
-        tokenizer.save_pretrained(str(out))
-        write_metrics(history, out)
         save_figure(curves_figure(history), out / "curves")
-        filled = {
-            "steps": trainer.state.global_step,
-            "loss": loss,
-            "spct_version": spct.__version__,
-        }
-        card.model_copy(update=filled).write(out)
-    return TrainReport(out, card.n_pairs, n_too_long, trainer.state.global_step, loss, resumed_from)
+        write_beside(out, tokenizer, history, card, steps=steps, loss=loss)
+    return TrainReport(out, card.n_pairs, n_too_long, steps, loss, resumed_from)
+
+
+def write_beside(
+    out: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    history: Sequence[dict[str, float]],
+    card: ModelCard,
+    *,
+    steps: int,
+    loss: float | None,
+) -> None:
+    """Write tokenizer, metrics and, last, the card: a folder with a card is a finished model."""
+    tokenizer.save_pretrained(str(out))
+    write_metrics(history, out)
+    filled = {"steps": steps, "loss": loss, "spct_version": spct.__version__}
+    card.model_copy(update=filled).write(out)
 
 
 def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:

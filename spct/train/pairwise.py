@@ -20,7 +20,8 @@ from spct.models.formats import PAIR
 from spct.models.head import new_head
 from spct.models.pairwise import pair_conversation
 from spct.prompts import Format
-from spct.train import heads
+from spct.train import frozen, heads
+from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.meta_rm import bce
 from spct.train.pairs import Pair
@@ -28,7 +29,7 @@ from spct.train.sft import TrainReport, last_checkpoint
 
 if TYPE_CHECKING:
     import torch
-    from transformers import TrainerCallback
+    from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 
 class PairwiseConfig(HeadConfig):
@@ -44,18 +45,50 @@ def train(
     dev: Sequence[Pair] = (),
     fmt: Format = PAIR,
 ) -> TrainReport:
-    """Train head and backbone on the pairs and save the pairwise model to `out`; resumes."""
+    """Train head and, unless it is frozen, backbone; save the pairwise model to `out`; resumes."""
+    tokenizer = load_tokenizer(model)
+    encoder = Encoder(tokenizer, config.max_length)
+    rows = _rows(encoder, pairs, config.max_length, fmt)
+    dev_rows = _rows(encoder, dev, config.max_length, fmt)
+    heads.require_rows(len(rows), len(pairs), config.max_length)
+    heads.check_dev({p.example.query for p in pairs}, [p.example.query for p in dev])
+    heads.begin(out, "pairwise", model, config, [fmt, *pairs, *dev])
+    card = ModelCard(
+        paradigm="pairwise",
+        base=model,
+        steps=0,
+        n_pairs=len(rows),
+        max_length=config.max_length,
+        template=Template.of(fmt),
+        settings=config.model_dump(mode="json"),
+    )
+    n_too_long = len(pairs) - len(rows)
+    if config.frozen:
+        return frozen.train(
+            model, tokenizer, rows, out, config, card,
+            dev=dev_rows, both_orders=True, n_too_long=n_too_long,
+        )  # fmt: skip
+    trainer = _trainer(model, tokenizer, rows, out, config, dev_rows)
+    checkpoint = last_checkpoint(out / CHECKPOINTS)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return heads.finish(
+        trainer, tokenizer, out, card, n_too_long=n_too_long, resumed_from=checkpoint
+    )
+
+
+def _trainer(
+    model: str,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[IdPair],
+    out: Path,
+    config: PairwiseConfig,
+    dev: Sequence[IdPair],
+) -> Trainer:
     try:
         from datasets import Dataset  # type: ignore[import-untyped]
         from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
     except ImportError as error:
         raise ExtraMissing("transformers", "train") from error
-    tokenizer = load_tokenizer(model)
-    encoder = Encoder(tokenizer, config.max_length)
-    rows = _rows(encoder, pairs, config.max_length, fmt)
-    heads.require_rows(len(rows), len(pairs), config.max_length)
-    heads.check_dev({p.example.query for p in pairs}, [p.example.query for p in dev])
-    heads.begin(out, "pairwise", model, config, [fmt, *pairs, *dev])
     head = new_head(model, seed=config.seed)
     head.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if adapters := heads.head_lora(config):
@@ -71,48 +104,37 @@ def train(
             remove_unused_columns=False,
             label_names=["labels"],
         ),
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(_rows(encoder, dev, config.max_length, fmt))
-        if dev
-        else None,
+        train_dataset=Dataset.from_list(_labelled(rows)),
+        eval_dataset=Dataset.from_list(_labelled(dev)) if dev else None,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_loss_func=meter.loss,
         compute_metrics=_dev_accuracy,
         callbacks=[_log_accuracy(meter)],
     )
     heads.told_on_stderr(trainer)
-    checkpoint = last_checkpoint(out / CHECKPOINTS)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    card = ModelCard(
-        paradigm="pairwise",
-        base=model,
-        steps=0,
-        n_pairs=len(rows) // 2,
-        max_length=config.max_length,
-        template=Template.of(fmt),
-        settings=config.model_dump(mode="json"),
-    )
-    n_too_long = len(pairs) - len(rows) // 2
-    return heads.finish(
-        trainer, tokenizer, out, card, n_too_long=n_too_long, resumed_from=checkpoint
-    )
+    return trainer
 
 
-def _rows(
-    encoder: Encoder, pairs: Sequence[Pair], max_length: int, fmt: Format
-) -> list[dict[str, Any]]:
-    """Two rows a pair, one an order; a pair of which one is too long is left out."""
-    rows: list[dict[str, Any]] = []
+def _rows(encoder: Encoder, pairs: Sequence[Pair], max_length: int, fmt: Format) -> list[IdPair]:
+    """Each pair with the better response shown first, and second; too long ones are left out."""
+    rows = []
     for p in pairs:
         both = (
             pair_conversation(p.example, p.chosen, p.rejected, fmt),
             pair_conversation(p.example, p.rejected, p.chosen, fmt),
         )
-        ids = heads.encoded(encoder, both, max_length)
-        if ids is not None:
-            for one, label in zip(ids, (1.0, 0.0), strict=True):
-                rows.append({"input_ids": one, "attention_mask": [1] * len(one), "labels": label})
+        if ids := heads.encoded(encoder, both, max_length):
+            rows.append(IdPair(ids[0], ids[1], query=p.example.query))
     return rows
+
+
+def _labelled(rows: Sequence[IdPair]) -> list[dict[str, Any]]:
+    """Two rows a pair, one an order, with the label "the one shown first is better"."""
+    return [
+        {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": label}
+        for row in rows
+        for ids, label in ((row.first, 1.0), (row.second, 0.0))
+    ]
 
 
 class _Meter:

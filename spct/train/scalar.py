@@ -10,7 +10,7 @@ neither learning rate nor steps of its BTRM; its data are the RL set without sin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,16 @@ from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder, load_tokenizer
 from spct.models.head import new_head
 from spct.models.scalar import conversation
-from spct.train import heads
+from spct.train import frozen, heads
+from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.pairs import Pair
 from spct.train.sft import TrainReport, last_checkpoint
 
 if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
+    from transformers import PreTrainedTokenizerBase
+    from trl.trainer.reward_trainer import RewardTrainer
 
 
 class ScalarConfig(HeadConfig):
@@ -46,13 +49,17 @@ class ConversationPair:
     chosen: Conversation
     rejected: Conversation
     margin: float
+    query: Conversation = field(repr=False)  # by it, pairs belong together
 
 
 def conversation_pairs(pairs: Sequence[Pair]) -> list[ConversationPair]:
     """What a pointwise head reads of each pair."""
     return [
         ConversationPair(
-            conversation(p.example, p.chosen), conversation(p.example, p.rejected), p.margin
+            conversation(p.example, p.chosen),
+            conversation(p.example, p.rejected),
+            p.margin,
+            p.example.query,
         )
         for p in pairs
     ]
@@ -67,21 +74,48 @@ def train(
     dev: Sequence[ConversationPair] = (),
     card: ModelCard | None = None,
 ) -> TrainReport:
-    """Train head and backbone on the pairs and save the scalar model to `out`; resumes.
+    """Train head and, unless it is frozen, backbone; save the scalar model to `out`; resumes.
 
     `card` says what the model is where it is not a plain Bradley-Terry model (CLoud's head).
     """
+    tokenizer = load_tokenizer(model)
+    encoder = Encoder(tokenizer, config.max_length)
+    rows, dev_rows = _rows(encoder, pairs, config), _rows(encoder, dev, config)
+    heads.require_rows(len(rows), len(pairs), config.max_length)
+    heads.check_dev({p.query for p in pairs}, [p.query for p in dev])
+    heads.begin(out, card.paradigm if card else "bradley-terry", model, config, [*pairs, *dev])
+    card = card or ModelCard(
+        paradigm="bradley-terry", base=model, steps=0, n_pairs=0, max_length=config.max_length
+    )
+    card = card.model_copy(
+        update={"n_pairs": len(rows), "settings": config.model_dump(mode="json")}
+    )
+    n_too_long = len(pairs) - len(rows)
+    if config.frozen:
+        return frozen.train(
+            model, tokenizer, rows, out, config, card, dev=dev_rows, n_too_long=n_too_long
+        )
+    trainer = _trainer(model, tokenizer, rows, out, config, dev_rows)
+    checkpoint = last_checkpoint(out / CHECKPOINTS)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return heads.finish(
+        trainer, tokenizer, out, card, n_too_long=n_too_long, resumed_from=checkpoint
+    )
+
+
+def _trainer(
+    model: str,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[IdPair],
+    out: Path,
+    config: ScalarConfig,
+    dev: Sequence[IdPair],
+) -> RewardTrainer:
     try:
         from trl.trainer.reward_config import RewardConfig
         from trl.trainer.reward_trainer import RewardTrainer
     except ImportError as error:
         raise ExtraMissing("trl", "train") from error
-    tokenizer = load_tokenizer(model)
-    encoder = Encoder(tokenizer, config.max_length)
-    rows, n_too_long = _rows(encoder, pairs, config)
-    heads.require_rows(len(rows), len(pairs), config.max_length)
-    heads.check_dev({p.chosen[:-1] for p in pairs}, [p.chosen[:-1] for p in dev])
-    heads.begin(out, card.paradigm if card else "bradley-terry", model, config, [*pairs, *dev])
     arguments = RewardConfig(
         output_dir=str(out / CHECKPOINTS),
         **heads.trainer_arguments(config, has_dev=bool(dev)),
@@ -92,41 +126,34 @@ def train(
     trainer = RewardTrainer(
         model=new_head(model, seed=config.seed),
         args=arguments,
-        train_dataset=_dataset(rows),
-        eval_dataset=_dataset(_rows(encoder, dev, config)[0]) if dev else None,
+        train_dataset=_dataset(rows, config),
+        eval_dataset=_dataset(dev, config) if dev else None,
         processing_class=tokenizer,
         peft_config=heads.head_lora(config),
     )
     heads.told_on_stderr(trainer)
-    checkpoint = last_checkpoint(out / CHECKPOINTS)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    card = card or ModelCard(
-        paradigm="bradley-terry", base=model, steps=0, n_pairs=0, max_length=config.max_length
-    )
-    card = card.model_copy(
-        update={"n_pairs": len(rows), "settings": config.model_dump(mode="json")}
-    )
-    return heads.finish(
-        trainer, tokenizer, out, card, n_too_long=n_too_long, resumed_from=checkpoint
-    )
+    return trainer
 
 
 def _rows(
     encoder: Encoder, pairs: Sequence[ConversationPair], config: ScalarConfig
-) -> tuple[list[dict[str, Any]], int]:
-    """Tokenised rows, and how many pairs were too long."""
-    rows = []
-    for pair in pairs:
-        ids = heads.encoded(encoder, (pair.chosen, pair.rejected), config.max_length)
-        if ids is not None:
-            row: dict[str, Any] = {"chosen_ids": ids[0], "rejected_ids": ids[1]}
-            if config.use_margins:
-                row["margin"] = pair.margin * config.margin_scale
-            rows.append(row)
-    return rows, len(pairs) - len(rows)
+) -> list[IdPair]:
+    """The pairs in tokens; those that are too long are left out."""
+    scale = config.margin_scale if config.use_margins else 0.0
+    return [
+        IdPair(ids[0], ids[1], query=p.query, margin=p.margin * scale)
+        for p in pairs
+        if (ids := heads.encoded(encoder, (p.chosen, p.rejected), config.max_length))
+    ]
 
 
-def _dataset(rows: list[dict[str, Any]]) -> Dataset:
+def _dataset(rows: Sequence[IdPair], config: ScalarConfig) -> Dataset:
     from datasets import Dataset
 
-    return Dataset.from_list(rows)
+    columns: dict[str, Any] = {
+        "chosen_ids": [row.first for row in rows],
+        "rejected_ids": [row.second for row in rows],
+    }
+    if config.use_margins:
+        columns["margin"] = [row.margin for row in rows]
+    return Dataset.from_dict(columns)

@@ -73,10 +73,10 @@ def test_the_card_keeps_the_wording_that_the_head_was_trained_on(trained: Path) 
 def test_each_pair_enters_in_both_orders_with_opposite_labels(trained: Path, base: Path) -> None:
     from spct.models.encode import Encoder, load_tokenizer
     from spct.models.formats import PAIR
-    from spct.train.pairwise import _rows
+    from spct.train.pairwise import _labelled, _rows
 
     encoder = Encoder(load_tokenizer(str(base)), 200)
-    rows = _rows(encoder, pairs_of(EXAMPLES[:1], PairFunnel()), 200, PAIR)
+    rows = _labelled(_rows(encoder, pairs_of(EXAMPLES[:1], PairFunnel()), 200, PAIR))
     assert [row["labels"] for row in rows] == [1.0, 0.0]
     assert sorted(rows[0]["input_ids"]) == sorted(rows[1]["input_ids"])
     assert rows[0]["input_ids"] != rows[1]["input_ids"]
