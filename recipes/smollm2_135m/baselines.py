@@ -1,9 +1,9 @@
 """The four other paradigms, same data and backbone: `python -m recipes.smollm2_135m.baselines`.
 
-Bradley-Terry, PairRM, CLoud and a pairwise LLM judge, each a LoRA of the same rank on the same
-base. On the CPU budget each gets about the same few minutes, less than the GRM's three stages: the
-report says how many rows each has seen. They are measured on pairs without a reference (a scalar
-head has no place for one).
+Bradley-Terry, PairRM, CLoud and a pairwise LLM judge on the same base: each a LoRA of the same rank
+on an accelerator; on the CPU budget the scalar ones are heads on the frozen base, because LoRA sees
+a few hundred pairs there in the time. The report says how many rows each has seen. They are
+measured on pairs without a reference (a scalar head has no place for one).
 """
 
 from __future__ import annotations
@@ -183,13 +183,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paradigms", nargs="*", default=list(PARADIGMS))
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--limit", type=int, help="test items of each set")
+    parser.add_argument("--examples", type=int, help="training examples, in place of the file's")
     chosen = parser.parse_args()
     config = validated(
         BaselinesConfig, read_toml(HERE / f"baselines_{chosen.work.name}.toml"), "baselines"
     )
     data, base = chosen.work / "data", str(chosen.work.parent / "base")
-    examples = pair_examples(data / "cold_examples.jsonl", config.examples)
+    count = chosen.examples or config.examples
+    examples = pair_examples(data / "cold_examples.jsonl", count)
     tests = load_tests(data, SETS, chosen.limit)
     for name in chosen.paradigms:
         out = chosen.work / "baselines" / name
