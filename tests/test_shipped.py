@@ -17,7 +17,7 @@ from spct.config import Config, EngineConfig, resolve
 from spct.engines.scripted import ScriptedEngine
 from spct.models.load import load_reward_model
 from spct.prompts import FORMATS, load_format
-from spct.shipped import FOLDER, MAX_TOKENS, NAME, shipped
+from spct.shipped import FOLDER, MAX_TOKENS, NAME, TRAINED_ON, shipped
 
 WORDING = "Our wording.\n{{conversation}}\n{{reference}}{{responses}}{{hint}}"
 SINGLE = "Our single wording.\n{{conversation}}\n{{reference}}{{response}}"
@@ -255,6 +255,13 @@ def test_a_dry_run_shows_the_wording_that_would_be_sent(folder, run):
 
 
 # --- what is really shipped -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TRAINED_ON)
+def test_the_shipped_wording_is_the_one_that_the_recipe_trains_on(name):
+    recipe = Path(__file__).parents[1] / "recipes" / "smollm2_135m"
+    wording = load_format(FOLDER / f"{name}.txt", FORMATS[name])
+    assert wording == load_format(recipe / f"{name}.txt", FORMATS[name])
 
 
 @pytest.fixture
