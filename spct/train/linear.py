@@ -21,7 +21,7 @@ from spct.errors import TrainError
 if TYPE_CHECKING:
     import torch
 
-PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
+PENALTIES = (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,38 @@ async def test_a_pairwise_head_is_fitted_on_both_orders(base: Path, tmp_path: Pa
     assert all(verdicts[e.id].winner == e.gold.index(1.0) for e in examples if e.gold)
 
 
+def test_critiques_of_one_query_are_held_out_together() -> None:
+    from spct.train.cloud import OwnCritiques, critique_pairs
+
+    own = [OwnCritiques(e.id, i, ("fine", "poor")) for e in EXAMPLES for i in range(e.n)]
+    pairs = critique_pairs(toy_pairs(), own)
+    assert pairs[0].query == pairs[1].query == EXAMPLES[0].query
+    assert len(pairs) == 48
+
+
+async def test_clouds_head_is_fitted_on_the_critics_weights(base: Path, tmp_path: Path) -> None:
+    from spct.engines.scripted import ScriptedEngine
+    from spct.models.card import ModelCard
+    from spct.models.critique import CritiqueScalarRM
+    from spct.train.cloud import OwnCritiques, critique_pairs
+
+    own = [
+        OwnCritiques(e.id, i, ("yes" if "good" in e.responses[i] else "no",))
+        for e in EXAMPLES
+        for i in range(e.n)
+    ]
+    card = ModelCard(paradigm="cloud", base=str(base), steps=0, n_pairs=0, max_length=300)
+    config = QUICK.model_copy(update={"max_length": 300})
+    scalar.train(str(base), critique_pairs(toy_pairs(), own), tmp_path, config, card=card)
+    written = read_card(tmp_path)
+    assert written is not None and (written.paradigm, written.n_pairs) == ("cloud", 24)
+    engine = ScriptedEngine(
+        lambda prompt, _: "yes" if "is good" in prompt.messages[0].content else "no"
+    )
+    verdict = await CritiqueScalarRM(engine, load_scorer(tmp_path), k=1).judge(EXAMPLES[0])
+    assert verdict.winner == 0
+
+
 def test_a_killed_run_goes_on_with_the_features_it_has(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
