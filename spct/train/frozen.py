@@ -20,7 +20,7 @@ from spct.models.head import HEADS, new_head
 from spct.train import heads
 from spct.train.heads import HeadConfig
 from spct.train.linear import Features, choose, fit
-from spct.train.sft import TrainReport
+from spct.train.sft import TrainReport, set_attention
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,7 @@ def train(
         raise ExtraMissing("accelerate", "train") from error
     head = new_head(model, seed=config.seed, layers=config.layer)
     head.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    set_attention(config, head)
     name = _linear(head)
     state = PartialState(cpu=config.use_cpu)
     with state.main_process_first():  # the others find the features written

@@ -25,7 +25,7 @@ from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.meta_rm import bce
 from spct.train.pairs import Pair
-from spct.train.sft import TrainReport, last_checkpoint
+from spct.train.sft import TrainReport, last_checkpoint, set_attention
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +111,7 @@ def _trainer(
         compute_metrics=_dev_accuracy,
         callbacks=[_log_accuracy(meter)],
     )
+    set_attention(config, trainer.model)
     heads.told_on_stderr(trainer)
     return trainer
 

@@ -25,7 +25,7 @@ from spct.train import frozen, heads
 from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.pairs import Pair
-from spct.train.sft import TrainReport, last_checkpoint
+from spct.train.sft import TrainReport, last_checkpoint, set_attention
 
 if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
@@ -131,6 +131,7 @@ def _trainer(
         processing_class=tokenizer,
         peft_config=heads.head_lora(config),
     )
+    set_attention(config, trainer.model)
     heads.told_on_stderr(trainer)
     return trainer
 

@@ -261,7 +261,7 @@ def test_the_command_passes_the_settings(base: Path, tmp_path: Path) -> None:
 
 
 async def test_bf16_features_make_a_head_that_ranks_alike(base: Path, tmp_path: Path) -> None:
-    config = QUICK.model_copy(update={"bf16": True})
+    config = QUICK.model_copy(update={"bf16": True, "attention": "eager"})
     scalar.train(str(base), conversation_pairs(toy_pairs()), tmp_path, config)
     example = EXAMPLES[0]
     good, bad = await load_scorer(tmp_path).score([conversation(example, i) for i in (0, 1)])
