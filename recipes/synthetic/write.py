@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes.synthetic.errors import FAULTS, fault_shares
 from spct.data.rows import read_examples
+from spct.store import Store
 from spct.types import Example
 
 Record = Mapping[str, Any]
@@ -82,6 +84,17 @@ def claims_table(evaluated: Record) -> list[str]:
     return lines
 
 
+def fault_table(root: Path, models: Sequence[str], examples: Sequence[Example]) -> list[str]:
+    """What is wrong with the sampled judgements of each model."""
+    lines = ["| model | " + " | ".join(FAULTS) + " |", "|---" * (len(FAULTS) + 1) + "|"]
+    for model in models:
+        with Store.read(root / "run" / "evaluate" / model / "sampled") as store:
+            verdicts = {v.example_id: v for v in store.verdicts()}
+        shares = fault_shares(examples, verdicts)
+        lines.append(f"| {model} | " + " | ".join(f"{100 * shares[f]:.0f}" for f in FAULTS) + " |")
+    return lines
+
+
 def ablation_table(main: Record, extra: Mapping[str, Record]) -> list[str]:
     """The last model of each ablation beside the full pipeline's."""
     lines = ["| pipeline | last model | greedy | one sample | Voting@4 |", "|---|---|---|---|---|"]
@@ -107,10 +120,14 @@ def meta_lines(evaluated: Record, data: Record | None) -> list[str]:
         right, wrong = sum(data["right"].values()), sum(data["wrong"].values())
         lines.append(f"Trained on {right} right and {wrong} wrong trajectories.")
     for name, m in evaluated["meta"].items():
-        auc = "none (one class)" if m["auc"] is None else f"{m['auc']:.3f}"
+        auc, within = (
+            "none (one class)" if m[key] is None else f"{m[key]:.3f}"
+            for key in ("auc", "auc_within")
+        )
         lines.append(
             f"On {m['n']} test trajectories of `{name}` ({100 * m['right']:.1f}% right): "
-            f"AUC {auc}, expected calibration error {m['calibration_error']:.3f}."
+            f"AUC {auc}, within an example {within}, "
+            f"expected calibration error {m['calibration_error']:.3f}."
         )
     return lines
 
@@ -159,6 +176,13 @@ def write_study(
         "All comparisons:",
         "",
         *(f"- {name}: {percent(e)}" for name, e in evaluated["comparisons"].items()),
+        "",
+        "## What is wrong with the judgements",
+        "",
+        "Share of sampled judgements with each fault, in %; one may have several, and a fault need "
+        "not change the verdict (recipes/synthetic/errors.py).",
+        "",
+        *fault_table(root, [m for m in evaluated["models"] if m != "base"], examples),
         "",
         *(["## Reading these numbers", "", *notes, ""] if budget == "full" else []),
         "## Ablations",

@@ -65,9 +65,14 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True)
 class MetaReport:
-    """The meta RM on a model's test trajectories."""
+    """The meta RM on a model's test trajectories.
+
+    `auc` tells right from wrong over all of them, which easy and hard examples help; a vote needs
+    `auc_within`, the mean over the examples that have both.
+    """
 
     auc: float | None
+    auc_within: float | None
     calibration_error: float
     bins: list[meta_rm.Bin]
     n: int
@@ -200,15 +205,21 @@ async def _guided(
 
 def meta_report(examples: Sequence[Example], verdicts: Mapping[str, Verdict]) -> MetaReport:
     """How well meta scores tell right from wrong trajectories, and how well calibrated they are."""
-    scores, labels = [], []
+    scores: list[float] = []
+    labels: list[int] = []
+    within: list[float] = []
     for example in examples:
+        first = len(scores)
         for t in verdicts[example.id].trajectories:
             if t.judgement is not None and t.meta_score is not None:
                 scores.append(t.meta_score)
                 labels.append(int(correct(t.judgement.scores, example.gold or ())))
+        found = meta_rm.auc(scores[first:], labels[first:])
+        within += [] if found is None else [found]
     bins = meta_rm.calibration([sigmoid(s) for s in scores], labels)
     return MetaReport(
         meta_rm.auc(scores, labels),
+        sum(within) / len(within) if within else None,
         meta_rm.calibration_error(bins),
         bins,
         len(scores),

@@ -1,14 +1,11 @@
-"""The five-minute study: from nothing to a judge that RL has made better.
-
-It does not hold yet (docs/study.md says why), so CI does not run it: `pytest -m study` does.
-"""
+"""The five-minute study: from a base that can read to a judge that RL has made better."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.study, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
 
 
 def test_accuracy_rises_from_cold_start_to_rl_by_more_than_its_interval(tmp_path: Path) -> None:

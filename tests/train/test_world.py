@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipes.synthetic.errors import faults
 from recipes.synthetic.rows import cold_rows
 from recipes.synthetic.teacher import (
     CAREFUL,
@@ -28,7 +29,7 @@ from recipes.synthetic.world import (
 )
 from spct.train.outcome import correct, gold_problem
 from spct.train.sampling import Formats
-from spct.types import Completion, Example, Judgement, Message
+from spct.types import Completion, Example, Judgement, Message, Trajectory
 
 
 def constraint(text: str) -> Constraint:
@@ -156,3 +157,32 @@ def test_a_lesson_tells_the_truth_and_holds_no_judgement(lengths: bool) -> None:
     assert text.endswith(f"\\boxed{{{counts}}}") is lengths
     for found in ("yes", "no"):
         assert f" {found}" in text
+
+
+@pytest.mark.parametrize(
+    ("teacher", "wanted"),
+    [
+        (CAREFUL, {"none"}),
+        (Teacher(hasty=1), {"hasty"}),
+        (Teacher(favour=1), {"favour"}),
+        (Teacher(blind=1), {"blind"}),
+        (Teacher(misread=1), {"other check"}),
+    ],
+)
+def test_each_error_of_the_teacher_is_recognised(teacher: Teacher, wanted: set[str]) -> None:
+    text = judgement_text(PAIR, (0, 1), random.Random(0), teacher)
+    assert faults(PAIR, judged_as(text)) == wanted
+
+
+def test_slips_of_the_model_are_recognised() -> None:
+    text = judgement_text(PAIR, (0, 1), random.Random(0))
+    assert faults(PAIR, judged_as(text.replace("{2, 4}", "{3, 4}"))) == {"copy"}
+    assert faults(PAIR, judged_as(text.replace("4", "3"))) == {"sum"}
+    assert faults(PAIR, judged_as("Response 1: nothing")) == {"unscored"}
+
+
+def judged_as(text: str) -> Trajectory:
+    fmt = Formats().of(PAIR)
+    prompt, completion = fmt.render(PAIR, (0, 1)), Completion(text)
+    outcome = fmt.read(completion, (0, 1))
+    return Trajectory(PAIR.id, 0, 0, prompt, completion, outcome, "test")
