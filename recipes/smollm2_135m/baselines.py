@@ -77,13 +77,12 @@ def pair_examples(path: Path, count: int) -> list[Example]:
 
 def with_critiques(examples: Sequence[Example]) -> list[Example]:
     """The label evidence as one short critique a response, for CLoud's critic."""
-    rng = random.Random(SEED)
     return [
         replace(
             e,
             meta={
                 **e.meta,
-                "critiques": [f"The response {finding(e, i, rng).said}." for i in range(e.n)],
+                "critiques": [f"The response {finding(e, i).said}." for i in range(e.n)],
             },
         )
         for e in examples
@@ -92,10 +91,10 @@ def with_critiques(examples: Sequence[Example]) -> list[Example]:
 
 def judge_rows(examples: Sequence[Example], fmt: Format) -> list[sft.Row]:
     """The cold start's judgements with the number of the best response as verdict."""
-    rng, rows = random.Random(SEED), []
+    rows = []
     for e in examples:
         order = order_of(e, 0, "random", SEED)
-        text = judgement_text(e, order, rng).rpartition("\n")[0]
+        text = judgement_text(e, order).rpartition("\n")[0]
         best = order.index((e.gold or ()).index(max(e.gold or ()))) + 1
         prompt = fmt.render(e, order).messages[0].content
         rows.append(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recipes.smollm2_135m.critiques import judgement_text
+from recipes.smollm2_135m.critiques import judgement_text, verdict_spans
 from spct.data.entries import Tally
 from spct.data.local import read_local
 from spct.data.prepare import draw, has_best, mix, split_by_prompt, with_reference
@@ -54,7 +54,7 @@ SHARES = {
     "finegrained": 0.01, "halueval": 0.02,
 }  # fmt: skip
 SIZES = {
-    "cpu": Sizes(1280, 1400, 160, 200, 100, 100, 250, 700, SHARES),
+    "cpu": Sizes(640, 3200, 200, 300, 100, 100, 250, 700, SHARES),
     "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, SHARES),
 }
 N_SHARES = {1: 0.25, 2: 0.42, 3: 0.15, 4: 0.11, 5: 0.07}  # of the sets that hold lists
@@ -177,24 +177,28 @@ def test_sets(max_chars: int, count: int, split: str = "test") -> dict[str, list
     }
 
 
-def cold_rows(examples: Iterable[Example], formats: Formats, *, varied: bool = False) -> list[Row]:
-    """Prompts with judgements written from the evidence; one in HINTED shows the hint."""
-    rng, rows = random.Random(SEED), []
+def cold_rows(
+    examples: Iterable[Example], formats: Formats, *, verdicts_only: bool = False
+) -> list[Row]:
+    """Prompts with judgements written from the evidence; one in HINTED shows the hint.
+
+    With `verdicts_only` the loss covers only the words and scores that decide.
+    """
+    rows = []
     for i, example in enumerate(examples):
         order = order_of(example, 0, "random", SEED)
         gold = example.gold or ()
         hint = gold.index(max(gold)) if example.n > 1 and i % HINTED == 0 else None
-        prompt = formats.of(example).render(example, order, hint)
+        prompt, text = (
+            formats.of(example).render(example, order, hint),
+            judgement_text(example, order),
+        )
         rows.append(
             {
                 "prompt": [{"role": "user", "content": prompt.messages[0].content}],
-                "completion": [
-                    {
-                        "role": "assistant",
-                        "content": judgement_text(example, order, rng, varied=varied),
-                    }
-                ],
+                "completion": [{"role": "assistant", "content": text}],
                 "example_id": example.id,
+                **({"focus": verdict_spans(text)} if verdicts_only else {}),
             }
         )
     return rows
@@ -235,8 +239,8 @@ def prepare(out: Path, budget: str) -> None:
     for name, examples in tests.items():
         write(out / f"test-{name}.jsonl", examples)
     formats = recipe_formats()
-    write_rows(cold_rows(taken["format"], formats, varied=True), out / "format.jsonl")
-    write_rows(cold_rows(taken["cold"], formats), out / "cold.jsonl")
+    write_rows(cold_rows(taken["format"], formats), out / "format.jsonl")
+    write_rows(cold_rows(taken["cold"], formats, verdicts_only=True), out / "cold.jsonl")
 
 
 def mixture(

@@ -53,10 +53,11 @@ def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> Pi
 
 
 def learn_format(base: Path, root: Path, config: SftConfig) -> None:
-    """The first part of the cold start: varied wordings, with the settings of the second."""
-    out = root / "format"
+    """The first part of the cold start: whole judgements, one pass, the second part's settings."""
+    out, rows = root / "format", sft.read_rows(root / "data" / "format.jsonl")
     if not (out / "adapter_model.safetensors").is_file():
-        sft.train(str(base), sft.read_rows(root / "data" / "format.jsonl"), out, config)
+        one_pass = config.model_copy(update={"max_steps": len(rows) // config.batch_size})
+        sft.train(str(base), rows, out, one_pass)
 
 
 def main() -> None:

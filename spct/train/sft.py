@@ -18,6 +18,7 @@ from spct.data.files import read_objects
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig
+from spct.train.focus import focused
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -209,14 +210,19 @@ def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> Trai
     trainer = _trainer_class(config)(
         model=start,
         args=arguments,
-        train_dataset=Dataset.from_list(
-            [{k: r[k] for k in ("prompt", "completion")} for r in kept]
-        ),
+        train_dataset=Dataset.from_list(_dataset_rows(kept, tokenizer)),
         processing_class=tokenizer,
         peft_config=lora(config) if start is model else None,
     )
     set_attention(config, trainer.model)
     return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))
+
+
+def _dataset_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+    """What TRL is given: conversations, or ids and masks where a row has a focus."""
+    if any("focus" in row for row in rows):
+        return focused(rows, tokenizer)
+    return [{key: row[key] for key in ("prompt", "completion")} for row in rows]
 
 
 def _trainer_class(config: SftConfig) -> type[SFTTrainer]:
