@@ -56,14 +56,14 @@ def load_merged(model: str | Path, dtype: torch.dtype | None = None) -> PreTrain
         return cast("PreTrainedModel", AutoModelForCausalLM.from_pretrained(
             str(model), **({} if dtype is None else {"dtype": dtype})
         ))  # fmt: skip
-    merged = _with_adapter(model, trainable=False).merge_and_unload()
+    merged: PreTrainedModel = _with_adapter(model, trainable=False).merge_and_unload()
     for parameter in merged.parameters():  # buffers stay: rounded rotary angles misplace tokens
         parameter.data = parameter.data.to(dtype or parameter.dtype)
     return merged
 
 
 def merged_folder(model: str, out: Path) -> str:
-    """The model itself, or for an adapter a whole model written to `out` once: heads start there."""
+    """The model itself; an adapter is written whole to `out`, once: heads start there."""
     if not is_adapter(model):
         return model
     if not (out / "config.json").is_file():

@@ -165,7 +165,8 @@ def generate(
     generators = [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
     rows: list[list[int]] = [[] for _ in seeds]
     alive = list(range(len(seeds)))
-    distinct, owners_B = torch.cat([ids_B_T, mask_B_T], -1).unique(dim=0, return_inverse=True)
+    both_B_2T = torch.cat([ids_B_T, mask_B_T], -1)
+    distinct, owners_B = torch.unique(both_B_2T, dim=0, return_inverse=True)
     ids, mask_U_T = distinct.split(ids_B_T.shape[1], dim=-1)
     positions = (mask_U_T.cumsum(-1) - 1).clamp(min=0)
     for step in range(params.max_tokens):
