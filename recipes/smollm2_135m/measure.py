@@ -5,8 +5,7 @@ floors `length`, `words` (bag of words). Judgements are drawn into run folders b
 `results/`, so a killed command continues; the credits of each example go to one JSON file that
 report.py reads.
 
-A right winner earns 1, a tie at the top its share, an unscored verdict 0. Order is shuffled for
-each sample.
+A right winner earns 1, a tie at the top its share, an unscored verdict 0.
 """
 
 from __future__ import annotations
@@ -22,11 +21,14 @@ from typing import Any
 from recipes.smollm2_135m.floors import longest_credit, words_credits
 from recipes.smollm2_135m.mix import recipe_formats
 from spct.data.rows import read_examples
+from spct.judge import GenerativeRM
+from spct.prompts import POINTWISE, Format
+from spct.replay import RecordingEngine
 from spct.runs import atomic_text
 from spct.store import Store
 from spct.train.local import LocalEngine
+from spct.train.outcome import is_tie
 from spct.train.report import credits_at, health
-from spct.train.sampling import Draw, Formats, draw_into
 from spct.types import Engine, Example, SamplingParams, Verdict
 from spct.vote import sum_scores
 
@@ -39,9 +41,13 @@ FLOORS = ("length", "words")
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """Judgements an example, their temperature and the longest one."""
+    """Judgements an example, their temperature and the longest one; orders are balanced.
 
-    k: int = 1
+    At temperature 0 there are two, one in each order of a pair: a judge that only looks at the
+    place earns one half, whatever the test set's order.
+    """
+
+    k: int = 2
     temperature: float = 0.0
     max_tokens: int = 160
     seed: int = 0
@@ -59,15 +65,20 @@ def load_tests(data: Path, sets: Sequence[str], limit: int | None) -> dict[str, 
 
 
 async def draw(
-    engine: Engine, examples: Sequence[Example], formats: Formats, how: How, out: Path
+    engine: Engine, examples: Sequence[Example], fmt: Format, how: How, out: Path
 ) -> dict[str, Verdict]:
     """Draw what the run folder does not hold; return the verdicts by example."""
-    params = SamplingParams(temperature=how.temperature, max_tokens=how.max_tokens)
-    identity = {**asdict(how), "engine": engine.fingerprint, "formats": formats.fingerprint}
+    identity = {**asdict(how), "engine": engine.fingerprint, "format": fmt.fingerprint}
     with Store.open(out, identity) as store:
-        await draw_into(
-            store, examples, engine, formats, Draw(how.k, params=params, seed=how.seed), 256
-        )
+        judge = GenerativeRM(
+            RecordingEngine(engine, store), fmt, k=how.k, orders="balanced", seed=how.seed,
+            params=SamplingParams(temperature=how.temperature, max_tokens=how.max_tokens),
+            concurrency=256,
+        )  # fmt: skip
+        finished, by_id = store.finished_ids(), {e.id: e for e in examples}
+        left = [e for e in examples if e.id not in finished]
+        async for verdict in judge.judge_many(left):
+            await store.put_verdict(verdict, by_id[verdict.example_id])
         return {v.example_id: v for v in store.verdicts()}
 
 
@@ -75,22 +86,34 @@ def rows_of(
     examples: Sequence[Example], verdicts: Mapping[str, Verdict], ks: Sequence[int]
 ) -> dict[str, Any]:
     """Credits by k and by example, and the health of the judgements."""
+    found = [verdicts[e.id] for e in examples]
     credits = {str(k): credits_at(examples, verdicts, sum_scores, k) for k in ks}
     return {
         "ids": [e.id for e in examples],
         "credits": credits,
-        "health": asdict(health([verdicts[e.id] for e in examples])),
+        "health": {**asdict(health(found)), "first": first_share(found)},
     }
 
 
+def first_share(verdicts: Sequence[Verdict]) -> float:
+    """Of the judgements with one best response: how often it is the one shown first."""
+    picks = [
+        t.prompt.order.index(t.judgement.scores.index(max(t.judgement.scores)))
+        for v in verdicts
+        for t in v.trajectories
+        if t.judgement is not None and not is_tie(t.judgement.scores)
+    ]
+    return picks.count(0) / len(picks) if picks else float("nan")
+
+
 def measure_model(
-    engine: Engine, tests: Mapping[str, list[Example]], formats: Formats, how: How, out: Path
+    engine: Engine, tests: Mapping[str, list[Example]], fmt: Format, how: How, out: Path
 ) -> dict[str, Any]:
     """One model on every set."""
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= how.k]
     found = {}
     for name, examples in tests.items():
-        verdicts = asyncio.run(draw(engine, examples, formats, how, out / name / how.name))
+        verdicts = asyncio.run(draw(engine, examples, fmt, how, out / name / how.name))
         found[name] = rows_of(examples, verdicts, ks)
         means = {k: round(sum(c) / len(c), 3) for k, c in found[name]["credits"].items()}
         print(name, how.name, means, found[name]["health"], flush=True)
@@ -124,7 +147,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--k", type=int, default=1)
+    parser.add_argument("--k", type=int, default=2)
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--full-template", action="store_true", help="The format explained.")
@@ -139,11 +162,11 @@ def main() -> None:
                  for e in read_examples(chosen.work / "data" / f"{part}.jsonl")]  # fmt: skip
         found, label = measure_floor(chosen.model, tests, train), chosen.model
     else:
-        formats = Formats() if chosen.full_template else recipe_formats()
+        fmt = POINTWISE if chosen.full_template else recipe_formats().several
         engine = LocalEngine(
             model_folder(chosen.model, chosen.work), batch_size=chosen.batch, dtype="bfloat16"
         )
-        found = measure_model(engine, tests, formats, how, results / "runs" / chosen.model)
+        found = measure_model(engine, tests, fmt, how, results / "runs" / chosen.model)
         label = f"{chosen.model}-{how.name}"
     write_credits(results / f"{label}.json", found)
 

@@ -147,7 +147,10 @@ def claims_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]
 
 def health_table(results: Path) -> list[str]:
     """How judgements failed and tied, and what they cost, over all sets measured."""
-    lines = ["| row | unscored | ties | tokens a judgement |", "|---|---|---|---|"]
+    lines = [
+        "| row | unscored | ties | picks the first shown | tokens a judgement |",
+        "|---|---|---|---|---|",
+    ]
     for label, file, k, _ in ROWS:
         path = results / f"{file}.json"
         if not path.is_file() or (label.startswith("RL") and k != "1"):
@@ -158,9 +161,10 @@ def health_table(results: Path) -> list[str]:
         weights = [len(s["ids"]) for s in found]
         means = [
             sum(w * s["health"][key] for w, s in zip(weights, found, strict=True)) / sum(weights)
-            for key in ("unscored", "ties", "tokens")
+            for key in ("unscored", "ties", "first", "tokens")
         ]
-        lines.append(f"| {label} | {means[0]:.1%} | {means[1]:.1%} | {means[2]:.0f} |")
+        shares = " | ".join(f"{mean:.1%}" for mean in means[:3])
+        lines.append(f"| {label} | {shares} | {means[3]:.0f} |")
     return lines
 
 

@@ -56,7 +56,9 @@ def main() -> int:
     unpack(WEIGHTS, base, root / "shipped")
     engine = LocalEngine(root / "shipped", batch_size=48, dtype="bfloat16")
     tests = load_tests(root / "data", SUBSET, chosen.limit)
-    measured = measure_model(engine, tests, recipe_formats(), How(), root / "results/runs/shipped")
+    measured = measure_model(
+        engine, tests, recipe_formats().several, How(), root / "results/runs/shipped"
+    )
     found = {
         name: dict(zip(m["ids"], m["credits"]["1"], strict=True)) for name, m in measured.items()
     }

@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from recipes.smollm2_135m.critiques import (
     verdict_spans,
 )
 from recipes.smollm2_135m.floors import longest_credit, words_credits
+from recipes.smollm2_135m.measure import How, measure_model
 from recipes.smollm2_135m.mix import (
     HERE,
     SIZES,
@@ -36,9 +38,17 @@ from recipes.smollm2_135m.run import NOMINAL_MINUTES, pipeline_config
 from recipes.smollm2_135m.ship import ship, unpack
 from spct.train.adapters import base_of
 from spct.train.outcome import correct
-from spct.types import Completion, Example, Judgement, Message, Unscored
+from spct.types import (
+    Completion,
+    Example,
+    Judgement,
+    Message,
+    Prompt,
+    SamplingParams,
+    Unscored,
+)
 
-EVIDENCE = {
+EVIDENCE: dict[str, list[dict[str, Any]]] = {
     "truthfulqa": [{"true": True, "helpful": True}, {"true": True, "helpful": False},
                    {"true": False, "helpful": True}, {"true": False, "helpful": False}],
     "evouna": [{"correct": True}, {"correct": False}],
@@ -236,3 +246,26 @@ def test_a_shipped_adapter_names_no_path_and_unpacks_to_a_stage(tmp_path: Path) 
     save_file({"a": torch.full((1,), 1e6)}, stage / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="does not fit float16"):
         ship(stage, tmp_path / "broken")
+
+
+class FirstWins:
+    """An engine whose judge always prefers the response shown first."""
+
+    fingerprint = "first-wins"
+
+    async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
+        return [Completion("Analysis:\nWell.\nScores: \\boxed{9, 2}")] * n
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_judge_that_looks_at_the_place_earns_one_half(tmp_path: Path) -> None:
+    pairs = [replace(example("ukp", 2), id=f"ukp-{i}") for i in range(3)]
+    fmt = recipe_formats().several
+    found = measure_model(FirstWins(), {"ukp": pairs}, fmt, How(), tmp_path)["ukp"]
+    assert found["credits"]["1"] == [0.5] * 3
+    assert found["health"]["first"] == 1.0
+    assert found["health"]["unscored"] == 0.0
+    again = measure_model(FirstWins(), {"ukp": pairs}, fmt, How(), tmp_path)["ukp"]
+    assert again == found
