@@ -50,6 +50,13 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2"))
     parser.add_argument("--limit", type=int, default=SUBSET_SIZE, help="Pairs of each set.")
     chosen = parser.parse_args()
+    if not (WEIGHTS / "adapter_model.safetensors").is_file():
+        print(
+            "reproducing the shipped judge: the package holds no adapter yet; train one with "
+            "python -m recipes.smollm2_135m.run and put it there with recipes.smollm2_135m.ship",
+            file=sys.stderr,
+        )
+        return 3
     root, base = chosen.work / "cpu", chosen.work / "base"
     convert(base)
     prepare(root / "data", "cpu")
