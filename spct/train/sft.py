@@ -106,7 +106,7 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
         "warmup_steps": config.warmup_steps,
         "max_steps": config.max_steps,
         "bf16": config.bf16,
-        "gradient_checkpointing": config.gradient_checkpointing,  # TRL's own default is on
+        "activation_checkpointing": config.gradient_checkpointing,  # its new name; TRL has it on
         "save_steps": config.save_steps,
         "save_total_limit": 2,
         "logging_steps": config.log_steps,
