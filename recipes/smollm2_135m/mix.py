@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 SEED = 0
 FRACTIONS = {"train": 0.8, "dev": 0.1, "test": 0.1}
 SALT = "smollm2-135m"
+WHOLE = 4
 HINTED = 8  # one cold-start row in so many shows the hint, so that RFT's hints are understood
 
 
@@ -182,7 +183,9 @@ def cold_rows(
 ) -> list[Row]:
     """Prompts with judgements written from the evidence; one in HINTED shows the hint.
 
-    With `verdicts_only` the loss covers only the words and scores that decide.
+    With `verdicts_only` the loss covers only the words and scores that decide, but for one row in
+    WHOLE: without any whole judgement the text around the verdicts decays (95% unscored on
+    TruthfulQA after 60 steps).
     """
     rows = []
     for i, example in enumerate(examples):
@@ -198,7 +201,7 @@ def cold_rows(
                 "prompt": [{"role": "user", "content": prompt.messages[0].content}],
                 "completion": [{"role": "assistant", "content": text}],
                 "example_id": example.id,
-                **({"focus": verdict_spans(text)} if verdicts_only else {}),
+                **({"focus": verdict_spans(text)} if verdicts_only and i % WHOLE else {}),
             }
         )
     return rows

@@ -187,7 +187,7 @@ def write_study(
         *(["## Reading these numbers", "", *notes, ""] if budget == "full" else []),
         "## Ablations",
         "",
-        *(ablation_table(evaluated, extra) if extra else ["Not run with this budget."]),
+        *(ablation_table(evaluated, extra) if extra else ["None has been run."]),
         "",
         "## The meta RM",
         "",
