@@ -134,7 +134,7 @@ class GenerativeRM:
             ):
                 break
         if self.meta is not None:
-            trajectories = await _with_meta_scores(self.meta, example, trajectories)
+            trajectories = await with_meta_scores(self.meta, example, trajectories)
         return settle(example.id, trajectories, self.vote, self.k)
 
     def judge_many(self, examples: Iterable[Example]) -> AsyncGenerator[Verdict, None]:
@@ -189,9 +189,10 @@ def _with_probability(t: Trajectory) -> Trajectory:
     return replace(t, outcome=Unscored("no_probability", why))
 
 
-async def _with_meta_scores(
-    meta: Scorer, example: Example, trajectories: list[Trajectory]
+async def with_meta_scores(
+    meta: Scorer, example: Example, trajectories: Sequence[Trajectory]
 ) -> list[Trajectory]:
+    """The trajectories, with a meta score (a logit) on each that has a judgement."""
     scored = [t for t in trajectories if t.judgement is not None]
     scores = await meta.score([meta_conversation(example, t) for t in scored]) if scored else []
     by_index = {t.index: score for t, score in zip(scored, scores, strict=True)}

@@ -21,6 +21,7 @@ from recipes.smollm2_135m.critiques import finding, judgement_text
 from recipes.smollm2_135m.measure import load_tests, write_credits
 from recipes.smollm2_135m.mix import HERE, SEED
 from spct.config import Settings, read_toml, validated
+from spct.data.prepare import select
 from spct.data.rows import read_examples
 from spct.judge import GenerativeRM
 from spct.models.critique import CritiqueScalarRM
@@ -61,17 +62,7 @@ def pair_examples(path: Path, count: int) -> list[Example]:
             continue
         best = e.gold.index(max(e.gold))
         other = rng.choice([i for i in range(e.n) if i != best])
-        keep = sorted((best, other))
-        evidence = e.meta.get("evidence")
-        found.append(
-            replace(
-                e,
-                reference=None,
-                responses=tuple(e.responses[i] for i in keep),
-                gold=tuple(e.gold[i] for i in keep),
-                meta={**e.meta, **({"evidence": [evidence[i] for i in keep]} if evidence else {})},
-            )
-        )
+        found.append(replace(select(e, sorted((best, other))), reference=None))
     return found[:count]
 
 

@@ -1,7 +1,7 @@
 """What a judge has to beat: the longest response, and a bag of words trained on the same pairs.
 
-The bag of words is a logistic regression on the difference of two responses' word counts, without
-the query: what a set gives away by vocabulary alone.
+The bag of words is a Bradley-Terry fit on two responses' word counts, without the query: what a set
+gives away by vocabulary alone. Its penalty is chosen on held-out training queries.
 """
 
 from __future__ import annotations
@@ -9,51 +9,49 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
+from typing import TYPE_CHECKING
 
+from spct.bench.baselines import longest
+from spct.data.prepare import normalised_query
+from spct.train.linear import Features, choose, fit
+from spct.train.pairs import PairFunnel, pairs_of
+from spct.train.report import credit
 from spct.types import Example
-from spct.vote import best
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_WORDS = 4000
-STEPS = 300
-
-
-def credit(rewards: Sequence[float], example: Example) -> float:
-    """1 for the right winner, its share for a tie at the top."""
-    gold = example.gold or ()
-    top = best(tuple(rewards))
-    return float(gold.index(max(gold)) in top) / len(top)
+SEED = 0
 
 
 def longest_credit(example: Example) -> float:
     """What choosing the longest response (in characters) earns."""
-    return credit([float(len(r)) for r in example.responses], example)
+    return credit(longest(example, SEED), example.gold or (), 1)
 
 
 def words_credits(train: Sequence[Example], test: Sequence[Example]) -> list[float]:
     """What a bag of words earns on `test` after training on the pairs of `train`."""
     import torch
 
-    pairs = [(e, i, j) for e in train if e.gold for i, j in combinations(range(e.n), 2)
-             if e.gold[i] != e.gold[j]]  # fmt: skip
-    counts = Counter(w for e, *_ in pairs for r in e.responses for w in set(words(r)))
+    pairs = pairs_of(train, PairFunnel())
+    counts = Counter(w for e in train for r in e.responses for w in set(words(r)))
     index = {w: i for i, (w, _) in enumerate(counts.most_common(MAX_WORDS))}
 
-    def row(text: str) -> torch.Tensor:
-        at = torch.tensor([index[w] for w in set(words(text)) if w in index], dtype=torch.long)
-        return torch.zeros(len(index)).index_fill_(0, at, 1.0)
+    def rows(texts: Sequence[str]) -> torch.Tensor:
+        found = torch.zeros(len(texts), len(index), dtype=torch.float64)
+        for row, text in zip(found, texts, strict=True):
+            row[[index[w] for w in set(words(text)) if w in index]] = 1.0
+        return found
 
-    x_P_W = torch.stack([row(e.responses[i]) - row(e.responses[j]) for e, i, j in pairs])
-    y_P = torch.tensor([float(e.gold[i] > e.gold[j]) for e, i, j in pairs if e.gold])
-    weight = torch.zeros(len(index), requires_grad=True)
-    optimizer = torch.optim.AdamW([weight], lr=0.02, weight_decay=0.1)
-    for _ in range(STEPS):
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(x_P_W @ weight, y_P)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    fitted = weight.detach()
-    return [credit([float(row(r) @ fitted) for r in e.responses], e) for e in test]
+    features = Features(
+        rows([p.example.responses[p.chosen] for p in pairs]),
+        rows([p.example.responses[p.rejected] for p in pairs]),
+        torch.zeros(len(pairs), dtype=torch.float64),
+    )
+    penalty, _ = choose(features, [normalised_query(p.example) for p in pairs], SEED)
+    weights, _ = fit(features, penalty)
+    return [credit(tuple((rows(e.responses) @ weights).tolist()), e.gold or (), 1) for e in test]
 
 
 def words(text: str) -> list[str]:

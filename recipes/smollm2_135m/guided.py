@@ -7,36 +7,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, How, load_tests, write_credits
+from spct.judge import with_meta_scores
 from spct.models.hf_scorer import load_scorer
-from spct.prompts import meta_conversation
 from spct.store import Store
-from spct.train.meta_rm import auc
-from spct.train.outcome import correct
+from spct.train.evaluate import meta_report
 from spct.train.report import credits_at
 from spct.types import Example, Scorer, Verdict
 from spct.vote import meta_top
 
 
 async def with_scores(
-    examples: list[Example], verdicts: dict[str, Verdict], scorer: Scorer
+    examples: Sequence[Example], verdicts: Mapping[str, Verdict], scorer: Scorer
 ) -> dict[str, Verdict]:
     """The verdicts with a meta score on every trajectory that has a judgement."""
-    flat = [(e, t) for e in examples for t in verdicts[e.id].trajectories if t.judgement]
-    logits = await scorer.score([meta_conversation(e, t) for e, t in flat])
-    by_key = {(t.example_id, t.index): x for (_, t), x in zip(flat, logits, strict=True)}
+    scored = await asyncio.gather(
+        *(with_meta_scores(scorer, e, verdicts[e.id].trajectories) for e in examples)
+    )
     return {
-        e.id: replace(
-            verdicts[e.id],
-            trajectories=tuple(
-                replace(t, meta_score=by_key.get((t.example_id, t.index)))
-                for t in verdicts[e.id].trajectories
-            ),
-        )
-        for e in examples
+        e.id: replace(verdicts[e.id], trajectories=tuple(trajectories))
+        for e, trajectories in zip(examples, scored, strict=True)
     }
 
 
@@ -52,8 +46,8 @@ def main() -> None:
     chosen = parser.parse_args()
     scorer = load_scorer(chosen.work / "run" / "meta", dtype=torch.bfloat16)
     runs = chosen.work / "results" / "runs" / chosen.model
-    scores: list[float] = []
-    labels: list[int] = []
+    everything: list[Example] = []
+    all_guided: dict[str, Verdict] = {}
     for name in SUBSET:
         how = How(chosen.k, 0.5)
         (examples,) = load_tests(chosen.work / "data", [name], chosen.limit).values()
@@ -61,16 +55,13 @@ def main() -> None:
             verdicts = {v.example_id: v for v in store.verdicts()}
         held = [e for e in examples if e.id in verdicts]
         guided = asyncio.run(with_scores(held, verdicts, scorer))
-        for e in held:
-            for t in guided[e.id].trajectories:
-                if t.judgement is not None and t.meta_score is not None:
-                    scores.append(t.meta_score)
-                    labels.append(int(correct(t.judgement.scores, e.gold or ())))
+        everything += held
+        all_guided |= guided
         credits = credits_at(held, guided, meta_top(), chosen.k)
         print(name, round(sum(credits) / len(credits), 3), flush=True)
         found = {name: {"ids": [e.id for e in held], "credits": {str(chosen.k): credits}}}
         write_credits(chosen.work / "results" / f"{chosen.model}-meta{chosen.k}.json", found)
-    print(f"AUC over {len(labels)} judgements, {sum(labels)} right: {auc(scores, labels)}")
+    print(meta_report(everything, all_guided))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure one model on the test sets: `python -m recipes.smollm2_135m.measure rl`.
 
-Models: the stages (base, cold_start, rft, rl), `shipped` (the adapter in the package), and the
-floors `length`, `words` (bag of words). Judgements are drawn into run folders below
+Models: the stages (base, cold_start, rft, rl) and the floors `length`, `words` (bag of words;
+reproduce.py measures the adapter in the package). Judgements are drawn into run folders below
 `results/`, so a killed command continues; the credits of each example go to one JSON file that
 report.py reads.
 
@@ -95,15 +95,15 @@ def rows_of(
     }
 
 
-def first_share(verdicts: Sequence[Verdict]) -> float:
-    """Of the judgements with one best response: how often it is the one shown first."""
+def first_share(verdicts: Sequence[Verdict]) -> float | None:
+    """How often the one best response of a judgement is the one shown first; None of none."""
     picks = [
         t.prompt.order.index(t.judgement.scores.index(max(t.judgement.scores)))
         for v in verdicts
         for t in v.trajectories
         if t.judgement is not None and not is_tie(t.judgement.scores)
     ]
-    return picks.count(0) / len(picks) if picks else float("nan")
+    return picks.count(0) / len(picks) if picks else None
 
 
 def measure_model(
@@ -158,7 +158,7 @@ def main() -> None:
     results = chosen.work / "results"
     results.mkdir(parents=True, exist_ok=True)
     if chosen.model in FLOORS:
-        train = [e for part in ("rft", "rl", "meta", "cold_examples")
+        train = [e for part in ("rft", "rl", "meta", "cold_examples", "format_examples")
                  for e in read_examples(chosen.work / "data" / f"{part}.jsonl")]  # fmt: skip
         found, label = measure_floor(chosen.model, tests, train), chosen.model
     else:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from recipes.smollm2_135m.critiques import judgement_text, verdict_spans
@@ -31,7 +33,7 @@ HERE = Path(__file__).parent
 SEED = 0
 FRACTIONS = {"train": 0.8, "dev": 0.1, "test": 0.1}
 SALT = "smollm2-135m"
-WHOLE = 4
+WHOLE = 4  # one cold-start row in so many is learned whole, the others at their verdicts
 HINTED = 8  # one cold-start row in so many shows the hint, so that RFT's hints are understood
 
 
@@ -68,8 +70,17 @@ def characters(example: Example) -> int:
 
 def in_split(name: str, split: str) -> list[Example]:
     """The examples of one local set whose prompt falls into the split."""
-    found = read_local(name, tally=Tally())
-    return [e for e in found if split_by_prompt(e, FRACTIONS, SALT) == split]
+    return [e for e in read_set(name) if split_by_prompt(e, FRACTIONS, SALT) == split]
+
+
+@cache
+def read_set(name: str) -> tuple[Example, ...]:
+    """A local set, read once; what its reader leaves out is told on standard error."""
+    tally = Tally()
+    found = tuple(read_local(name, tally=tally))
+    left_out = {reason: count for reason, count in sorted(tally.items()) if count}
+    print(f"{name}: {len(found)} examples; left out: {left_out}", file=sys.stderr)
+    return found
 
 
 def sub_lists(
@@ -170,8 +181,7 @@ def test_sets(max_chars: int, count: int, split: str = "test") -> dict[str, list
         "ukp_shorter": [e for e in arguments if not longer_wins(e)],
     }
     for name, source in (("pandalm", "pandalm_testset"), ("llmbar", "llmbar")):  # transfer sets
-        pairs = read_local(source, tally=Tally())
-        sets[name] = [e for e in pairs if has_best(e) and characters(e) <= max_chars]
+        sets[name] = [e for e in read_set(source) if has_best(e) and characters(e) <= max_chars]
     return {
         name: random.Random(SEED).sample(examples, min(count, len(examples)))
         for name, examples in sets.items()
@@ -184,8 +194,7 @@ def cold_rows(
     """Prompts with judgements written from the evidence; one in HINTED shows the hint.
 
     With `verdicts_only` the loss covers only the words and scores that decide, but for one row in
-    WHOLE: without any whole judgement the text around the verdicts decays (95% unscored on
-    TruthfulQA after 60 steps).
+    WHOLE: without any whole judgement the text around the verdicts decays.
     """
     rows = []
     for i, example in enumerate(examples):
@@ -228,10 +237,7 @@ def prepare(out: Path, budget: str) -> None:
     sets = training_sets("train", sizes.max_chars)
     mixed = mixture(sets, sizes.shares, sum(parts.values()))
     random.Random(SEED).shuffle(mixed)
-    start, taken = 0, {}
-    for name, size in parts.items():
-        taken[name] = mixed[start : start + size]
-        start += size
+    taken = cut(mixed, parts)
     dev = mixture(training_sets("dev", sizes.max_chars), sizes.shares, sizes.dev)
     for name in ("rft", "rl", "meta"):
         write(out / f"{name}.jsonl", taken[name])
@@ -246,15 +252,27 @@ def prepare(out: Path, budget: str) -> None:
     write_rows(cold_rows(taken["cold"], formats, verdicts_only=True), out / "cold.jsonl")
 
 
+def cut(examples: list[Example], parts: Mapping[str, int]) -> dict[str, list[Example]]:
+    """The examples in parts of these sizes, in order; all shrink alike if there are too few."""
+    share = min(1.0, len(examples) / sum(parts.values()))
+    start, taken = 0, {}
+    for name, size in parts.items():
+        taken[name] = examples[start : start + int(size * share)]
+        start += int(size * share)
+    return taken
+
+
 def mixture(
     sets: Mapping[str, list[Example]], shares: Mapping[str, float], total: int
 ) -> list[Example]:
-    """`total` examples in these shares; a set that is too small gives all that it has."""
+    """`total` examples in these shares; a set that is too small gives what it has, and is named."""
     rng = random.Random(SEED)
     chosen: list[Example] = []
     for name, share in shares.items():
-        wanted = min(round(total * share), len(sets[name]))
-        chosen += rng.sample(sets[name], wanted)
+        wanted = round(total * share)
+        if wanted > len(sets[name]):
+            print(f"{name}: {len(sets[name])} examples of {wanted} wanted", file=sys.stderr)
+        chosen += rng.sample(sets[name], min(wanted, len(sets[name])))
     return chosen
 
 

@@ -1,6 +1,6 @@
 """How much the base knows without saying it: `python -m recipes.smollm2_135m.probe` (two minutes).
 
-A logistic regression on the difference of two answers' hidden states in the untrained base, fitted
+A Bradley-Terry fit on two answers' hidden states in the untrained base, fitted
 on TruthfulQA training pairs and tried on unseen questions. It bounds from below what a judge on
 this base could say. All penalties are printed; none is chosen.
 """
@@ -16,6 +16,7 @@ from recipes.smollm2_135m.baselines import pair_examples
 from recipes.smollm2_135m.measure import load_tests
 from recipes.smollm2_135m.report import clustered
 from spct.data.prepare import normalised_query
+from spct.train.linear import Features, fit
 from spct.train.sft import load_tokenizer
 from spct.types import Example
 
@@ -40,8 +41,10 @@ def features(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     return torch.stack(rows, dim=1)
 
 
-def differences(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> torch.Tensor:
-    """State of the better answer minus that of the worse one: (layers, pairs, width)."""
+def states_of(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> list[Features]:
+    """The better and the worse answer of each pair as the base sees them, one entry a layer."""
+    import torch
+
     texts = []
     for e in pairs:
         better = (e.gold or ()).index(max(e.gold or ()))
@@ -51,26 +54,11 @@ def differences(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> torch.T
                 {"role": "assistant", "content": e.responses[i]},
             ]
             texts.append(str(tokenizer.apply_chat_template(turns, tokenize=False)) + ASKS)
-    states = features(model, tokenizer, texts)
-    return states[:, 0::2] - states[:, 1::2]
-
-
-def fit(x_P_W: torch.Tensor, penalty: float) -> torch.Tensor:
-    """The weights of a logistic regression whose every label is 1."""
-    import torch
-
-    weight = torch.zeros(x_P_W.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight], max_iter=100)
-
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        total = torch.nn.functional.softplus(-(x_P_W @ weight)).mean()
-        total = total + penalty * (weight**2).sum() / 2
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach()
+    none = torch.zeros(len(pairs), dtype=torch.float64)
+    return [
+        Features(layer[0::2], layer[1::2], none)
+        for layer in features(model, tokenizer, texts).double()
+    ]
 
 
 def main() -> None:
@@ -90,12 +78,13 @@ def main() -> None:
     unseen = load_tests(data, ["truthfulqa"], chosen.test)["truthfulqa"]
     tokenizer = load_tokenizer(str(base))
     model = AutoModel.from_pretrained(str(base), dtype=torch.bfloat16)
-    x, y = differences(model, tokenizer, seen), differences(model, tokenizer, unseen)
-    for layer, x_P_W, y_P_W in zip(LAYERS, x, y, strict=True):
-        scale = x_P_W.std(0) + 1e-4
+    fitted, tried = states_of(model, tokenizer, seen), states_of(model, tokenizer, unseen)
+    units = [normalised_query(e) for e in unseen]
+    for layer, x, y in zip(LAYERS, fitted, tried, strict=True):
         for penalty in PENALTIES:
-            right = (y_P_W / scale @ fit(x_P_W / scale, penalty) > 0).float().tolist()
-            found = clustered(right, [normalised_query(e) for e in unseen])
+            weights, _ = fit(x, penalty)
+            right = (y.first_P_H @ weights > y.second_P_H @ weights).double().tolist()
+            found = clustered(right, units)
             print(f"layer {layer}, penalty {penalty}: {found} on {found.n} pairs", flush=True)
 
 

@@ -158,14 +158,16 @@ def health_table(results: Path) -> list[str]:
         found = [s for s in json.loads(path.read_text("utf-8")).values() if "health" in s]
         if not found:
             continue
-        weights = [len(s["ids"]) for s in found]
-        means = [
-            sum(w * s["health"][key] for w, s in zip(weights, found, strict=True)) / sum(weights)
-            for key in ("unscored", "ties", "first", "tokens")
-        ]
-        shares = " | ".join(f"{mean:.1%}" for mean in means[:3])
+        means = [_mean(found, key) for key in ("unscored", "ties", "first", "tokens")]
+        shares = " | ".join("none" if m is None else f"{m:.1%}" for m in means[:3])
         lines.append(f"| {label} | {shares} | {means[3]:.0f} |")
     return lines
+
+
+def _mean(found: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """A health figure over sets, by their examples; sets that have none are left out."""
+    known = [(len(s["ids"]), s["health"][key]) for s in found if s["health"][key] is not None]
+    return sum(n * value for n, value in known) / sum(n for n, _ in known) if known else None
 
 
 def commands() -> list[str]:

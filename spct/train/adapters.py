@@ -54,12 +54,18 @@ def load_merged(model: str | Path, dtype: torch.dtype | None = None) -> PreTrain
         raise ExtraMissing("transformers", "train") from error
     if not is_adapter(model):
         return cast("PreTrainedModel", AutoModelForCausalLM.from_pretrained(
-            str(model), **({} if dtype is None else {"dtype": dtype})
+            str(model), use_safetensors=True, **({} if dtype is None else {"dtype": dtype})
         ))  # fmt: skip
     merged: PreTrainedModel = _with_adapter(model, trainable=False).merge_and_unload()
-    for parameter in merged.parameters():  # buffers stay: rounded rotary angles misplace tokens
-        parameter.data = parameter.data.to(dtype or parameter.dtype)
+    if dtype is not None:
+        cast_weights(merged, dtype)
     return merged
+
+
+def cast_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Cast the weights alone: rotary frequencies rounded to bfloat16 would misplace tokens."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
 
 
 def merged_folder(model: str, out: Path) -> str:
@@ -81,6 +87,8 @@ def _with_adapter(model: str | Path, *, trainable: bool) -> PeftModel:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise ExtraMissing("peft", "train") from error
-    base = AutoModelForCausalLM.from_pretrained(base_of(model), dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(
+        base_of(model), dtype=torch.float32, use_safetensors=True
+    )
     loaded: PeftModel = PeftModel.from_pretrained(base, str(model), is_trainable=trainable)
     return loaded

@@ -36,6 +36,7 @@ from spct.models.formats import CRITIQUE
 from spct.plan import sample_seed
 from spct.prompts import Format
 from spct.train import heads, scalar, sft
+from spct.train.adapters import merged_folder
 from spct.train.config import Positive, SftConfig
 from spct.train.pairs import Pair
 from spct.train.scalar import ConversationPair, ScalarConfig
@@ -223,8 +224,7 @@ def train(
     critic = sft.train(model, critic_rows(critiqued, fmt), tuned, config.critic)
     examples = list({p.example.id: p.example for p in (*pairs, *dev)}.values())
     with PartialState().main_process_first():
-        if tuned != out / CRITIC and not (out / CRITIC / "config.json").is_file():
-            _merge(model, tuned, out / CRITIC)
+        merged_folder(str(tuned), out / CRITIC)
     with PartialState().main_process_first():  # the others find all of it written
         own = asyncio.run(_with_engine(open_engine(out / CRITIC), examples, out / OWN, config, fmt))
     card = ModelCard(
@@ -252,17 +252,6 @@ def train(
         trained.model_copy(update={"critic": CRITIC, "head": HEAD}).write(out)
     n_dropped = sum(text is None for c in own for text in c.texts)
     return CloudReport(critic, sum(len(c.texts) for c in own) - n_dropped, n_dropped, head)
-
-
-def _merge(model: str, adapter: Path, out: Path) -> None:
-    """Write the critic with its adapter merged: the head starts from it and engines load it."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    base = AutoModelForCausalLM.from_pretrained(model, dtype="auto", use_safetensors=True)
-    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-    sft.load_tokenizer(model).save_pretrained(str(out))
-    merged.save_pretrained(str(out))
 
 
 def _check_ids(examples: Iterable[Example]) -> None:

@@ -26,7 +26,13 @@ from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
 from spct.train.config import Optimisation, Positive
 from spct.train.report import save_figure
-from spct.train.sft import TrainReport, batch_arguments, last_loss, write_metrics
+from spct.train.sft import (
+    TrainReport,
+    batch_arguments,
+    last_checkpoint,
+    last_loss,
+    write_metrics,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,16 +179,17 @@ def told_on_stderr(trainer: Trainer) -> None:
     trainer.add_callback(Tell)
 
 
-def finish(
+def run_to_end(
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerBase,
     out: Path,
     card: ModelCard,
     *,
     n_too_long: int,
-    resumed_from: str | None,
 ) -> TrainReport:
-    """Save the model with its card, metrics and curves."""
+    """Train on from the last checkpoint; save the model with its card, metrics and curves."""
+    resumed_from = last_checkpoint(out / CHECKPOINTS)
+    trainer.train(resume_from_checkpoint=resumed_from)
     history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
     trainer.save_model(str(out))

@@ -25,7 +25,7 @@ from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.meta_rm import bce
 from spct.train.pairs import Pair
-from spct.train.sft import TrainReport, last_checkpoint, set_attention
+from spct.train.sft import TrainReport, set_attention
 
 if TYPE_CHECKING:
     import torch
@@ -69,11 +69,7 @@ def train(
             dev=dev_rows, both_orders=True, n_too_long=n_too_long,
         )  # fmt: skip
     trainer = _trainer(model, tokenizer, rows, out, config, dev_rows)
-    checkpoint = last_checkpoint(out / CHECKPOINTS)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return heads.finish(
-        trainer, tokenizer, out, card, n_too_long=n_too_long, resumed_from=checkpoint
-    )
+    return heads.run_to_end(trainer, tokenizer, out, card, n_too_long=n_too_long)
 
 
 def _trainer(

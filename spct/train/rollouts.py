@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from spct.train.adapters import cast_weights
 from spct.train.config import RlConfig
 from spct.train.local import generate
 from spct.train.sft import encode
@@ -63,16 +64,12 @@ def local_rollouts(tokenizer: PreTrainedTokenizerBase, config: RlConfig) -> Roll
 
 
 def sampling_twin(policy: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """A copy of the policy to sample from, without what trainers wrap around its forward.
-
-    Only the weights are cast: rotary frequencies rounded to bfloat16 would misplace tokens.
-    """
+    """A copy of the policy to sample from, without what trainers wrap around its forward."""
     twin = copy.deepcopy(policy)
     for module in twin.modules():
         module.__dict__.pop("forward", None)  # bound to the policy's weights
-    for weight in twin.parameters():
-        weight.requires_grad_(False)
-        weight.data = weight.data.to(dtype)
+    twin.requires_grad_(False)
+    cast_weights(twin, dtype)
     twin.train(False)
     return twin
 

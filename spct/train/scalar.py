@@ -25,7 +25,7 @@ from spct.train import frozen, heads
 from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.pairs import Pair
-from spct.train.sft import TrainReport, last_checkpoint, set_attention
+from spct.train.sft import TrainReport, set_attention
 
 if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
@@ -96,11 +96,7 @@ def train(
             model, tokenizer, rows, out, config, card, dev=dev_rows, n_too_long=n_too_long
         )
     trainer = _trainer(model, tokenizer, rows, out, config, dev_rows)
-    checkpoint = last_checkpoint(out / CHECKPOINTS)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    return heads.finish(
-        trainer, tokenizer, out, card, n_too_long=n_too_long, resumed_from=checkpoint
-    )
+    return heads.run_to_end(trainer, tokenizer, out, card, n_too_long=n_too_long)
 
 
 def _trainer(

@@ -222,7 +222,7 @@ def _dataset_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
     """What TRL is given: conversations, or ids and masks where a row has a focus."""
     if any("focus" in row for row in rows):
         return focused(rows, tokenizer)
-    return [{key: row[key] for key in ("prompt", "completion")} for row in rows]
+    return [_columns(row) for row in rows]
 
 
 def _trainer_class(config: SftConfig) -> type[SFTTrainer]:
@@ -257,6 +257,8 @@ def _trainer_class(config: SftConfig) -> type[SFTTrainer]:
             ) / (
                 (labels_B_T != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
             )
+            if num_items_in_batch is not None:  # counted over all processes; gradients are averaged
+                loss = loss * self.accelerator.num_processes
             return (loss, outputs) if return_outputs else loss
 
     return CompletionTrainer

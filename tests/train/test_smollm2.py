@@ -20,19 +20,20 @@ from recipes.smollm2_135m.critiques import (
     verdict_spans,
 )
 from recipes.smollm2_135m.floors import longest_credit, words_credits
-from recipes.smollm2_135m.measure import How, measure_model
+from recipes.smollm2_135m.measure import How, first_share, measure_model
 from recipes.smollm2_135m.mix import (
     HERE,
     SIZES,
     balanced,
     cold_rows,
+    cut,
     is_good,
     longer_wins,
     mixture,
     recipe_formats,
     shown,
 )
-from recipes.smollm2_135m.report import clustered, gap
+from recipes.smollm2_135m.report import clustered, gap, health_table
 from recipes.smollm2_135m.reproduce import compare
 from recipes.smollm2_135m.run import NOMINAL_MINUTES, pipeline_config
 from recipes.smollm2_135m.ship import ship, unpack
@@ -152,7 +153,7 @@ def test_floors_by_hand() -> None:
     tie = Example("a-2", (Message("user", "q"),), ("abc", "xyz"), (1.0, 0.0))
     assert longest_credit(pair) == 1.0
     assert longest_credit(tie) == 0.5
-    flipped = Example("a-3", (Message("user", "q"),), ("bad", "good"), (0.0, 1.0))
+    flipped = Example("a-3", (Message("user", "r"),), ("bad", "good"), (0.0, 1.0))
     assert words_credits([pair, flipped] * 4, [flipped]) == [1.0]
 
 
@@ -269,3 +270,18 @@ def test_a_judge_that_looks_at_the_place_earns_one_half(tmp_path: Path) -> None:
     assert found["health"]["unscored"] == 0.0
     again = measure_model(FirstWins(), {"ukp": pairs}, fmt, How(), tmp_path)["ukp"]
     assert again == found
+
+
+def test_parts_shrink_alike_when_there_are_too_few() -> None:
+    many = [replace(example("ukp", 2), id=f"ukp-{i}") for i in range(50)]
+    taken = cut(many, {"a": 80, "b": 20})
+    assert [len(part) for part in taken.values()] == [40, 10]
+    assert [e.id for part in taken.values() for e in part] == [e.id for e in many]
+    assert [len(part) for part in cut(many, {"a": 10, "b": 20}).values()] == [10, 20]
+
+
+def test_a_share_of_nothing_is_no_number(tmp_path: Path) -> None:
+    assert first_share([]) is None
+    health = {"unscored": 1.0, "ties": 0.0, "first": None, "tokens": 9.0}
+    (tmp_path / "rft-greedy.json").write_text(json.dumps({"ukp": {"ids": ["x"], "health": health}}))
+    assert health_table(tmp_path)[-1] == "| RFT, greedy | 100.0% | 0.0% | none | 9 |"
