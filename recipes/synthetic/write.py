@@ -132,43 +132,25 @@ def meta_lines(evaluated: Record, data: Record | None) -> list[str]:
     return lines
 
 
-def write_study(
-    out: Path,
-    root: Path,
-    budget: str,
-    reports: Mapping[str, Record],
-    extra: Mapping[str, Record],
-) -> None:
-    """Write study.md and copy the figure beside it."""
-    evaluated = reports["evaluate"]
-    examples = list(read_examples(root / "test.jsonl"))
-    notes = (Path(__file__).parent / "notes.md").read_text(encoding="utf-8").splitlines()
-    for suffix in (".png", ".svg"):
-        shutil.copy(root / "run" / "evaluate" / f"accuracy-vs-k{suffix}", out / f"study{suffix}")
-    funnel = reports["rft_data"]["totals"]
-    seconds = {k: round(r["seconds"]) for k, r in reports.items()}
-    lines = [
+def introduction(budget: str, n: int) -> list[str]:
+    """What the page is and how its rows are made."""
+    return [
         "# The synthetic study",
         "",
         "For: whether each stage of SPCT earns its place, on a task where right is checkable.",
         f"Written by `python -m recipes.synthetic.study --budget {budget}`; the world and the "
         "model are described in recipes/synthetic/README.md.",
         "",
-        f"All rows: {evaluated['n']} unseen examples (no query is in training), n = 1 to 5 "
+        f"All rows: {n} unseen examples (no query is in training), n = 1 to 5 "
         "responses. Accuracy in %, 95% intervals. One sample and votes are at T = 0.5 with a fresh "
         "order of responses for each sample; ties are broken at random in expectation; nothing "
         "readable earns 0.",
-        "",
-        "## Accuracy",
-        "",
-        *model_table(evaluated),
-        "",
-        *guessing_lines(evaluated, guessing(examples)),
-        "",
-        "![accuracy against k](study.svg)",
-        "",
-        "## What holds",
-        "",
+    ]
+
+
+def claims_lines(evaluated: Record) -> list[str]:
+    """The claims, and every comparison that was made."""
+    return [
         "Paired by example; a claim holds when the whole interval is above zero.",
         "",
         *claims_table(evaluated),
@@ -176,33 +158,67 @@ def write_study(
         "All comparisons:",
         "",
         *(f"- {name}: {percent(e)}" for name, e in evaluated["comparisons"].items()),
+    ]
+
+
+def data_lines(reports: Mapping[str, Record], extra: Mapping[str, Any]) -> list[str]:
+    """What was sampled and kept, and how long each stage took."""
+    funnel, rl = reports["rft_data"]["totals"], reports["rl"]
+    return [
+        "RFT funnel: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in funnel.items()) + ".",
         "",
-        "## What is wrong with the judgements",
+        f"RL prompts: {rl['n_examples']} examples, {rl['n_too_easy']} of them too easy and left "
+        f"out; {rl['steps']} steps.",
         "",
+        "Seconds of wall clock, two processes side by side:",
+        "",
+        f"- full: {stage_seconds(reports)}",
+        *(f"- {name}: {stage_seconds(report)}" for name, report in extra.items()),
+    ]
+
+
+def stage_seconds(reports: Mapping[str, Record]) -> str:
+    """The stages of one pipeline with their seconds."""
+    return ", ".join(f"{k.replace('_', ' ')} {r['seconds']:.0f}" for k, r in reports.items())
+
+
+def write_study(
+    out: Path, root: Path, budget: str, reports: Mapping[str, Mapping[str, Record]]
+) -> None:
+    """Write study.md from the reports of the study ("full") and its ablations; copy the figure."""
+    full = reports["full"]
+    extra = {name: report for name, report in reports.items() if name != "full"}
+    evaluated = full["evaluate"]
+    examples = list(read_examples(root / "test.jsonl"))
+    for suffix in (".png", ".svg"):
+        shutil.copy(root / "run" / "evaluate" / f"accuracy-vs-k{suffix}", out / f"study{suffix}")
+    faults = [
         "Share of sampled judgements with each fault, in %; one may have several, and a fault need "
         "not change the verdict (recipes/synthetic/errors.py).",
         "",
         *fault_table(root, [m for m in evaluated["models"] if m != "base"], examples),
-        "",
-        *(["## Reading these numbers", "", *notes, ""] if budget == "full" else []),
-        "## Ablations",
-        "",
-        *(ablation_table(evaluated, extra) if extra else ["None has been run."]),
-        "",
-        "## The meta RM",
-        "",
-        *meta_lines(evaluated, reports.get("meta_data")),
-        "",
-        "## Data and time",
-        "",
-        "RFT funnel: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in funnel.items()) + ".",
-        "",
-        f"RL prompts: {reports['rl']['n_examples']} examples, {reports['rl']['n_too_easy']} of "
-        f"them too easy and left out; {reports['rl']['steps']} steps.",
-        "",
-        "Seconds of wall clock: "
-        + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in seconds.items())
-        + ".",
-        "",
     ]
-    (out / "study.md").write_text("\n".join(lines), encoding="utf-8")
+    accuracy = [
+        *model_table(evaluated),
+        "",
+        *guessing_lines(evaluated, guessing(examples)),
+        "",
+        "![accuracy against k](study.svg)",
+    ]
+    sections = {
+        "Accuracy": accuracy,
+        "What holds": claims_lines(evaluated),
+        "What is wrong with the judgements": faults,
+    }
+    if budget == "full":
+        notes = (Path(__file__).parent / "notes.md").read_text(encoding="utf-8")
+        sections["Reading these numbers"] = notes.splitlines()
+    sections |= {
+        "Ablations": ablation_table(evaluated, extra) if extra else ["None has been run."],
+        "The meta RM": meta_lines(evaluated, full.get("meta_data")),
+        "Data and time": data_lines(full, extra),
+    }
+    lines = introduction(budget, evaluated["n"])
+    for title, body in sections.items():
+        lines += ["", f"## {title}", "", *body]
+    (out / "study.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
