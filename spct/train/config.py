@@ -36,6 +36,9 @@ class Optimisation(Settings):
         4096, description="Tokens of prompt and completion; longer rows are skipped and counted."
     )
     lora_rank: int = Field(0, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
+    lora_skip_layers: int = Field(
+        0, ge=0, description="Lowest layers without an adapter: no gradient goes back that far."
+    )
     bf16: bool = Field(
         False, description="Mixed precision; on a CPU only where bfloat16 is native (avx512_bf16)."
     )

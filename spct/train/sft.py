@@ -120,15 +120,17 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
 
 
 def lora(config: Optimisation, task: str = "CAUSAL_LM") -> LoraConfig | None:
-    """LoRA on every linear layer at the configured rank (alpha = 2 x rank); None: full tuning."""
+    """LoRA on every linear layer (alpha = 2 x rank) above those skipped; None: full tuning."""
     if config.lora_rank == 0:
         return None
     from peft import LoraConfig
 
+    skipped = "|".join(map(str, range(config.lora_skip_layers)))
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=2 * config.lora_rank,
         target_modules="all-linear",
+        exclude_modules=rf"(.*\.)?layers\.({skipped})\..*" if skipped else None,
         task_type=task,
     )
 

@@ -57,6 +57,23 @@ def weights(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
+def test_the_lowest_layers_can_go_without_an_adapter(
+    tmp_path: Path, toy_formats: Formats, toy_examples: list[Example]
+) -> None:
+    pytest.importorskip("trl")
+    from recipes.synthetic.rows import vocabulary_texts
+    from recipes.synthetic.tiny import save_new
+
+    save_new(vocabulary_texts(), tmp_path / "base", layers=2)
+    config = SftConfig(**SMALL, lora_skip_layers=1, batch_size=4, micro_batch_size=4)
+    rows, out = templated_rows(toy_examples, toy_formats), tmp_path / "adapter"
+    sft.train(str(tmp_path / "base"), rows, out, config)
+    layers = {name.partition(".layers.")[2].partition(".")[0] for name in weights(out)}
+    assert layers == {"1"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
 def test_the_next_stage_goes_on_with_the_same_adapter(
     adapter: Path, tiny_model: str, tmp_path: Path, toy_formats: Formats,
     toy_examples: list[Example],
