@@ -48,19 +48,24 @@ class Sizes:
     meta: int
     dev: int
     test: int  # pairs of each test set
-    max_chars: int  # of query and responses together
+    max_chars: int  # of query and responses together, in training and dev
+    test_chars: int  # the same for the tests
     shares: Mapping[str, float]
 
 
 SHARES = {
-    "truthfulqa": 0.40, "evouna": 0.33, "ukp": 0.12, "gsm8k": 0.10, "hh": 0.02,
-    "finegrained": 0.01, "halueval": 0.02,
+    "truthfulqa": 0.42, "evouna": 0.32, "ukp": 0.11, "gsm8k": 0.12, "hh": 0.01,
+    "finegrained": 0.01, "halueval": 0.01,
 }  # fmt: skip
 SIZES = {
-    "cpu": Sizes(640, 3200, 200, 300, 100, 100, 250, 700, SHARES),
-    "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, SHARES),
+    "cpu": Sizes(240, 5200, 200, 400, 160, 100, 250, 500, 700, SHARES),
+    "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, 2400, SHARES),
 }
-N_SHARES = {1: 0.25, 2: 0.42, 3: 0.15, 4: 0.11, 5: 0.07}  # of the sets that hold lists
+# Sizes in the sets that hold lists: a long list gives more verdicts a token, where lists are short.
+N_SHARES = {
+    "truthfulqa": {1: 0.22, 2: 0.36, 3: 0.15, 4: 0.14, 5: 0.13},
+    "evouna": {1: 0.30, 2: 0.50, 3: 0.13, 4: 0.05, 5: 0.02},
+}
 
 
 def characters(example: Example) -> int:
@@ -117,13 +122,11 @@ def is_good(example: Example) -> bool:
     return example.gold == (1.0,)
 
 
-def by_size(examples: list[Example]) -> list[Example]:
-    """Lists in the proportions of N_SHARES, single responses half good and half bad."""
-    sizes: dict[int, list[Example]] = {n: [e for e in examples if e.n == n] for n in N_SHARES}
+def by_size(examples: list[Example], shares: Mapping[int, float]) -> list[Example]:
+    """Lists of these sizes in these shares, single responses half good and half bad."""
+    sizes: dict[int, list[Example]] = {n: [e for e in examples if e.n == n] for n in shares}
     sizes[1] = balanced(sizes[1], is_good)
-    return list(
-        mix({str(n): (sizes[n], share) for n, share in N_SHARES.items()}, seed=SEED).examples
-    )
+    return list(mix({str(n): (sizes[n], share) for n, share in shares.items()}, seed=SEED).examples)
 
 
 def referenced(examples: Iterable[Example]) -> list[Example]:
@@ -150,14 +153,12 @@ def training_sets(split: str, max_chars: int) -> dict[str, list[Example]]:
         name: [e for e in in_split(source, split) if has_best(e) and fits(e)]
         for name, source in (("hh", "hh_harmless_base"), ("finegrained", "finegrained_rlhf_qa"))
     }
+    truthful = list(sub_lists(in_split("truthfulqa_judgements", split), lists, max_chars))
+    answers = list(sub_lists(in_split("evouna_openqa", split), short, max_chars))
     solutions = sub_lists(in_split("gsm8k_solutions", split), {1: 1, 2: 2}, 2 * max_chars)
     return {
-        "truthfulqa": by_size(
-            list(sub_lists(in_split("truthfulqa_judgements", split), lists, max_chars))
-        ),
-        "evouna": referenced(
-            by_size(list(sub_lists(in_split("evouna_openqa", split), short, max_chars)))
-        ),
+        "truthfulqa": by_size(truthful, N_SHARES["truthfulqa"]),
+        "evouna": referenced(by_size(answers, N_SHARES["evouna"])),
         "ukp": balanced(filter(fits, in_split("ukp_convarg1", split)), longer_wins),
         "gsm8k": referenced(solutions),
         **pairs,
@@ -200,7 +201,7 @@ def cold_rows(
     for i, example in enumerate(examples):
         order = order_of(example, 0, "random", SEED)
         gold = example.gold or ()
-        hint = gold.index(max(gold)) if example.n > 1 and i % HINTED == 0 else None
+        hint = gold.index(max(gold)) if example.n > 1 and i % HINTED == 1 else None
         prompt, text = (
             formats.of(example).render(example, order, hint),
             judgement_text(example, order),
@@ -244,7 +245,7 @@ def prepare(out: Path, budget: str) -> None:
     for name in ("format", "cold"):  # for the baselines: the same data
         write(out / f"{name}_examples.jsonl", taken[name])
     write(out / "dev.jsonl", dev)
-    tests = test_sets(sizes.max_chars, sizes.test)
+    tests = test_sets(sizes.test_chars, sizes.test)
     for name, examples in tests.items():
         write(out / f"test-{name}.jsonl", examples)
     formats = recipe_formats()
