@@ -122,7 +122,7 @@ def test_what_decides_is_a_word_on_each_response_and_the_scores(case: Example) -
 def test_one_cold_start_row_in_eight_shows_the_hint_and_never_a_single_response() -> None:
     rows = cold_rows([example("evouna", 2)] * 16 + [example("halueval", 1)] * 16, recipe_formats())
     hinted = ["The best response is" in r["prompt"][0]["content"] for r in rows]
-    assert [i for i, h in enumerate(hinted) if h] == [0, 8]
+    assert [i for i, h in enumerate(hinted) if h] == [1, 9]
     assert all("The best response is" not in r["completion"][0]["content"] for r in rows)
 
 
