@@ -22,7 +22,7 @@ import torch
 from recipes.synthetic.budgets import BUDGETS, Budget
 from recipes.synthetic.rows import HERE, SEED, cold_rows
 from recipes.synthetic.world import draw_examples
-from recipes.synthetic.write import write_study
+from recipes.synthetic.write import ablation_folder, write_study
 from spct.config import read_toml, validated
 from spct.records import dump_example
 from spct.train.pipeline import PipelineConfig, run
@@ -74,7 +74,7 @@ def ablations(root: Path, budget: Budget) -> dict[str, PipelineConfig]:
     last = {**light, "skip": ("base", "cold_start", "rft")}
 
     def variant(name: str, stages: list[str], **changes: Any) -> PipelineConfig:
-        files = {"out": str(root / name), **changes.pop("files", {})}
+        files = {"out": str(ablation_folder(root, name)), **changes.pop("files", {})}
         merged = {"evaluate": light, **changes}
         return pipeline_config(root, budget, files=files, stages=stages, **merged)
 
@@ -82,19 +82,19 @@ def ablations(root: Path, budget: Budget) -> dict[str, PipelineConfig]:
     rft_only = ["rft_data", "rft", "evaluate"]
     everything = ["cold_start", "rft_data", "rft", "rl", "evaluate"]
     bare = str(root / "cold-without-principles.jsonl")
-    return {
-        "without hints": variant("no-hints", rft_only, files=cold, rft_data={"hinted": False}),
-        "without non-hinted": variant(
-            "no-plain", rft_only, files=cold, rft_data={"non_hinted": False}
-        ),
-        "without RFT": variant("no-rft", ["rl", "evaluate"], files=cold),
-        "without principles": variant(
-            "no-principles",
-            everything,
-            files={"cold_start": bare, "general": bare},
-            evaluate=last,
-        ),
-    }
+    changes: dict[str, dict[str, Any]] = {
+        "without hints": {"stages": rft_only, "files": cold, "rft_data": {"hinted": False}},
+        "without non-hinted": {
+            "stages": rft_only, "files": cold, "rft_data": {"non_hinted": False},
+        },
+        "without RFT": {"stages": ["rl", "evaluate"], "files": cold},
+        "without principles": {
+            "stages": everything,
+            "files": {"cold_start": bare, "general": bare},
+            "evaluate": last,
+        },
+    }  # fmt: skip
+    return {name: variant(name, **change) for name, change in changes.items()}
 
 
 def half_the_cores() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 from recipes.synthetic.errors import FAULTS, fault_shares
 from spct.data.rows import read_examples
 from spct.store import Store
+from spct.train.report import credits_at, difference
 from spct.types import Example
+from spct.vote import sum_scores
 
 Record = Mapping[str, Any]
 
@@ -95,21 +97,44 @@ def fault_table(root: Path, models: Sequence[str], examples: Sequence[Example]) 
     return lines
 
 
-def ablation_table(main: Record, extra: Mapping[str, Record]) -> list[str]:
-    """The last model of each ablation beside the full pipeline's."""
-    lines = ["| pipeline | last model | greedy | one sample | Voting@4 |", "|---|---|---|---|---|"]
+def ablation_folder(root: Path, name: str) -> Path:
+    """Where the pipeline of an ablation lies."""
+    return root / name.replace(" ", "-")
 
-    def row(name: str, model: str, m: Record) -> str:
+
+def sampled_credits(pipeline: Path, model: str, examples: Sequence[Example]) -> list[float]:
+    """What one sample of a pipeline's model earns, for each example."""
+    with Store.read(pipeline / "evaluate" / model / "sampled") as store:
+        verdicts = {v.example_id: v for v in store.verdicts()}
+    return credits_at(examples, verdicts, sum_scores, 1)
+
+
+def ablation_lines(
+    root: Path, main: Record, extra: Mapping[str, Record], examples: Sequence[Example]
+) -> list[str]:
+    """The last model of each ablation beside the full pipeline's, and the paired difference."""
+    lines = [
+        "The last column is paired by example: one sample of this pipeline's last model, minus one "
+        "of the full pipeline's model of that name.",
+        "",
+        "| pipeline | last model | greedy | one sample | Voting@4 | against full |",
+        "|---|---|---|---|---|---|",
+    ]
+
+    def row(name: str, model: str, m: Record, against: str = "") -> str:
         votes = {int(k): v for k, v in m["voting"].items()}
         four = percent(votes[4]) if 4 in votes else ""
-        return f"| {name} | {model} | {percent(m['greedy'])} | {percent(votes[1])} | {four} |"
+        shares = f"{percent(m['greedy'])} | {percent(votes[1])} | {four}"
+        return f"| {name} | {model} | {shares} | {against} |"
 
     for model in ("cold_start", "rft", "rl"):
         lines.append(row("full", model, main["models"][model]))
     for name, reports in extra.items():
         models = reports["evaluate"]["models"]
         last = list(models)[-1]
-        lines.append(row(name, last, models[last]))
+        ours = sampled_credits(ablation_folder(root, name), last, examples)
+        theirs = sampled_credits(root / "run", last, examples)
+        lines.append(row(name, last, models[last], str(difference(ours, theirs))))
     return lines
 
 
@@ -214,7 +239,9 @@ def write_study(
         notes = (Path(__file__).parent / "notes.md").read_text(encoding="utf-8")
         sections["Reading these numbers"] = notes.splitlines()
     sections |= {
-        "Ablations": ablation_table(evaluated, extra) if extra else ["None has been run."],
+        "Ablations": (
+            ablation_lines(root, evaluated, extra, examples) if extra else ["None has been run."]
+        ),
         "The meta RM": meta_lines(evaluated, full.get("meta_data")),
         "Data and time": data_lines(full, extra),
     }

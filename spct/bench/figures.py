@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spct.errors import ExtraMissing
+from spct.figures import save_figure
 
 Json = dict[str, Any]
 _KINDS = {"Voting": "-o", "Meta": "--s", "greedy": "^", "reward": "D"}
@@ -45,7 +46,7 @@ def _draw(b: Json, folder: Path, name: str, label: str, x_of: Callable[[Json], f
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    with matplotlib.rc_context({"svg.hashsalt": "spct", "svg.fonttype": "none", "font.size": 9}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9}):
         figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
         lines = _lines(b["rows"])
         for i, ((model, kind), rows) in enumerate(lines.items()):
@@ -62,8 +63,7 @@ def _draw(b: Json, folder: Path, name: str, label: str, x_of: Callable[[Json], f
             axes.set_xticks(ks, [str(k) for k in ks])
         folder.mkdir(parents=True, exist_ok=True)
         stem = f"{b['name']}_score_vs_{name}".replace("/", "_")
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            figure.savefig(folder / f"{stem}.{suffix}", dpi=120, metadata=metadata)
+        save_figure(figure, folder / stem, dpi=120)
         pyplot.close(figure)
     return stem
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spct.errors import ExtraMissing
+from spct.figures import save_figure
 from spct.models.compare import Comparison, Curve, Estimate
 
 if TYPE_CHECKING:
@@ -23,15 +24,7 @@ def write_report(comparison: Comparison, out: Path) -> list[Path]:
     paths = [out / "compare.json", out / "compare.md"]
     paths[0].write_text(json.dumps(asdict(comparison), indent=1) + "\n", encoding="utf-8")
     paths[1].write_text(markdown(comparison), encoding="utf-8")
-    drawn = figure(comparison)
-    from matplotlib import rc_context
-
-    with rc_context({"svg.hashsalt": "spct"}):  # equal comparisons give equal files
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            path = (out / STEM).with_suffix(suffix)
-            drawn.savefig(path, dpi=150, metadata=metadata)
-            paths.append(path)
-    return paths
+    return paths + save_figure(figure(comparison), out / STEM)
 
 
 def markdown(comparison: Comparison) -> str:

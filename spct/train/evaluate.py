@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from spct.config import Settings
+from spct.figures import save_figure
 from spct.judge import GenerativeRM
 from spct.models.hf_scorer import load_scorer
 from spct.replay import ReplayEngine
@@ -30,7 +31,6 @@ from spct.train.report import (
     difference,
     estimate,
     health,
-    save_figure,
 )
 from spct.train.sampling import Draw, Formats, draw_into
 from spct.types import Engine, Example, SamplingParams, Verdict

@@ -22,10 +22,10 @@ from pydantic import Field, model_validator
 import spct
 from spct.config import Settings
 from spct.errors import ConfigError, DataError, TrainError
+from spct.figures import save_figure
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
 from spct.train.config import Optimisation, Positive
-from spct.train.report import save_figure
 from spct.train.sft import (
     TrainReport,
     batch_arguments,

@@ -14,7 +14,6 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spct.errors import DataError
@@ -163,11 +162,3 @@ def curve_figure(curves: Mapping[str, Mapping[int, Estimate]], title: str) -> Fi
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
-
-
-def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PNG and SVG; the SVG carries no date, so equal figures are equal files."""
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    figure.savefig(paths[0], dpi=150)
-    figure.savefig(paths[1], metadata={"Date": None})
-    return paths

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from spct.errors import DataError
+from spct.figures import save_figure
 from spct.judge import settle
 from spct.train.report import (
     credit,
@@ -13,7 +14,6 @@ from spct.train.report import (
     difference,
     estimate,
     health,
-    save_figure,
 )
 from spct.types import Example, Message, Verdict
 from spct.vote import majority, sum_scores
@@ -107,3 +107,5 @@ def test_the_figure_is_written_as_png_and_svg(tmp_path) -> None:  # type: ignore
     paths = save_figure(curve_figure({"rl": points}, "t"), tmp_path / "f")
     assert [p.suffix for p in paths] == [".png", ".svg"]
     assert all(p.stat().st_size > 1000 for p in paths)
+    again = save_figure(curve_figure({"rl": points}, "t"), tmp_path / "again")
+    assert [p.read_bytes() for p in again] == [p.read_bytes() for p in paths]
