@@ -2,7 +2,8 @@
 
 A judgement is eighty tokens of which a handful say who is better. Imitating all of them alike, a
 small model learns the eighty and not the handful; a row with `focus`, character spans of its
-completion, is learned there alone. Rows without it are learned whole, as ever.
+completion, is learned there and at its end mark alone: a judgement that does not stop is unscored.
+Rows without it are learned whole, as ever.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def _tokenised(row: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[
             f"focusing the row of example {row.get('example_id')!r}: the chat template does not "
             "write prompt and completion one after the other; remove `focus` from the rows"
         )
-    spans = [(len(prompt) + a, len(prompt) + b) for a, b in _checked(row, len(completion))]
+    end_mark = (len(completion), len(whole) - len(prompt))
+    spans = [
+        (len(prompt) + a, len(prompt) + b) for a, b in [*_checked(row, len(completion)), end_mark]
+    ]
     encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     mask = [
         int(any(start < b and end > a for a, b in spans))

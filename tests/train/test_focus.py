@@ -33,11 +33,15 @@ def test_the_mask_covers_the_focus_and_a_row_without_one_is_learned_whole(
     narrow, whole = focused([{**row, "focus": [[start, len(text)]]}, row], tokenizer)
     learned = [i for i, m in zip(narrow["input_ids"], narrow["completion_mask"], strict=True) if m]
     read = tokenizer.decode(learned).replace(" ", "").strip()  # a token may begin before the span
-    assert read == text[start:].replace(" ", "")
+    written = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
+    end_mark = str(written).rpartition(text)[2]
+    assert end_mark.strip()  # a judgement has to end
+    assert read == (text[start:] + end_mark).replace(" ", "").strip()
     assert narrow["input_ids"] == whole["input_ids"]
     assert sum(whole["completion_mask"]) > sum(narrow["completion_mask"])
-    n_prompt = len(sft.encode(tokenizer, row["prompt"])["input_ids"])
-    assert not any(whole["completion_mask"][:n_prompt])
+    prompt = sft.encode(tokenizer, row["prompt"], add_generation_prompt=True)
+    n_prompt = len(prompt["input_ids"])
+    assert whole["completion_mask"] == [int(i >= n_prompt) for i in range(len(whole["input_ids"]))]
 
 
 @pytest.mark.parametrize("focus", [[], [[5, 5]], [[0, 10_000]], [[-1, 3]], [[1, 2, 3]]])
