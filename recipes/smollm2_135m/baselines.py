@@ -19,7 +19,7 @@ from pydantic import Field
 
 from recipes.smollm2_135m.critiques import finding, judgement_text
 from recipes.smollm2_135m.measure import load_tests, write_credits
-from recipes.smollm2_135m.mix import HERE, SEED
+from recipes.smollm2_135m.mix import HERE, SEED, written
 from spct.config import Settings, read_toml, validated
 from spct.data.prepare import select
 from spct.data.rows import read_examples
@@ -88,14 +88,7 @@ def judge_rows(examples: Sequence[Example], fmt: Format) -> list[sft.Row]:
         text = judgement_text(e, order).rpartition("\n")[0]
         best = order.index((e.gold or ()).index(max(e.gold or ()))) + 1
         prompt = fmt.render(e, order).messages[0].content
-        rows.append(
-            {
-                "prompt": [{"role": "user", "content": prompt}],
-                "completion": [
-                    {"role": "assistant", "content": f"{text}\nScores: \\boxed{{{best}}}"}
-                ],
-            }
-        )
+        rows.append(written(prompt, f"{text}\nScores: \\boxed{{{best}}}", e.id))
     return rows
 
 

@@ -192,29 +192,33 @@ def test_sets(max_chars: int, count: int, split: str = "test") -> dict[str, list
 def cold_rows(
     examples: Iterable[Example], formats: Formats, *, verdicts_only: bool = False
 ) -> list[Row]:
-    """Prompts with judgements written from the evidence; one in HINTED shows the hint.
+    """Prompts with judgements written from the evidence; one example in HINTED shows the hint.
 
-    With `verdicts_only` the loss covers only the words and scores that decide, but for one row in
-    WHOLE: without any whole judgement the text around the verdicts decays.
+    A pair comes in both orders: the length sampler puts the two into one batch, where what the
+    place says cancels. With `verdicts_only` the loss covers only the words and scores that decide,
+    but for one example in WHOLE: without any whole judgement the text around the verdicts decays.
     """
     rows = []
     for i, example in enumerate(examples):
-        order = order_of(example, 0, "random", SEED)
         gold = example.gold or ()
         hint = gold.index(max(gold)) if example.n > 1 and i % HINTED == 1 else None
-        prompt, text = (
-            formats.of(example).render(example, order, hint),
-            judgement_text(example, order),
-        )
-        rows.append(
-            {
-                "prompt": [{"role": "user", "content": prompt.messages[0].content}],
-                "completion": [{"role": "assistant", "content": text}],
-                "example_id": example.id,
-                **({"focus": verdict_spans(text)} if verdicts_only and i % WHOLE else {}),
-            }
-        )
+        orders = [(0, 1), (1, 0)] if example.n == 2 else [order_of(example, 0, "random", SEED)]
+        for order in orders:
+            prompt = formats.of(example).render(example, order, hint)
+            row = written(prompt.messages[0].content, judgement_text(example, order), example.id)
+            if verdicts_only and i % WHOLE:
+                row["focus"] = verdict_spans(row["completion"][0]["content"])
+            rows.append(row)
     return rows
+
+
+def written(prompt: str, completion: str, example_id: str) -> Row:
+    """A row of one prompt and one completion."""
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": completion}],
+        "example_id": example_id,
+    }
 
 
 def recipe_formats() -> Formats:

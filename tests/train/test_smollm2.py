@@ -119,8 +119,14 @@ def test_what_decides_is_a_word_on_each_response_and_the_scores(case: Example) -
     assert not any("reference is" in w or "should have" in w for w in words)
 
 
+def test_a_pair_is_shown_in_both_orders() -> None:
+    rows = cold_rows([example("ukp", 2)], recipe_formats(), verdicts_only=True)
+    scores = [r["completion"][0]["content"].rpartition("Scores: ")[2] for r in rows]
+    assert sorted(scores) == ["\\boxed{3, 8}", "\\boxed{8, 3}"]
+
+
 def test_one_cold_start_row_in_eight_shows_the_hint_and_never_a_single_response() -> None:
-    rows = cold_rows([example("evouna", 2)] * 16 + [example("halueval", 1)] * 16, recipe_formats())
+    rows = cold_rows([example("evouna", 3)] * 16 + [example("halueval", 1)] * 16, recipe_formats())
     hinted = ["The best response is" in r["prompt"][0]["content"] for r in rows]
     assert [i for i, h in enumerate(hinted) if h] == [1, 9]
     assert all("The best response is" not in r["completion"][0]["content"] for r in rows)
