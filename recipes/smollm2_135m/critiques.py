@@ -4,7 +4,8 @@ Every set says something beyond better or worse: whether an answer is true and w
 (TruthfulQA), the golden answer (EVOUNA), the number that a solution ends with (GSM8K), flagged
 spans (fine-grained feedback, HaluEval). A judgement here names two principles of the set, says of
 each response what the label says, and scores accordingly; UKP and HH have a label only, so their
-critiques say no more. Where a reference is shown, the critique quotes before it compares.
+critiques say no more. A critique quotes the response before it decides, and the reference beside
+it: a small model learns to compare what it has just written, and not what its prompt holds.
 
 One wording for one finding: a coin toss between wordings is noise in every gradient.
 `verdict_spans` says which characters decide, for a loss on those alone.
@@ -22,6 +23,7 @@ from spct.types import Example
 Evidence = Mapping[str, Any]
 Principle = tuple[str, int, str]  # name, weight in percent, what it asks
 CLIP = 40  # characters of a quoted span
+QUOTE = 80  # characters that a critique quotes of its response
 
 
 class Finding(NamedTuple):
@@ -32,9 +34,9 @@ class Finding(NamedTuple):
 
 
 PRINCIPLES: Mapping[str, Sequence[Principle]] = {
-    "truthfulqa": (("Truth", 60, "states facts, no myths"), ("Help", 40, "answers the question")),
-    "evouna": (("Correctness", 80, "gives the right answer"), ("Clarity", 20, "is direct")),
-    "reference": (("Agreement", 80, "says what the reference says"), ("Clarity", 20, "is direct")),
+    "truthfulqa": (("Truth", 60, "no myths"), ("Help", 40, "to the point")),
+    "evouna": (("Correctness", 80, "the right answer"), ("Clarity", 20, "is direct")),
+    "reference": (("Agreement", 80, "as the reference"), ("Clarity", 20, "is direct")),
     "gsm8k": (("Result", 70, "ends with the right number"), ("Steps", 30, "each step follows")),
     "ukp": (
         ("Reasons", 60, "supports its side with reasons"), ("Relevance", 40, "stays on topic"),
@@ -64,9 +66,23 @@ def judgement_text(example: Example, order: Sequence[int]) -> str:
     for shown, original in enumerate(order, 1):
         found = finding(example, original)
         subject = "The response" if example.n == 1 else f"Response {shown}"
-        lines.append(f"{subject} {found.said}.")
+        quote = f' "{quoted(example, original)}"' if name != "gsm8k" else ""  # that ends in numbers
+        lines.append(f"{subject}{quote} {found.said}.")
         scores.append(int(example.gold[0]) if example.n == 1 else found.score)
     return "\n".join([*lines, f"Scores: \\boxed{{{', '.join(map(str, scores))}}}"])
+
+
+def quoted(example: Example, i: int) -> str:
+    """The passage of response `i` that names the reference, or else its beginning."""
+    response = example.responses[i]
+    for golden in (example.reference or "").split(" / "):
+        at = response.lower().find(golden.lower()) if golden else -1
+        if at >= 0:
+            before = response[max(0, at - QUOTE // 4) : at]
+            if at > QUOTE // 4:  # begin at a word
+                before = before.partition(" ")[2]
+            return clip(before + response[at:], max(QUOTE, len(before) + len(golden) + 1))
+    return clip(response, QUOTE)
 
 
 def finding(example: Example, i: int) -> Finding:
@@ -147,15 +163,15 @@ _WRITERS = {
 }
 
 
-def clip(text: str) -> str:
-    """A quotation of at most CLIP characters on one line, ended at a word, without markers."""
+def clip(text: str, length: int = CLIP) -> str:
+    """A quotation of at most `length` characters on one line, ended at a word, without markers."""
     flat = re.sub(r'["\\\[\]{}]', "", " ".join(text.split()))
-    return flat if len(flat) <= CLIP else flat[:CLIP].rsplit(" ", 1)[0]
+    return flat if len(flat) <= length else flat[:length].rsplit(" ", 1)[0]
 
 
-# what follows the subject (and a quotation, which ends with a colon), and what is boxed
+# what follows the subject and its quotation (and a comparison, up to a colon), and what is boxed
 _VERDICT = re.compile(
-    r"^(?:Response \d+|The response) (?:.*: )?(.+)$|\\boxed\{(.+)\}$", re.MULTILINE
+    r'^(?:Response \d+|The response)(?: "[^"]*")? (?:.*: )?(.+)$|\\boxed\{(.+)\}$', re.MULTILINE
 )
 
 

@@ -54,16 +54,16 @@ class Sizes:
 
 
 SHARES = {
-    "truthfulqa": 0.42, "evouna": 0.32, "ukp": 0.11, "gsm8k": 0.12, "hh": 0.01,
-    "finegrained": 0.01, "halueval": 0.01,
+    "truthfulqa": 0.48, "evouna": 0.26, "ukp": 0.12, "gsm8k": 0.10, "hh": 0.01,
+    "finegrained": 0.01, "halueval": 0.02,
 }  # fmt: skip
 SIZES = {
-    "cpu": Sizes(240, 5200, 200, 400, 160, 100, 250, 500, 700, SHARES),
+    "cpu": Sizes(240, 3000, 200, 400, 160, 100, 250, 500, 700, SHARES),
     "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, 2400, SHARES),
 }
-# Sizes in the sets that hold lists: a long list gives more verdicts a token, where lists are short.
+# Sizes in the sets that hold lists: the single response is learned first, and lends to the others.
 N_SHARES = {
-    "truthfulqa": {1: 0.22, 2: 0.36, 3: 0.15, 4: 0.14, 5: 0.13},
+    "truthfulqa": {1: 0.34, 2: 0.40, 3: 0.13, 4: 0.08, 5: 0.05},
     "evouna": {1: 0.30, 2: 0.50, 3: 0.13, 4: 0.05, 5: 0.02},
 }
 

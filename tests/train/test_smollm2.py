@@ -14,9 +14,11 @@ from recipes.smollm2_135m import carry
 from recipes.smollm2_135m.critiques import (
     CLIP,
     PRINCIPLES,
+    QUOTE,
     clip,
     finding,
     judgement_text,
+    quoted,
     verdict_spans,
 )
 from recipes.smollm2_135m.floors import longest_credit, words_credits
@@ -117,6 +119,23 @@ def test_what_decides_is_a_word_on_each_response_and_the_scores(case: Example) -
     assert len(words) == case.n + 1
     assert words[-1].count(",") == case.n - 1
     assert not any("reference is" in w or "should have" in w for w in words)
+
+
+def test_a_critique_quotes_where_the_reference_is_named_or_else_the_beginning() -> None:
+    long = "The novel, written in 1814 by a lady, is " + "very " * 20 + "good."
+    case = replace(example("evouna", 2), responses=(long, "Emma, 1815"), reference="1814 / x")
+    assert quoted(case, 0).startswith("novel, written in 1814 by a lady")
+    assert len(quoted(case, 0)) <= QUOTE
+    assert quoted(case, 1) == "Emma, 1815"
+    assert quoted(replace(case, reference=None), 0).startswith("The novel, written")
+
+
+def test_what_decides_is_found_behind_a_quotation_with_a_colon() -> None:
+    case = replace(example("ukp", 2), responses=("First: it is cheap", "No"))
+    text = judgement_text(case, (0, 1))
+    assert '"First: it is cheap"' in text
+    said = [text[a:b] for a, b in verdict_spans(text)]
+    assert said == ["makes the more convincing case.", "is less convincing.", "8, 3"]
 
 
 def test_a_pair_is_shown_in_both_orders() -> None:
