@@ -74,15 +74,21 @@ def judgement_text(example: Example, order: Sequence[int]) -> str:
 
 def quoted(example: Example, i: int) -> str:
     """The passage of response `i` that names the reference, or else its beginning."""
-    response = example.responses[i]
-    for golden in (example.reference or "").split(" / "):
-        at = response.lower().find(golden.lower()) if golden else -1
-        if at >= 0:
-            before = response[max(0, at - QUOTE // 4) : at]
-            if at > QUOTE // 4:  # begin at a word
-                before = before.partition(" ")[2]
-            return clip(before + response[at:], max(QUOTE, len(before) + len(golden) + 1))
-    return clip(response, QUOTE)
+    response, golden = example.responses[i], golden_for(example, i)
+    at = response.lower().find(golden.lower()) if golden else -1
+    if at < 0:
+        return clip(response, QUOTE)
+    before = response[max(0, at - QUOTE // 4) : at]
+    if at > QUOTE // 4:  # begin at a word
+        before = before.partition(" ")[2]
+    return clip(before + response[at:], max(QUOTE, len(before) + len(golden) + 1))
+
+
+def golden_for(example: Example, i: int) -> str:
+    """The wording of the reference that response `i` uses, or else the first one; "" if none."""
+    wordings = (example.reference or "").split(" / ")
+    response = example.responses[i].lower()
+    return next((w for w in wordings if w and w.lower() in response), wordings[0])
 
 
 def finding(example: Example, i: int) -> Finding:
@@ -109,7 +115,7 @@ def _evouna(example: Example, i: int, evidence: Evidence, is_good: bool) -> Find
     if example.reference is None:
         return Finding("is right", 9) if is_good else Finding("is wrong", 2)
     # the quotation comes first: to say whether a text just written occurs above is an easier step
-    wanted = f'should have "{clip(example.reference.split(" / ")[0])}"'
+    wanted = f'should have "{clip(golden_for(example, i))}"'
     return Finding(f"{wanted}: found", 9) if is_good else Finding(f"{wanted}: missing", 2)
 
 

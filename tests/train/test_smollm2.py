@@ -130,6 +130,15 @@ def test_a_critique_quotes_where_the_reference_is_named_or_else_the_beginning() 
     assert quoted(replace(case, reference=None), 0).startswith("The novel, written")
 
 
+def test_the_reference_is_compared_in_the_wording_that_the_response_uses() -> None:
+    case = replace(
+        example("evouna", 2), responses=("In Duisburg.", "Bonn"), reference="Essen / Duisburg"
+    )
+    first, second = judgement_text(case, (0, 1)).splitlines()[-3:-1]
+    assert first.startswith('Response 1 "In Duisburg." should have "Duisburg": ')
+    assert second.startswith('Response 2 "Bonn" should have "Essen": ')
+
+
 def test_what_decides_is_found_behind_a_quotation_with_a_colon() -> None:
     case = replace(example("ukp", 2), responses=("First: it is cheap", "No"))
     text = judgement_text(case, (0, 1))
