@@ -22,6 +22,7 @@ from recipes.smollm2_135m.critiques import (
     verdict_spans,
 )
 from recipes.smollm2_135m.floors import longest_credit, words_credits
+from recipes.smollm2_135m.leaning import first_verdicts, words_apart
 from recipes.smollm2_135m.measure import How, first_share, measure_model
 from recipes.smollm2_135m.mix import (
     HERE,
@@ -145,6 +146,15 @@ def test_what_decides_is_found_behind_a_quotation_with_a_colon() -> None:
     assert '"First: it is cheap"' in text
     said = [text[a:b] for a, b in verdict_spans(text)]
     assert said == ["makes the more convincing case.", "is less convincing.", "8, 3"]
+
+
+def test_the_lean_is_read_where_two_verdicts_part() -> None:
+    assert words_apart("is true and short.", "is false.") == ("is", "true", "false.")
+    case = replace(example("ukp", 2), gold=(0.0, 1.0), responses=("No", "It is cheap"))
+    (_, good_first, *words), (_, bad_first, *again) = first_verdicts(case)
+    assert good_first.endswith('Analysis:\nResponse 1 "It is cheap"')
+    assert bad_first.endswith('Analysis:\nResponse 1 "No"')
+    assert words == again == ["makes", "is"]
 
 
 def test_a_pair_is_shown_in_both_orders() -> None:
