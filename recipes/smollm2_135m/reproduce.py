@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, SUBSET_SIZE, How, load_tests, measure_model
-from recipes.smollm2_135m.mix import HERE, prepare, recipe_formats
+from recipes.smollm2_135m.mix import prepare, recipe_formats
 from recipes.smollm2_135m.run import convert
-from recipes.smollm2_135m.ship import WEIGHTS, unpack
+from recipes.smollm2_135m.ship import RESULTS, WEIGHTS, unpack
 from spct.train.local import LocalEngine
 
 TOLERANCE = 0.03  # of all 200
-RESULTS = HERE / "results.json"
 
 
 def compare(

@@ -46,22 +46,42 @@ def convert(out: Path) -> None:
 def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> PipelineConfig:
     """The budget's TOML file with the paths of this run, its steps scaled to `minutes`."""
     values = read_toml(HERE / f"{budget}.toml")
+    first = values.pop("first", None)
     factor = 1.0 if minutes is None else minutes / NOMINAL_MINUTES[budget]
     for stage in ("cold_start", "rft", "rl", "meta"):
         values[stage]["max_steps"] = max(1, round(factor * values[stage]["max_steps"]))
-    places = {"out": root / "run", "base": root / "format"}
+    places = {"out": root / "run", "base": root / ("first" if first else "format")}
     for key, name in values["files"].items():
         folder = HERE if name.endswith(".txt") else root / "data"
         values["files"][key] = str(places.get(key, folder / name))
     return validated(PipelineConfig, values, f"{budget}.toml")
 
 
+def first_config(budget: str, cold_start: SftConfig) -> SftConfig | None:
+    """The settings of the cold start's first pass: its own where `[first]` says so, or None."""
+    changes = read_toml(HERE / f"{budget}.toml").get("first")
+    return None if changes is None else validated(
+        SftConfig, {**cold_start.model_dump(), **changes}, f"{budget}.toml"
+    )  # fmt: skip
+
+
 def learn_format(base: Path, root: Path, config: SftConfig) -> None:
-    """The first part of the cold start: whole judgements, one pass, the second part's settings."""
+    """The beginning of the cold start: whole judgements, one pass."""
     out, rows = root / "format", sft.read_rows(root / "data" / "format.jsonl")
     if not (out / "adapter_model.safetensors").is_file():
         one_pass = config.model_copy(update={"max_steps": len(rows) // config.batch_size})
         sft.train(str(base), rows, out, one_pass)
+
+
+def learn_first(root: Path, config: SftConfig) -> None:
+    """The cold start's rows in small batches: fast steps for what is easy to find."""
+    rows = sft.read_rows(root / "data" / "cold.jsonl")
+    sft.train(str(root / "format"), rows, root / "first", config)
+
+
+def cores(config: SftConfig) -> int:
+    """Processes for a training: a core each, and a micro batch each."""
+    return min(os.cpu_count() or 1, config.batch_size // config.micro_batch_size)
 
 
 def train_apart(argv: Sequence[str], stage: str, processes: int) -> None:
@@ -74,13 +94,10 @@ def train_apart(argv: Sequence[str], stage: str, processes: int) -> None:
 def run_apart(config: PipelineConfig, argv: Sequence[str]) -> None:
     """The stages up to RFT, the supervised ones each in a process a core."""
     out = Path(config.files.out)
-    processes = min(
-        os.cpu_count() or 1, config.cold_start.batch_size // config.cold_start.micro_batch_size
-    )
     for before, stage in (((), "cold_start"), (("cold_start", "rft_data"), "rft")):
         run(config.model_copy(update={"stages": before}))
         if not (out / stage / "done.json").is_file():
-            train_apart(argv, stage, processes)
+            train_apart(argv, stage, cores(getattr(config, stage)))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,16 +107,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", choices=sorted(SIZES), default="cpu")
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2"))
     parser.add_argument("--minutes", type=float, help="Scales the steps of every stage.")
-    parser.add_argument("--only", choices=("cold_start", "rft"), help="One stage, then stop.")
+    parser.add_argument("--only", choices=("first", "cold_start", "rft"), help="Then stop.")
     chosen = parser.parse_args(arguments)
     root = chosen.work / chosen.budget
     convert(chosen.work / "base")
     prepare(root / "data", chosen.budget)
     config = pipeline_config(root, chosen.budget, chosen.minutes)
+    first = first_config(chosen.budget, config.cold_start)
+    if chosen.only == "first" and first:
+        learn_first(root, first)
+        return
     if chosen.only:
         run(config, only=[chosen.only])
         return
-    learn_format(chosen.work / "base", root, config.cold_start)
+    learn_format(chosen.work / "base", root, first or config.cold_start)
+    if first and not (root / "first" / "adapter_model.safetensors").is_file():
+        train_apart(arguments, "first", cores(first))
     if config.cold_start.use_cpu:
         run_apart(config, arguments)
     run(config)

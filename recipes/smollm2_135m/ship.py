@@ -1,7 +1,8 @@
 """Put a trained adapter into the package: `python -m recipes.smollm2_135m.ship rl`.
 
 Half precision (the embedded engines add it to F16 weights), peft's own file names, no path of this
-machine, the templates that it was trained on. The model card is written by hand.
+machine, the templates that it was trained on. What `measure STAGE` found on the first pairs of the
+subset goes into results.json, for `make reproduce`. The model card is written by hand.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import json
 import shutil
 from pathlib import Path
 
+from recipes.smollm2_135m.measure import SUBSET, SUBSET_SIZE
 from recipes.smollm2_135m.mix import HERE
+from spct.runs import atomic_text
 
 BASE = "SmolLM2-135M-Instruct"
 WEIGHTS = Path(__file__).parents[2] / "spct" / "weights" / "smollm2_135m"
 SETTINGS = "adapter_config.json"
+RESULTS = HERE / "results.json"
 
 
 def ship(adapter: Path, out: Path) -> None:
@@ -47,13 +51,27 @@ def unpack(shipped: Path, base: Path, out: Path) -> None:
         shutil.copyfile(base / name, out / name)
 
 
+def reported(greedy: Path) -> dict[str, dict[str, float]]:
+    """What the subset's pairs earned in a stage's greedy row: set -> example id -> credit."""
+    measured = json.loads(greedy.read_text("utf-8"))
+    if missing := [name for name in SUBSET if name not in measured]:
+        raise ValueError(f"{str(greedy)!r} lacks {', '.join(missing)}: run measure on them first")
+    return {
+        name: dict(list(zip(m["ids"], m["credits"]["1"], strict=True))[:SUBSET_SIZE])
+        for name, m in ((name, measured[name]) for name in SUBSET)
+    }
+
+
 def main() -> None:
     """Ship a stage's adapter."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=("cold_start", "rft", "rl"))
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
     chosen = parser.parse_args()
+    found = reported(chosen.work / "results" / f"{chosen.stage}-greedy.json")
     ship(chosen.work / "run" / chosen.stage, WEIGHTS)
+    with atomic_text(RESULTS) as file:
+        file.write(json.dumps({"shipped": found}, indent=1) + "\n")
     size = (WEIGHTS / "adapter_model.safetensors").stat().st_size
     print(f"{WEIGHTS}: {size / 1e6:.1f} MB")
 

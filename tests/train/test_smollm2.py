@@ -23,7 +23,7 @@ from recipes.smollm2_135m.critiques import (
 )
 from recipes.smollm2_135m.floors import longest_credit, words_credits
 from recipes.smollm2_135m.leaning import first_verdicts, words_apart
-from recipes.smollm2_135m.measure import How, first_share, measure_model
+from recipes.smollm2_135m.measure import SUBSET, SUBSET_SIZE, How, first_share, measure_model
 from recipes.smollm2_135m.mix import (
     HERE,
     SIZES,
@@ -38,8 +38,8 @@ from recipes.smollm2_135m.mix import (
 )
 from recipes.smollm2_135m.report import clustered, gap, health_table
 from recipes.smollm2_135m.reproduce import compare
-from recipes.smollm2_135m.run import NOMINAL_MINUTES, pipeline_config
-from recipes.smollm2_135m.ship import ship, unpack
+from recipes.smollm2_135m.run import NOMINAL_MINUTES, first_config, pipeline_config
+from recipes.smollm2_135m.ship import reported, ship, unpack
 from spct.train.adapters import base_of
 from spct.train.outcome import correct
 from spct.types import (
@@ -224,6 +224,30 @@ def test_every_budget_has_valid_settings(budget: str, tmp_path: Path) -> None:
     config = pipeline_config(tmp_path, budget)
     assert config.cold_start.lora_rank == config.rl.lora_rank == 16
     assert (HERE / f"baselines_{budget}.toml").is_file()
+
+
+def test_a_first_pass_in_small_batches_comes_before_the_cold_start(tmp_path: Path) -> None:
+    config = pipeline_config(tmp_path, "cpu")
+    first = first_config("cpu", config.cold_start)
+    assert first is not None
+    assert first.batch_size < config.cold_start.batch_size
+    assert first.lora_skip_layers == config.cold_start.lora_skip_layers  # one adapter goes on
+    assert config.files.base == str(tmp_path / "first")
+    assert first_config("gpu", config.cold_start) is None
+    assert pipeline_config(tmp_path, "gpu").files.base == str(tmp_path / "format")
+
+
+def test_the_report_to_reproduce_is_the_first_pairs_of_the_subset(tmp_path: Path) -> None:
+    ids = [str(i) for i in range(SUBSET_SIZE + 1)]
+    rows = {name: {"ids": ids, "credits": {"1": [0.5] * len(ids)}} for name in (*SUBSET, "ukp")}
+    (tmp_path / "rl-greedy.json").write_text(json.dumps(rows))
+    found = reported(tmp_path / "rl-greedy.json")
+    assert list(found) == list(SUBSET)
+    assert found["gsm8k_ref"] == dict.fromkeys(ids[:SUBSET_SIZE], 0.5)
+    del rows["gsm8k_ref"]
+    (tmp_path / "rl-greedy.json").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match="lacks gsm8k_ref: run measure"):
+        reported(tmp_path / "rl-greedy.json")
 
 
 def test_good_means_gold_one() -> None:
