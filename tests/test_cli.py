@@ -14,6 +14,7 @@ import pytest
 from spct.cli import COMMANDS, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "comparisons.jsonl"
+COUNT = len(EXAMPLES.read_text("utf-8").splitlines())
 FAKE = ("--engine", "scripted")
 
 
@@ -77,7 +78,7 @@ def test_standard_input_is_read(tmp_path):
 def test_a_dry_run_shows_the_prompt_and_calls_nothing(run):
     code, out, err = run("judge", EXAMPLES, "--dry-run", "--model", "/nowhere.gguf")
     assert code == 0 and "#### Responses to be Scored ####" in out
-    assert "8 examples" in err and "tokens" in err
+    assert f"{COUNT} examples" in err and "tokens" in err
 
 
 def test_hostile_text_does_not_reach_the_terminal(run, tmp_path):
@@ -120,13 +121,13 @@ def test_two_variables_are_enough(run, endpoint, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", f"{endpoint}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "anything")
     code, out, _ = run("judge", EXAMPLES, "--json", "-k", 4)
-    assert code == 0 and len(rows(out)) == 8
+    assert code == 0 and len(rows(out)) == COUNT
     assert all(row["k_counted"] == 4 for row in rows(out))
     assert rows(out)[0]["trajectories"][0]["fingerprint"].startswith("openai:mock-judge@")
     code, out, _ = run("doctor")
     assert code == 0 and "mock-judge" in out and "2 of 2 judgements counted" in out
     code, folder, err = run("sample", EXAMPLES, "-k", 2, "--progress", "none")
-    assert code == 0 and "16 replies drawn" in err
+    assert code == 0 and f"{2 * COUNT} replies drawn" in err
     assert "anything" not in (Path(folder.strip()) / "config.json").read_text()
 
 
@@ -208,13 +209,13 @@ def test_a_missing_extra_is_named_with_its_cure():
 
 def test_the_same_command_continues_and_repeats_nothing(run):
     code, folder, err = run("sample", EXAMPLES, *FAKE, "-k", 2)
-    assert code == 0 and "16 replies drawn" in err
+    assert code == 0 and f"{2 * COUNT} replies drawn" in err
     code, again, err = run("sample", EXAMPLES, *FAKE, "-k", 2)
     assert code == 0 and again == folder and "0 replies drawn" in err
     _, other, _ = run("sample", EXAMPLES, *FAKE, "-k", 3)
     assert other != folder
     _, fresh, err = run("sample", EXAMPLES, *FAKE, "-k", 2, "--fresh")
-    assert fresh != folder and "16 replies drawn" in err
+    assert fresh != folder and f"{2 * COUNT} replies drawn" in err
 
 
 def test_a_changed_setting_is_refused_with_its_name_and_both_values(run):
@@ -238,11 +239,11 @@ def test_rescoring_votes_again_without_a_call(run):
 
 def test_export_writes_lines_and_parquet(run):
     folder = run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip()
-    assert len(rows(run("export", folder)[1])) == 8
+    assert len(rows(run("export", folder)[1])) == COUNT
     assert run("export", folder, "--to", "verdicts.parquet")[0] == 0
     import pyarrow.parquet as pq
 
-    assert pq.read_table("verdicts.parquet").num_rows == 8
+    assert pq.read_table("verdicts.parquet").num_rows == COUNT
     code, _, err = run("export", folder, "--to", "verdicts.csv")
     assert code == 2 and ".jsonl" in err
 

@@ -58,7 +58,7 @@ SHARES = {
     "finegrained": 0.01, "halueval": 0.01,
 }  # fmt: skip
 SIZES = {
-    "cpu": Sizes(240, 3000, 200, 400, 160, 100, 250, 500, 700, SHARES),
+    "cpu": Sizes(240, 3000, 200, 480, 80, 100, 250, 500, 700, SHARES),
     "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, 2400, SHARES),
 }
 # Sizes in the sets that hold lists: a list of four gives a label for 72 tokens, a single response

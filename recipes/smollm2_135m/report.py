@@ -14,28 +14,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipes.smollm2_135m.measure import SETS
+from recipes.smollm2_135m.measure import SETS, SUBSET
 from spct.data.prepare import normalised_query
 from spct.data.rows import read_examples
 
 Z95 = 1.959964
 BY_PAIR = ("ukp", "ukp_shorter")
+FIVE = f"--sets {' '.join(SUBSET)}"
+SAMPLED = f"measure rl --k 8 --temperature 0.5 --limit 40 {FIVE}"
 ROWS: Sequence[tuple[str, str, str, str]] = (  # label, file, k, command after "measure" or module
     ("length (longest wins)", "length", "1", "measure length"),
     ("bag of words", "words", "1", "measure words"),
     ("base, greedy, format explained", "base-greedy", "1",
-     "measure base --full-template --max-tokens 320 --limit 100"),
-    ("base, greedy, format forced", "base-forced", "1", "forced --limit 30"),
-    ("cold start, greedy", "cold_start-greedy", "1", "measure cold_start"),
-    ("RFT, greedy", "rft-greedy", "1", "measure rft"),
+     f"measure base --full-template --max-tokens 320 --limit 20 {FIVE}"),
+    ("base, greedy, format forced", "base-forced", "1", "forced --limit 20"),
+    ("cold start, greedy", "cold_start-greedy", "1", f"measure cold_start --limit 60 {FIVE}"),
+    ("RFT, greedy", "rft-greedy", "1", f"measure rft --limit 60 {FIVE}"),
     ("RL, greedy", "rl-greedy", "1", "measure rl"),
-    ("RL, one sample", "rl-k8", "1", "measure rl --k 8 --temperature 0.5 --limit 40"),
-    ("RL, Voting@8", "rl-k8", "8", "measure rl --k 8 --temperature 0.5 --limit 40"),
+    ("RL, one sample", "rl-k8", "1", SAMPLED),
+    ("RL, Voting@8", "rl-k8", "8", SAMPLED),
     ("RL, Meta@8", "rl-meta8", "8", "guided rl --k 8"),
     ("Bradley-Terry", "bradley-terry", "1", "baselines bradley-terry"),
     ("PairRM", "pairwise", "1", "baselines pairwise"),
-    ("CLoud, one critique", "cloud", "1", "baselines cloud"),
-    ("pairwise LLM judge, greedy", "judge", "1", "baselines judge"),
+    ("CLoud, one critique", "cloud", "1", "baselines cloud --limit 60"),
+    ("pairwise LLM judge, greedy", "judge", "1", "baselines judge --limit 60"),
 )  # fmt: skip
 
 
