@@ -21,7 +21,7 @@ from spct.data.rows import read_examples
 Z95 = 1.959964
 BY_PAIR = ("ukp", "ukp_shorter")
 FIVE = f"--sets {' '.join(SUBSET)}"
-SAMPLED = f"measure rl --k 8 --temperature 0.5 --limit 40 {FIVE}"
+SAMPLED = f"measure rl --k 8 --temperature 0.5 --limit 20 {FIVE}"
 ROWS: Sequence[tuple[str, str, str, str]] = (  # label, file, k, command after "measure" or module
     ("length (longest wins)", "length", "1", "measure length"),
     ("bag of words", "words", "1", "measure words"),
@@ -30,7 +30,7 @@ ROWS: Sequence[tuple[str, str, str, str]] = (  # label, file, k, command after "
     ("base, greedy, format forced", "base-forced", "1", "forced --limit 20"),
     ("cold start, greedy", "cold_start-greedy", "1", f"measure cold_start --limit 60 {FIVE}"),
     ("RFT, greedy", "rft-greedy", "1", f"measure rft --limit 60 {FIVE}"),
-    ("RL, greedy", "rl-greedy", "1", "measure rl"),
+    ("RL, greedy", "rl-greedy", "1", f"measure rl --limit 100 {FIVE}"),
     ("RL, one sample", "rl-k8", "1", SAMPLED),
     ("RL, Voting@8", "rl-k8", "8", SAMPLED),
     ("RL, Meta@8", "rl-meta8", "8", "guided rl --k 8"),

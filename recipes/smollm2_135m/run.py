@@ -21,7 +21,7 @@ from spct.train import sft
 from spct.train.config import SftConfig
 from spct.train.pipeline import PipelineConfig, run
 
-NOMINAL_MINUTES = {"cpu": 100, "gpu": 25}  # of the budgets' stages, as they stand in the files
+NOMINAL_MINUTES = {"cpu": 140, "gpu": 25}  # of the budgets' stages, as they stand in the files
 
 
 def convert(out: Path) -> None:
@@ -47,9 +47,8 @@ def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> Pi
     """The budget's TOML file with the paths of this run, its steps scaled to `minutes`."""
     values = read_toml(HERE / f"{budget}.toml")
     first = values.pop("first", None)
-    factor = 1.0 if minutes is None else minutes / NOMINAL_MINUTES[budget]
     for stage in ("cold_start", "rft", "rl", "meta"):
-        values[stage]["max_steps"] = max(1, round(factor * values[stage]["max_steps"]))
+        values[stage]["max_steps"] = scaled(values[stage]["max_steps"], budget, minutes)
     places = {"out": root / "run", "base": root / ("first" if first else "format")}
     for key, name in values["files"].items():
         folder = HERE if name.endswith(".txt") else root / "data"
@@ -57,12 +56,21 @@ def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> Pi
     return validated(PipelineConfig, values, f"{budget}.toml")
 
 
-def first_config(budget: str, cold_start: SftConfig) -> SftConfig | None:
+def scaled(steps: int, budget: str, minutes: float | None) -> int:
+    """The steps that fit into `minutes` if all of them fit into the budget's nominal time."""
+    return steps if minutes is None else max(1, round(steps * minutes / NOMINAL_MINUTES[budget]))
+
+
+def first_config(
+    budget: str, cold_start: SftConfig, minutes: float | None = None
+) -> SftConfig | None:
     """The settings of the cold start's first pass: its own where `[first]` says so, or None."""
     changes = read_toml(HERE / f"{budget}.toml").get("first")
-    return None if changes is None else validated(
-        SftConfig, {**cold_start.model_dump(), **changes}, f"{budget}.toml"
-    )  # fmt: skip
+    if changes is None:
+        return None
+    steps = scaled(changes["max_steps"], budget, minutes)
+    settings = {**cold_start.model_dump(), **changes, "max_steps": steps}
+    return validated(SftConfig, settings, f"{budget}.toml")
 
 
 def learn_format(base: Path, root: Path, config: SftConfig) -> None:
@@ -113,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     convert(chosen.work / "base")
     prepare(root / "data", chosen.budget)
     config = pipeline_config(root, chosen.budget, chosen.minutes)
-    first = first_config(chosen.budget, config.cold_start)
+    first = first_config(chosen.budget, config.cold_start, chosen.minutes)
     if chosen.only == "first" and first:
         learn_first(root, first)
         return

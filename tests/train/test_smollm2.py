@@ -289,7 +289,10 @@ def test_minutes_scale_the_steps_of_every_stage(tmp_path: Path) -> None:
     half = pipeline_config(tmp_path, "gpu", NOMINAL_MINUTES["gpu"] / 2)
     assert whole == pipeline_config(tmp_path, "gpu")
     assert half.rl.max_steps * 2 == whole.rl.max_steps
-    assert pipeline_config(tmp_path, "cpu", 0.001).cold_start.max_steps == 1
+    short = pipeline_config(tmp_path, "cpu", 0.001)
+    assert short.cold_start.max_steps == 1
+    first = first_config("cpu", short.cold_start, 0.001)
+    assert first is not None and first.max_steps == 1
 
 
 def test_a_shipped_adapter_names_no_path_and_unpacks_to_a_stage(tmp_path: Path) -> None:
