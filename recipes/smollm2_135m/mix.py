@@ -61,8 +61,8 @@ SIZES = {
     "cpu": Sizes(240, 3000, 200, 480, 80, 100, 250, 500, 700, SHARES),
     "gpu": Sizes(4000, 30_000, 4000, 6000, 2000, 400, 800, 2400, 2400, SHARES),
 }
-# Sizes in the sets that hold lists: a list of four gives a label for 72 tokens, a single response
-# for 123, a pair in both orders for 175.
+# Sizes in the sets that hold lists: a list of four costs the fewest tokens a label, a pair in both
+# orders the most.
 N_SHARES = {
     "truthfulqa": {1: 0.12, 2: 0.33, 3: 0.10, 4: 0.40, 5: 0.05},
     "evouna": {1: 0.30, 2: 0.50, 3: 0.13, 4: 0.05, 5: 0.02},

@@ -118,10 +118,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=("first", "cold_start", "rft"), help="Then stop.")
     chosen = parser.parse_args(arguments)
     root = chosen.work / chosen.budget
-    convert(chosen.work / "base")
-    prepare(root / "data", chosen.budget)
     config = pipeline_config(root, chosen.budget, chosen.minutes)
     first = first_config(chosen.budget, config.cold_start, chosen.minutes)
+    if chosen.only == "first" and first is None:
+        parser.error(f"the {chosen.budget} budget has no first pass: take another --only")
+    convert(chosen.work / "base")
+    prepare(root / "data", chosen.budget)
     if chosen.only == "first" and first:
         learn_first(root, first)
         return

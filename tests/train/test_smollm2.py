@@ -38,7 +38,7 @@ from recipes.smollm2_135m.mix import (
 )
 from recipes.smollm2_135m.report import clustered, gap, health_table
 from recipes.smollm2_135m.reproduce import compare
-from recipes.smollm2_135m.run import NOMINAL_MINUTES, first_config, pipeline_config
+from recipes.smollm2_135m.run import NOMINAL_MINUTES, first_config, main, pipeline_config
 from recipes.smollm2_135m.ship import reported, ship, unpack
 from spct.train.adapters import base_of
 from spct.train.outcome import correct
@@ -235,6 +235,15 @@ def test_a_first_pass_in_small_batches_comes_before_the_cold_start(tmp_path: Pat
     assert config.files.base == str(tmp_path / "first")
     assert first_config("gpu", config.cold_start) is None
     assert pipeline_config(tmp_path, "gpu").files.base == str(tmp_path / "format")
+
+
+def test_a_first_pass_that_a_budget_lacks_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--budget", "gpu", "--only", "first", "--work", str(tmp_path)])
+    assert "the gpu budget has no first pass" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_report_to_reproduce_is_the_first_pairs_of_the_subset(tmp_path: Path) -> None:
