@@ -29,7 +29,9 @@ def main() -> None:
     for recipe, name, n_gpus, mean_tokens in ROWS:
         kind: type[Optimisation] = RlConfig if name.startswith("rl") else SftConfig
         config = load_settings(HERE / recipe / f"{name}.toml", kind)
-        found = architecture(HERE / recipe / "model.json", config.lora_rank)
+        found = architecture(
+            HERE / recipe / "model.json", config.lora_rank, config.lora_skip_layers
+        )
         need = needs(found, config, n_gpus=n_gpus, peak_tflops=H100_TFLOPS, mean_tokens=mean_tokens)
         fits = "yes" if need.gib_a_gpu < 74 else "no"
         print(

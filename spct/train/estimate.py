@@ -53,8 +53,11 @@ class Needs:
         return self.weights_gib + self.activations_gib + self.generation_gib + OVERHEAD_GIB
 
 
-def architecture(config_file: Path, lora_rank: int = 0) -> Architecture:
-    """Build the model of a transformers config.json on the meta device and count."""
+def architecture(config_file: Path, lora_rank: int = 0, skip_layers: int = 0) -> Architecture:
+    """Build the model of a transformers config.json on the meta device and count.
+
+    Adapters sit on every linear layer above the lowest `skip_layers` blocks, as in training.
+    """
     try:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -66,10 +69,13 @@ def architecture(config_file: Path, lora_rank: int = 0) -> Architecture:
     build: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
         model = build(config)
+    skipped = {f"layers.{i}." for i in range(skip_layers)}
     linears = [
         module
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and "lm_head" not in name
+        if isinstance(module, torch.nn.Linear)
+        and "lm_head" not in name
+        and not any(f".{part}" in f".{name}" for part in skipped)
     ]
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -31,6 +31,7 @@ from spct.train.sft import (
     batch_arguments,
     last_checkpoint,
     last_loss,
+    resume,
     write_metrics,
 )
 
@@ -189,7 +190,7 @@ def run_to_end(
 ) -> TrainReport:
     """Train on from the last checkpoint; save the model with its card, metrics and curves."""
     resumed_from = last_checkpoint(out / CHECKPOINTS)
-    trainer.train(resume_from_checkpoint=resumed_from)
+    resume(trainer, resumed_from)
     history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
     trainer.save_model(str(out))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +23,7 @@ from spct.train.focus import focused
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, Trainer
     from trl.trainer.sft_trainer import SFTTrainer
 
 IGNORED = -100  # the label of positions without a loss
@@ -151,6 +152,27 @@ def last_checkpoint(out: Path) -> str | None:
     return find(str(out)) if out.is_dir() else None
 
 
+class _NothingLeft(Exception):
+    """Leaves `trainer.train` before its first step."""
+
+
+def resume(trainer: Trainer, checkpoint: str | None) -> None:
+    """Train on from a checkpoint, or from the start; one at the last step is only loaded.
+
+    transformers compares the steps with `max_steps` after a step, so it would take one too many.
+    """
+    from transformers import TrainerCallback
+
+    class LeaveIfDone(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step >= args.max_steps:
+                raise _NothingLeft
+
+    trainer.add_callback(LeaveIfDone)
+    with suppress(_NothingLeft):
+        trainer.train(resume_from_checkpoint=checkpoint)
+
+
 def last_loss(history: Sequence[dict[str, float]]) -> float | None:
     """The last loss in a trainer's log."""
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -170,7 +192,7 @@ def _columns(row: Row) -> Row:
 def run_to_end(trainer: Any, out: Path, *, n_rows: int, n_too_long: int) -> TrainReport:
     """Train on from the last checkpoint in `out`, and save model and metrics there."""
     checkpoint = last_checkpoint(out)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    resume(trainer, checkpoint)
     trainer.save_model(str(out))
     write_metrics(trainer.state.log_history, out)
     return TrainReport(

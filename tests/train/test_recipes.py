@@ -50,6 +50,10 @@ def test_the_estimate_counts_the_real_architecture(recipe: str, parameters: floa
     found = architecture(RECIPES / recipe / "model.json", lora_rank=16)
     assert found.parameters == pytest.approx(parameters, rel=0.002)
     assert 0 < found.lora_parameters < 0.05 * found.parameters
+    half = architecture(
+        RECIPES / recipe / "model.json", lora_rank=16, skip_layers=found.layers // 2
+    )
+    assert half.lora_parameters == found.lora_parameters / 2
 
 
 @pytest.mark.slow

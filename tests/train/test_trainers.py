@@ -74,6 +74,21 @@ def test_sft_runs_two_steps_skips_long_rows_and_resumes(
     assert (tmp_path / "metrics.jsonl").is_file()
 
 
+def test_a_finished_run_started_again_takes_no_step(
+    tiny_model: str, tmp_path: Path, toy_formats: Formats, toy_examples: list[Example]
+) -> None:
+    """16 rows in steps of 6: the last step lies within a pass, where transformers goes on."""
+    rows = templated_rows(toy_examples, toy_formats)
+    config = SftConfig(**SMALL, batch_size=6, micro_batch_size=2, max_steps=4)
+    sft.train(tiny_model, rows, tmp_path, config)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()
+    again = sft.train(tiny_model, rows, tmp_path, config)
+    assert again.steps == 4
+    assert again.resumed_from is not None and again.resumed_from.endswith("checkpoint-4")
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
 def test_sft_trains_lora_adapters(
     tiny_model: str, tmp_path: Path, toy_formats: Formats, toy_examples: list[Example]
 ) -> None:
