@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import Field
 
 from recipes.smollm2_135m.critiques import finding, judgement_text
-from recipes.smollm2_135m.measure import load_tests, write_credits
+from recipes.smollm2_135m.measure import load_tests, verdicts_of, write_credits
 from recipes.smollm2_135m.mix import HERE, SEED, written
 from spct.config import Settings, read_toml, validated
 from spct.data.prepare import select
@@ -157,7 +157,7 @@ def load(name: str, out: Path) -> RewardModel:
 
 async def credits_of(rm: RewardModel, examples: Sequence[Example]) -> list[float]:
     """What each example's verdict earns."""
-    verdicts = {v.example_id: v async for v in rm.judge_many(examples)}
+    verdicts = await verdicts_of(rm, examples)
     return [credit(verdicts[e.id].rewards, e.gold or (), 1) for e in examples]
 
 

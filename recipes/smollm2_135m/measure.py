@@ -29,7 +29,7 @@ from spct.store import Store
 from spct.train.local import LocalEngine
 from spct.train.outcome import is_tie
 from spct.train.report import credits_at, health
-from spct.types import Engine, Example, SamplingParams, Verdict
+from spct.types import Engine, Example, RewardModel, SamplingParams, Verdict
 from spct.vote import sum_scores
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
@@ -80,6 +80,11 @@ async def draw(
         async for verdict in judge.judge_many(left):
             await store.put_verdict(verdict, by_id[verdict.example_id])
         return {v.example_id: v for v in store.verdicts()}
+
+
+async def verdicts_of(rm: RewardModel, examples: Sequence[Example]) -> dict[str, Verdict]:
+    """The verdicts by example."""
+    return {v.example_id: v async for v in rm.judge_many(examples)}
 
 
 def rows_of(

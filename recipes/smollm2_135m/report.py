@@ -21,24 +21,34 @@ from spct.data.rows import read_examples
 Z95 = 1.959964
 BY_PAIR = ("ukp", "ukp_shorter")
 FIVE = f"--sets {' '.join(SUBSET)}"
-SAMPLED = f"measure rl --k 8 --temperature 0.5 --limit 20 {FIVE}"
-ROWS: Sequence[tuple[str, str, str, str]] = (  # label, file, k, command after "measure" or module
-    ("length (longest wins)", "length", "1", "measure length"),
-    ("bag of words", "words", "1", "measure words"),
-    ("base, greedy, format explained", "base-greedy", "1",
-     f"measure base --full-template --max-tokens 320 --limit 20 {FIVE}"),
-    ("base, greedy, format forced", "base-forced", "1", "forced --limit 20"),
-    ("cold start, greedy", "cold_start-greedy", "1", f"measure cold_start --limit 60 {FIVE}"),
-    ("RFT, greedy", "rft-greedy", "1", f"measure rft --limit 60 {FIVE}"),
-    ("RL, greedy", "rl-greedy", "1", f"measure rl --limit 100 {FIVE}"),
+GREEDY = (f"measure rl --limit 100 {FIVE}", "measure rl --sets evouna_ref")
+SAMPLED = tuple(
+    f"measure rl --k 8 --temperature 0.5 {sets}"
+    for sets in ("--limit 150 --sets truthfulqa", "--sets ukp_shorter",
+                 "--limit 40 --sets evouna_ref", "--limit 20 --sets gsm8k_ref evouna")
+)  # fmt: skip
+EXPLAINED = tuple(
+    f"measure base --full-template --max-tokens 320 {sets}"
+    for sets in ("--limit 20 --sets gsm8k_ref",
+                 "--limit 10 --sets truthfulqa evouna evouna_ref ukp_shorter")
+)  # fmt: skip
+# label, file, k, commands after the package's name: sets differ in size where time was short
+ROWS: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
+    ("length (longest wins)", "length", "1", ("measure length",)),
+    ("bag of words", "words", "1", ("measure words",)),
+    ("base, greedy, format explained", "base-greedy", "1", EXPLAINED),
+    ("base, greedy, format forced", "base-forced", "1", ("forced --limit 40",)),
+    ("cold start, greedy", "cold_start-greedy", "1", (f"measure cold_start --limit 60 {FIVE}",)),
+    ("RFT, greedy", "rft-greedy", "1", (f"measure rft --limit 60 {FIVE}",)),
+    ("RL, greedy", "rl-greedy", "1", GREEDY),
     ("RL, one sample", "rl-k8", "1", SAMPLED),
     ("RL, Voting@8", "rl-k8", "8", SAMPLED),
-    ("RL, Meta@8", "rl-meta8", "8", "guided rl --k 8"),
-    ("Bradley-Terry", "bradley-terry", "1", "baselines bradley-terry"),
-    ("PairRM", "pairwise", "1", "baselines pairwise"),
-    ("CLoud, one critique", "cloud", "1", "baselines cloud --limit 60"),
-    ("pairwise LLM judge, greedy", "judge", "1", "baselines judge --limit 60"),
-)  # fmt: skip
+    ("RL, Meta@8", "rl-meta8", "8", ("guided rl --k 8",)),
+    ("Bradley-Terry", "bradley-terry", "1", ("baselines bradley-terry --limit 100",)),
+    ("PairRM", "pairwise", "1", ("baselines pairwise --limit 100",)),
+    ("CLoud, one critique", "cloud", "1", ("baselines cloud --limit 60",)),
+    ("pairwise LLM judge, greedy", "judge", "1", ("baselines judge --limit 60",)),
+)
 
 
 class Share(NamedTuple):
@@ -124,13 +134,13 @@ def claims_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]
     lines = ["| difference, points | " + " | ".join(SETS) + " |", "|---|" + "---|" * len(SETS)]
     floors = ("base, greedy, format explained", "base, greedy, format forced",
               "length (longest wins)", "bag of words")  # fmt: skip
-    wanted = [(a, b) for a in ("RFT, greedy", "RL, greedy") for b in floors]
+    others = ("Bradley-Terry", "PairRM", "CLoud, one critique", "pairwise LLM judge, greedy")
+    wanted = [(a, b) for a in ("RFT, greedy", "RL, greedy", "RL, Voting@8") for b in floors]
     wanted += [
         ("RFT, greedy", "cold start, greedy"), ("RL, greedy", "RFT, greedy"),
         ("RL, Voting@8", "RL, one sample"), ("RL, Meta@8", "RL, Voting@8"),
-        ("RL, greedy", "Bradley-Terry"), ("RL, greedy", "PairRM"),
-        ("RL, greedy", "CLoud, one critique"), ("RL, greedy", "pairwise LLM judge, greedy"),
     ]  # fmt: skip
+    wanted += [(a, b) for a in ("RL, greedy", "RL, Voting@8") for b in others]
     for a, b in wanted:
         if a not in rows or b not in rows:
             continue
@@ -173,10 +183,10 @@ def _mean(found: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def commands() -> list[str]:
-    """The command of every row."""
+    """The commands of every row."""
     return [
-        f"- {label}: `python -m recipes.smollm2_135m.{command} --work runs/smollm2/cpu`"
-        for label, _, _, command in ROWS
+        f"- {label}: " + "; ".join(f"`python -m recipes.smollm2_135m.{c}`" for c in found)
+        for label, _, _, found in ROWS
     ]
 
 

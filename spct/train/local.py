@@ -169,6 +169,7 @@ def generate(
     distinct, owners_B = torch.unique(both_B_2T, dim=0, return_inverse=True)
     ids, mask_U_T = distinct.split(ids_B_T.shape[1], dim=-1)
     positions = (mask_U_T.cumsum(-1) - 1).clamp(min=0)
+    ended_B = torch.zeros(len(seeds), dtype=torch.bool, device=ids_B_T.device)
     for step in range(params.max_tokens):
         out: Any = model(
             input_ids=ids,
@@ -185,7 +186,8 @@ def generate(
         chosen_B = _choose(logits_B_V, [generators[i] for i in alive], params.temperature)
         for i, token in zip(alive, chosen_B.tolist(), strict=True):
             rows[i].append(token)
-        going = (chosen_B != eos_id).nonzero().squeeze(-1)
+        ended_B = ended_B | (chosen_B == eos_id)  # an ended row runs on until the batch is compacted
+        going = (~ended_B).nonzero().squeeze(-1)
         if len(going) == 0:
             break
         ids, positions = chosen_B[:, None], positions[:, -1:] + 1
@@ -193,6 +195,7 @@ def generate(
         if len(going) < 0.8 * len(alive):  # compacting copies the cache, so not at every step
             cache.batch_select_indices(going)
             ids, positions, mask_B_T = ids[going], positions[going], mask_B_T[going]
+            ended_B = ended_B[going]
             alive = [alive[j] for j in going.tolist()]
     return [_until(eos_id, row) for row in rows]
 

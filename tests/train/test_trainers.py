@@ -12,7 +12,7 @@ from spct.errors import ConfigError, TrainError
 from spct.train import meta_rm, rl, sft
 from spct.train.config import MetaConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet, generate_greedy
-from spct.train.local import LocalEngine
+from spct.train.local import LocalEngine, generate
 from spct.train.sampling import Formats
 from spct.types import Completion, Example, Message, SamplingParams
 from tests.train.conftest import PAIR, judged, templated_rows
@@ -314,6 +314,28 @@ def test_meta_rm_overfits_a_toy_set_and_resumes(
     again = meta_rm.train(tuned[0], rows, tmp_path, config.model_copy(update={"max_steps": 42}))
     assert again.steps == 42
     assert again.resumed_from is not None
+
+
+def test_rows_that_have_ended_leave_the_batch_for_good() -> None:
+    """A row ends, goes on with anything, and must not be counted as alive again."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=40, **sizes, **heads)).eval()
+    batches: list[int] = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: batches.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    ids_B_T = torch.arange(1, 4).repeat(64, 1)
+    params = SamplingParams(temperature=1.0, max_tokens=400)
+    with torch.inference_mode():
+        rows = generate(model, ids_B_T, torch.ones_like(ids_B_T), range(64), params, eos_id=0)
+    lengths = [len(row) for row in rows]
+    assert len(batches) == max(lengths) < 400
+    assert sum(batches[1:]) < 1.5 * (sum(lengths) - 64)  # compacted when a fifth has ended
 
 
 def test_bce_weighs_positives_and_averages_over_the_batch() -> None:
