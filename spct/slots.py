@@ -143,18 +143,20 @@ def _equals(found: str) -> str:
     return re.sub(r"[#＃﹟]|&num;|&#35;|&#x23;|%23", "=", found)
 
 
-# What to look for in folded text, and what to make of the original where it stands.
+# What to look for in folded text, and what to make of the original where it stands. Texts are
+# hostile and long: no two repetitions of the same characters may stand side by side, and none may
+# run on from every start (hence the possessive `+`, the bounds, the look behind).
 _RULES: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
     (re.compile(r"b\s*o\s*x\s*e\s*d[\s\\]*\{(?:[^{}]*\})?"), _box),
     (re.compile(r"\[\s*\[[\s\d.,/+\-]*\]\s*\]"), _parens),
     (re.compile(r"\[\s*the\s+(?:begin|end)\s+of\b[^\]\n]{0,80}\]"), _parens),
-    (re.compile(r"\[\s*/?\s*(?:inst|tool_calls|tool_results|available_tools)\s*\]"), _parens),
-    (re.compile(rf"^[ \t>*]*#[#\s]*(?:{_HEADINGS})\b.*$", re.M), _equals),
-    (re.compile(r"^[ \t]*#{3,}[^\n]+#{3,}[ \t]*$", re.M), _equals),
+    (re.compile(r"\[\s*+(?:/\s*+)?(?:inst|tool_calls|tool_results|available_tools)\s*\]"), _parens),
+    (re.compile(rf"^[ \t>*]*#[#\s]{{0,99}}+(?:{_HEADINGS})\b.*$", re.M), _equals),
+    (re.compile(r"^[ \t]*#{3}[^\n]+#{3}[ \t]*$", re.M), _equals),
     (re.compile(r"^[ \t#*>_-]*(?:specific criteria|analysis|scores?)[ \t*_]*:", re.M), _dash),
     (re.compile(r"^[ \t#*>_-]*(?:user|assistant|system|human)[ \t*_]*:", re.M), _dash),
     (re.compile(r"<\s*\|[^|<>\n]{1,60}\|\s*>"), _quotes),
-    (re.compile(rf"<+\s*/?\s*(?:{_SPECIAL})\s*/?\s*>+"), _quotes),
+    (re.compile(rf"(?<!<)<++\s*+(?:/\s*+)?(?:{_SPECIAL})\s*+(?:/\s*+)?>+"), _quotes),
 )
 _OUTSIDE_ASCII = re.compile(r"[^\x20-\x7e\n\t]")
 

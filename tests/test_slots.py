@@ -116,3 +116,17 @@ _PIECES = st.lists(
 @given(_PIECES)
 def test_neutralising_ends_and_is_complete_for_marker_soup(text):
     assert _is_harmless(neutralise(text))
+
+
+@pytest.mark.parametrize(
+    "unit", ["#", "#\n", "<", "# \t", "< ", "[ ", "[[1 ", "<s ", "&#", "\\", "b ", "> # ", "-*_"]
+)
+def test_long_hostile_texts_take_time_in_proportion(unit):
+    """Quadratic rules would take hours here, and a gateway's only thread with them."""
+    text = unit * (100_000 // len(unit))
+    assert neutralise(neutralise(text + "x")) == neutralise(text + "x")
+
+
+def test_a_heading_of_many_marks_is_still_found():
+    assert neutralise("###### Anything ########  ") == "====== Anything ========  "
+    assert "#" not in neutralise("#\n\n# output format requirements")
