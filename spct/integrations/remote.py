@@ -86,8 +86,10 @@ class RemoteRM:
         while True:
             reply = await self._transport.exchange("POST", path, data, self._timeout_s)
             if isinstance(reply, Http) and reply.status == 200:
-                answer: dict[str, Any] = json.loads(reply.body)
-                return answer
+                answer = _read(reply.body)
+                if answer is not None:
+                    return answer
+                reply = Failure("garbage", "a 200 whose body is not the gateway's")
             failed += 1
             kind, message = _failure(reply)
             if kind not in _AGAIN or failed > self._retry.max_retries:
@@ -97,6 +99,15 @@ class RemoteRM:
             asked = retry_after_s(reply.headers) if isinstance(reply, Http) else None
             backoff_s = self._retry.backoff_s(failed, self._rng)
             await asyncio.sleep(backoff_s if asked is None else max(asked, backoff_s))
+
+
+def _read(body: bytes) -> dict[str, Any] | None:
+    """The gateway's answer; None if this is something else, such as a proxy's page."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and answer.keys() & {"results", "rewards"} else None
 
 
 def _failure(reply: Http | Failure) -> tuple[str, str]:

@@ -54,10 +54,7 @@ class Coalescer(Generic[T]):
             return decision.answer
         if isinstance(decision, Late):
             self._on_late()
-            answer = (await judge((*decision.kept, response)))[response]
-            if self._is_final(answer):
-                self._groups.keep_late(decision.group, response, answer)
-            return answer
+            return await self._answer_late(decision, response, judge)
         if decision.group not in self._tasks:
             self._judges.setdefault(decision.group, judge)
         future: asyncio.Future[T] = loop.create_future()
@@ -68,6 +65,17 @@ class Coalescer(Generic[T]):
         except asyncio.CancelledError:
             self._leave(call, decision.group)
             raise
+
+    async def _answer_late(self, late: Late, response: str, judge: JudgeGroup[T]) -> T:
+        is_kept = False
+        try:
+            answer = (await judge((*late.kept, response)))[response]
+            if is_kept := self._is_final(answer):
+                self._groups.keep_late(late.group, response, answer)
+            return answer
+        finally:
+            if not is_kept:
+                self._groups.drop_late(late)
 
     def flush(self) -> None:
         """Judge every open group now: the gateway is draining."""

@@ -46,6 +46,7 @@ class Late:
 
     group: int
     kept: tuple[str, ...]
+    seated: bool = False  # it took a seat, which it gives back if it gets no final answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Groups(Generic[T]):
         if group.is_complete or len(group.members) >= self._max_members:
             return None
         group.seats += 1
-        return Late(group.id, kept)
+        return Late(group.id, kept, seated=True)
 
     def _open(self, key: Hashable, subject: Hashable, size: int | None, now: float) -> _Group[T]:
         given = size or self._size
@@ -271,6 +272,11 @@ class Groups(Generic[T]):
         """Store a late member's answer for its retries."""
         if group_id in self._groups:
             self._groups[group_id].answers[response] = answer
+
+    def drop_late(self, late: Late) -> None:
+        """A late member went without a final answer: its retry finds its seat free."""
+        if late.seated and late.group in self._groups:
+            self._groups[late.group].seats -= 1
 
     def next_event(self) -> float | None:
         """When `take_closed` has something to do next."""

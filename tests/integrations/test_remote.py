@@ -79,3 +79,26 @@ async def test_a_gateway_that_is_not_there_is_an_endpoint_error_after_the_retrie
     with pytest.raises(EndpointError, match=r"127\.0\.0\.1:9"):
         await remote.judge(EXAMPLE)
     await remote.aclose()
+
+
+@pytest.mark.parametrize("body", [b"<html>maintenance</html>", b"[]", b'{"ok": true}', b"\xff"])
+async def test_a_200_that_is_not_the_gateways_is_tried_again_and_then_an_endpoint_error(body):
+    n_asked = 0
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal n_asked
+        n_asked += 1
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    remote = RemoteRM(url, retry=RetryPolicy(max_retries=2, base_s=0.01))
+    with pytest.raises(EndpointError, match="a 200 whose body is not the gateway's"):
+        await remote.judge(EXAMPLE)
+    await remote.aclose()
+    server.close()
+    assert n_asked == 3

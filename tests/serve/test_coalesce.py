@@ -128,3 +128,16 @@ def test_a_group_that_is_due_at_once_works_on_the_servers_own_loop():
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert not hasattr(runner.get_loop().call_at(0.0, print), "when")
         assert runner.run(main()) == ["X", "X", "X"]
+
+
+async def test_a_late_member_without_an_answer_gives_its_seat_back():
+    shell, judge = coalescer(4, wait_s=0.02), Judge()
+    await asyncio.gather(*(shell.answer("p", "p", text, judge) for text in "abc"))
+    assert await shell.answer("p", "p", "bad", judge) == "failed"
+    slow = Judge(delay_s=30)
+    gone = asyncio.create_task(shell.answer("p", "p", "d", slow))
+    await asyncio.sleep(0.01)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert await shell.answer("p", "p", "d", judge) == "D"
+    assert judge.calls[-1] == ("a", "b", "c", "d")

@@ -52,7 +52,7 @@ def test_the_member_that_was_lost_is_judged_beside_the_kept_group():
     groups.join("p", "p", "b", 1, 0.0)
     (closed,) = groups.take_closed(5.0)
     settle(groups, closed, 6.0)
-    assert groups.join("p", "p", "c", 2, 7.0) == Late(0, ("a", "b"))
+    assert groups.join("p", "p", "c", 2, 7.0) == Late(0, ("a", "b"), seated=True)
     groups.keep_late(0, "c", "C")
     assert groups.join("p", "p", "c", 3, 8.0) == Replay("C")
 
