@@ -112,7 +112,7 @@ def sign_flip(error: float = 0.05, wave: int = 4) -> Stopping:
 def sign_flip_p(differences: Sequence[float]) -> float:
     """P(sum of randomly signed differences >= their sum), exact to hundredths."""
     steps = [round(abs(d) * 100) for d in differences]
-    target = round(math.fsum(differences) * 100)
+    target = sum(round(d * 100) for d in differences)  # as the steps are: the sum is reachable
     mass: dict[int, float] = {0: 1.0}
     for step in steps:
         spread: defaultdict[int, float] = defaultdict(float)

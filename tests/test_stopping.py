@@ -107,3 +107,10 @@ def test_a_vote_that_more_samples_could_always_overturn_is_refused():
 def test_a_senseless_error_level_is_refused():
     with pytest.raises(ConfigError, match=r"0\.5"):
         sign_flip(0.5)
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_the_p_value_of_equal_fractions_is_that_of_all_signs_alike(numerator, n):
+    """Thirds and sevenths round: the target must be a sum that the steps can reach."""
+    for denominator in (3, 7):
+        assert sign_flip_p([numerator / denominator] * n) == pytest.approx(0.5**n)
