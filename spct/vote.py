@@ -150,9 +150,14 @@ VOTES = {v.name: v for v in (sum_scores, mean_scores, majority, expected_scores,
 
 
 def vote_named(name: str, k_meta: int | None = None) -> Vote:
-    """The vote of a name: sum, mean, majority, expected, meta_top or meta_weighted."""
+    """The vote of a name: sum, mean, majority, expected, meta_top or meta_weighted.
+
+    A vote's own `name` finds it again: `meta_top3` is `meta_top` with k_meta = 3.
+    """
     if name == "meta_top":
         return meta_top(k_meta)
+    if k_meta is None and name.startswith("meta_top") and name[len("meta_top") :].isdecimal():
+        return meta_top(int(name[len("meta_top") :]))
     if name not in VOTES:
         raise ConfigError(f"no vote {name!r}; there are {', '.join([*VOTES, 'meta_top'])}")
     if k_meta is not None:

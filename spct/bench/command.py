@@ -275,7 +275,7 @@ def _check_gates(report: Json, gates: Sequence[tuple[str, float]]) -> None:
         last = {row["model"]: row for row in rows}
         for model, row in last.items():
             point = None if row["score"] is None else row["score"]["overall"]["point"]
-            if point is None or point < least:
+            if point is None or not point >= least:  # NaN passes no gate
                 raise GateFailed(
                     f"{model}, {row['row']} on {name}: {point}, below --fail-under {least}"
                 )

@@ -123,11 +123,14 @@ def _compare_row(a: Run, b: Run, key: Key, other: Key, *, resamples: int, seed: 
             "other selections (--limit) of the benchmark?"
         )
     right_a, right_b = _right(credits_a), _right(credits_b)
-    lost = sorted(unit for unit in right_a if right_a[unit] and not right_b[unit])
-    won = sorted(unit for unit in right_a if right_b[unit] and not right_a[unit])
+    lost = won = None
+    if right_a is not None and right_b is not None:
+        lost = sorted(unit for unit in right_a if right_a[unit] and not right_b[unit])
+        won = sorted(unit for unit in right_a if right_b[unit] and not right_a[unit])
     known = BENCHMARKS.get(key[0])  # else it was a file of the user's
     aggregate = aggregates.any_n if known is None else known.aggregate
     found = paired_bootstrap(credits_a, credits_b, aggregate, resamples=resamples, seed=seed)
+    n_both = len({c.unit for c in credits_a})
     n_units = {u.unit for u in a.credits[key]} | {u.unit for u in b.credits[other]}
     return {
         "benchmark": key[0],
@@ -135,12 +138,12 @@ def _compare_row(a: Run, b: Run, key: Key, other: Key, *, resamples: int, seed: 
         "row_b": other[2],
         "model_a": key[1],
         "model_b": other[1],
-        "n": len(right_a),
-        "not_in_both": len(n_units) - len(right_a),
+        "n": n_both,
+        "not_in_both": len(n_units) - n_both,
         "difference": {name: asdict_of(d) for name, d in found.items()},
         "right_in_a_only": lost,
         "right_in_b_only": won,
-        "mcnemar_p": mcnemar(len(lost), len(won)),
+        "mcnemar_p": None if lost is None or won is None else mcnemar(len(lost), len(won)),
     }
 
 
@@ -154,8 +157,13 @@ def _common(a: Sequence[Credit], b: Sequence[Credit]) -> tuple[list[Credit], lis
     return [c for c in a if c.unit in both], [c for c in b if c.unit in both]
 
 
-def _right(credits: Sequence[Credit]) -> dict[str, bool]:
-    """A unit is right if it earned all that it could; a half for a tie is not."""
+def _right(credits: Sequence[Credit]) -> dict[str, bool] | None:
+    """A unit is right if it earned all that it could; a half for a tie is not.
+
+    None for a ranking (columns of subset, gold and reward): no unit is right by itself there.
+    """
+    if any(len(credit.column) == 3 for credit in credits):
+        return None
     right: dict[str, bool] = {}
     for credit in credits:
         right[credit.unit] = right.get(credit.unit, True) and credit.value == 1.0
@@ -196,9 +204,9 @@ def comparison_markdown(found: Json, shown: int = 10) -> str:
             f"{row['model_b']}, {row['row_b']}",
             str(row["n"]),
             _signed(row["difference"]["overall"]),
-            str(len(row["right_in_a_only"])),
-            str(len(row["right_in_b_only"])),
-            "under 0.0001" if row["mcnemar_p"] < 1e-4 else f"{row['mcnemar_p']:.4f}",
+            _count(row["right_in_a_only"]),
+            _count(row["right_in_b_only"]),
+            _p(row["mcnemar_p"]),
         ]
         for row in found["rows"]
     ]
@@ -215,6 +223,16 @@ def comparison_markdown(found: Json, shown: int = 10) -> str:
                 what = f"{row['benchmark']}, {row['row_a']}"
                 parts.append(f"{what}, right in {name} only: {', '.join(units[:shown])}{more}\n")
     return safe("\n".join(parts))
+
+
+def _count(units: list[str] | None) -> str:
+    return "-" if units is None else str(len(units))
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return "under 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def _signed(d: Json) -> str:

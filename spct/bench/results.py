@@ -3,8 +3,9 @@
 A row is a way to use the same stored samples. "one sample" and "Voting@k" vote on the first 1 and
 the first k samples by sample index, exactly as they lie in the store: no new call, no re-shuffling.
 The samples of a balanced plan go round its orders, so the first k of K show every position equally
-often whenever k is a multiple of the number of orders (for pairs: whenever k is even). "Meta@k"
-votes on the half of the first k that the meta RM ranks highest. "greedy" is a run of its own at
+often whenever k is a multiple of the number of orders (for pairs: whenever k is even). "Meta@k" is
+the model's own meta-guided vote, or else that of the half of the first k that the meta RM ranks
+highest. "greedy" is a run of its own at
 temperature 0. Costs of a row are those of the samples that it uses; a request's prompt tokens are
 booked on its first sample.
 """
@@ -80,8 +81,17 @@ class Part:
     @property
     def vote(self) -> Vote:
         """The vote of its Voting rows: the model's own, or the sum under a meta-guided one."""
-        named: Vote = vote_named(str(self.config.get("vote", "sum")))
-        return sum_scores if named.needs == "meta" else named
+        return sum_scores if self._named.needs == "meta" else self._named
+
+    @property
+    def meta_vote(self) -> Vote:
+        """The vote of its Meta rows: the model's own if it is a meta-guided one, or `meta_top`."""
+        return self._named if self._named.needs == "meta" else meta_top()
+
+    @property
+    def _named(self) -> Vote:
+        found: Vote = vote_named(str(self.config.get("vote", "sum")))
+        return found
 
     @property
     def scale(self) -> Scale | None:
@@ -137,7 +147,7 @@ def _voted(part: Part, ks: Sequence[int]) -> list[Row]:
         rows.append(Row(part.model, name, k, voted, part.policy))
     if _has_meta(part):
         for k in (k for k in ks if k > 1):
-            voted = {id: revote(v, k, meta_top()) for id, v in part.verdicts.items()}
+            voted = {id: revote(v, k, part.meta_vote) for id, v in part.verdicts.items()}
             rows.append(Row(part.model, f"Meta@{k}", k, voted, part.policy))
     return rows
 

@@ -186,6 +186,8 @@ def part_identity(model: RewardModel, loaded: Loaded, mode: Mode) -> dict[str, A
     if isinstance(model, GenerativeRM):
         identity |= {
             "orders": "fixed" if loaded.benchmark.two_orders else model.orders,
+            "pattern": model.fmt.pattern,
+            "scale": [model.fmt.scale.low, model.fmt.scale.high],
             "lenient": model.lenient,
             "grammar": _grammar_hash(model),
             "meta": None if model.meta is None else model.meta.fingerprint,
@@ -207,8 +209,7 @@ def _settings(model: RewardModel) -> dict[str, Any]:
     if not isinstance(model, GenerativeRM):
         return {}
     scale = model.fmt.score_scale
-    vote = "sum" if model.vote.needs == "meta" else model.vote.name
-    return {"vote": vote, "scale": (scale.low, scale.high), "judge": True}
+    return {"vote": model.vote.name, "scale": (scale.low, scale.high), "judge": True}
 
 
 def slug(name: str) -> str:

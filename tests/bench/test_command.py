@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from spct.bench.benchmarks import ours
 from spct.bench.cli import bench, compare_runs
 from spct.bench.command import GateFailed, Request, run_bench
-from spct.bench.compare import Choice, compare, config_difference, read_run
+from spct.bench.compare import Choice, compare, comparison_markdown, config_difference, read_run
 from spct.bench.loading import load_benchmark
 from spct.bench.report import Settings, benchmark_report
 from spct.bench.results import rows_of
@@ -24,6 +24,8 @@ from spct.errors import ConfigError, DataError, FormatError, StoreError
 from spct.judge import GenerativeRM
 from spct.models.critique import CritiqueScalarRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.parse import Scale
+from spct.prompts import POINTWISE
 from spct.run import OverBudget
 from spct.types import Prompt, SamplingParams, Usage
 from tests.bench.makers import pairs_file, write
@@ -372,3 +374,47 @@ async def test_a_scalar_model_has_one_row_under_the_scalar_rule(
     assert (row.name, row.policy) == ("reward", "scalar")
     report = benchmark_report(loaded, parts[pairs.name], Settings((1, 8), 200))
     assert report["rows"][0]["cost"]["calls"] == 24 and report["adaptive"] == []
+
+
+def test_a_score_that_is_no_number_passes_no_gate(tmp_path: Path) -> None:
+    """Singles that are all good have no area under the curve."""
+    rows = [{"query": "q", "responses": [f"answer {i}"], "gold": [1]} for i in range(6)]
+    write(tmp_path / "single.jsonl", rows)
+    with pytest.raises(GateFailed):
+        run_bench(
+            request(
+                tmp_path / "single.jsonl", tmp_path / "run", models=("length",),
+                fail_under=("single.jsonl=0.5",),
+            )
+        )  # fmt: skip
+
+
+def test_rankings_have_a_difference_and_no_flips(tmp_path: Path) -> None:
+    for name, good in (("a", "x"), ("b", "xxx")):  # longer is better, or worse
+        rows = [
+            {
+                "id": str(i),
+                "query": f"q{i}",
+                "responses": [good if i % 2 else "xx"],
+                "gold": [i % 2],
+            }
+            for i in range(8)
+        ]
+        write(tmp_path / "single.jsonl", rows)
+        run_bench(request(tmp_path / "single.jsonl", tmp_path / name, models=("length",)))
+    found = compare(read_run(tmp_path / "a"), read_run(tmp_path / "b"), resamples=200)
+    (row,) = found["rows"]
+    assert row["n"] == 8
+    assert row["difference"]["overall"]["point"] == 1.0
+    assert row["mcnemar_p"] is row["right_in_a_only"] is row["right_in_b_only"] is None
+    assert "| - | - | - |" in comparison_markdown(found)
+
+
+async def test_the_same_template_read_in_another_way_is_another_part(
+    pairs: Path, tmp_path: Path
+) -> None:
+    await run(ScriptedEngine(), pairs, tmp_path / "run")
+    other = replace(POINTWISE, scale=Scale(0, 100))
+    job = Job({"m": GenerativeRM(ScriptedEngine(), other, k=4)}, 4, greedy=False)
+    with pytest.raises(StoreError, match="scale"):
+        await run_job(job, [load_benchmark(ours(pairs))], tmp_path / "run")

@@ -178,3 +178,21 @@ def test_a_unit_that_was_half_judged_is_not_scored(two: Loaded) -> None:
     loaded = with_examples(two, examples)
     half = row_of(loaded, {"a#1": verdict("a#1", (1, 0))})
     assert judged(loaded, half) == [] and credits_of(loaded, half) == []
+
+
+@pytest.mark.parametrize(
+    ("vote", "rewards"), [("meta_top1", (4, 8)), ("meta_top3", (6, 14)), ("meta_top", (5, 13))]
+)
+def test_a_models_own_meta_guided_vote_is_that_of_its_meta_rows(
+    vote: str, rewards: tuple[float, ...]
+) -> None:
+    metas = [1.0, -4.0, 3.0, -2.0]
+    some = [
+        trajectory("e", i, s, meta_score=m)
+        for i, (s, m) in enumerate(zip([(1, 5), (5, 6), (4, 8), (1, 1)], metas, strict=True))
+    ]
+    (_, voting, meta) = rows_of(
+        [Part("m", "sampled", {"e": sampled(some)}, {"vote": vote})], [1, 4]
+    )
+    assert (voting.name, voting.verdicts["e"].rewards) == ("Voting@4", (11, 20))
+    assert (meta.name, meta.verdicts["e"].rewards) == ("Meta@4", rewards)
