@@ -68,7 +68,7 @@ class Tally:
 _NOT_IDENTITY = {
     "engine": {"kind", "model", "adapter", "base_url", "api_key_env", "max_concurrency", "rpm"}
     | {"tpm", "timeout", "deadline", "max_retries", "retry_budget", "grammar_field", "extra_body"},
-    "judge": {"concurrency", "format", "template"},
+    "judge": {"concurrency", "template"},  # its text is in the format's fingerprint
 }
 
 

@@ -296,3 +296,38 @@ def test_the_version_is_printed(run):
     from spct import __version__
 
     assert run("--version")[:2] == (0, f"{__version__}\n")
+
+
+def test_resuming_where_no_run_is_draws_nothing(run, tmp_path):
+    code, _, err = run("sample", EXAMPLES, *FAKE, "--resume", tmp_path / "typo")
+    assert code == 2 and "there is no run in this folder" in err
+    assert not (tmp_path / "typo").exists()
+    code, _, err = run("sample", EXAMPLES, *FAKE, "--accept-drift")
+    assert code == 2 and "--resume" in err
+
+
+@pytest.fixture
+def two_ways(run, tmp_path):
+    """Sample two pairs under one template file, read as the format of a name."""
+    (tmp_path / "t.txt").write_text("{{conversation}} {{responses}}", encoding="utf-8")
+    pairs = [{"id": str(i), "query": "q", "responses": ["a", str(i)]} for i in range(2)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+
+    def sample(name, *more):
+        return run(
+            "sample", tmp_path / "pairs.jsonl", *FAKE, "-k", 1, "--template", tmp_path / "t.txt",
+            "--format", name, *more,
+        )  # fmt: skip
+
+    return sample
+
+
+def test_one_template_read_in_another_way_is_another_run(two_ways):
+    first, second = (two_ways(name)[1].strip() for name in ("pointwise", "pairwise"))
+    assert first and second and first != second
+
+
+def test_a_second_session_does_not_forgive_the_unscored_of_the_first(two_ways):
+    """The scripted judge writes two scores, which is no choice between two."""
+    codes = [two_ways("pairwise", "--max-unscored", 0.1)[0] for _ in range(2)]
+    assert codes == [3, 3]

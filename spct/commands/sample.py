@@ -14,6 +14,7 @@ from spct.assemble import build_engine, build_judge, ready, with_defaults
 from spct.commands import source
 from spct.commands.options import takes_settings
 from spct.config import Config, Origins
+from spct.database import DB_NAME
 from spct.errors import ConfigError
 from spct.progress import Progress, Style
 from spct.replay import RecordingEngine
@@ -57,6 +58,10 @@ def sample(
     """
     if resume is not None and fresh:
         raise ConfigError("--resume continues a run and --fresh begins one; give one of them")
+    if resume is not None and not (resume / DB_NAME).is_file():
+        raise ConfigError(f"--resume {str(resume)!r}: there is no run in this folder")
+    if accept_drift and resume is None:
+        raise ConfigError("--accept-drift continues a run under other settings: name it, --resume")
     config = with_defaults(config)  # so that the run's settings say what judged
     chosen = source.source_of(
         file, schema, mapping, limit, span, ids, config.judge.seed if shuffle else None
@@ -73,9 +78,10 @@ def sample(
         return store
 
     job = Job()
-    tally, folder = job.run(_sample_all(job, config, chosen, opened, selected, progress))
+    folder = job.run(_sample_all(job, config, chosen, opened, selected, progress))
     print(folder)
-    check_budget(tally, max_unscored)
+    if max_unscored < 1:
+        check_budget(_whole(folder), max_unscored)
 
 
 async def _sample_all(
@@ -85,7 +91,7 @@ async def _sample_all(
     opened: Callable[[dict[str, Any]], Store],
     selected: int | None,
     progress: Style,
-) -> tuple[Tally, Path]:
+) -> Path:
     engine, tally = build_engine(config.engine), Tally()
     try:
         await ready(engine)
@@ -104,9 +110,18 @@ async def _sample_all(
                         bar.show(tally, _retries(engine))
                 bar.show(tally, _retries(engine), last=True)
             _report(tally, recording, store, len(finished))
-            return tally, store.folder
+            return store.folder
     finally:
         await engine.aclose()
+
+
+def _whole(folder: Path) -> Tally:
+    """All of a run, whichever sessions it took: a second one forgives nothing."""
+    tally = Tally()
+    with Store.read(folder) as store:
+        for verdict in store.verdicts():
+            tally.add(verdict)
+    return tally
 
 
 def _report(tally: Tally, recording: RecordingEngine, store: Store, n_before: int) -> None:
