@@ -35,10 +35,11 @@ from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.plan import sample_seed
 from spct.prompts import Format
-from spct.train import heads, scalar, sft
+from spct.train import scalar, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import Positive, SftConfig
 from spct.train.pairs import Pair
+from spct.train.resume import begin
 from spct.train.scalar import ConversationPair, ScalarConfig
 from spct.train.sft import Row, TrainReport
 from spct.types import Completion, Engine, Example, SamplingParams
@@ -219,7 +220,7 @@ def train(
     except ImportError as error:
         raise ExtraMissing("accelerate", "train") from error
     _check_ids([p.example for p in (*pairs, *dev)])
-    heads.begin(out, "cloud", model, config, [fmt, *critiqued, *pairs, *dev])
+    begin(out, "cloud", model, config, [fmt, *critiqued, *pairs, *dev])
     tuned = out / (ADAPTER if config.critic.lora_rank else CRITIC)
     critic = sft.train(model, critic_rows(critiqued, fmt), tuned, config.critic)
     examples = list({p.example.id: p.example for p in (*pairs, *dev)}.values())

@@ -9,9 +9,6 @@ format; the model itself is safetensors only.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,18 +17,16 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, model_validator
 
 import spct
-from spct.config import Settings
-from spct.errors import ConfigError, DataError, TrainError
+from spct.errors import DataError, TrainError
 from spct.figures import save_figure
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
 from spct.train.config import Optimisation, Positive
+from spct.train.resume import last_checkpoint, resume
 from spct.train.sft import (
     TrainReport,
     batch_arguments,
-    last_checkpoint,
     last_loss,
-    resume,
     write_metrics,
 )
 
@@ -76,43 +71,6 @@ class HeadConfig(Optimisation):
         if self.layer is not None and not self.frozen:
             raise ValueError(f"layer = {self.layer} goes with frozen = true only")
         return self
-
-
-def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[object]) -> None:
-    """Write `run.json`, or check that the folder belongs to the same run and may go on."""
-    digest = hashlib.sha256()
-    for item in data:
-        digest.update(repr(item).encode(errors="surrogatepass"))
-    run: dict[str, object] = {
-        "stage": stage,
-        "model": model,
-        "settings": config.model_dump(mode="json"),
-        "data": digest.hexdigest()[:16],
-    }
-    path = out / RUN
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if differing := _differing(before, run):
-            raise ConfigError(
-                f"training into {str(out)!r}: it holds another run; these differ: "
-                f"{'; '.join(differing)}; use a new folder, or the same settings to go on"
-            )
-        return
-    if os.environ.get("RANK", "0") != "0":
-        return  # one process of several writes
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(run | {"spct": spct.__version__}, indent=1) + "\n", encoding="utf-8")
-
-
-def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    found = []
-    for key, value in now.items():
-        old = before.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            found += [f"{key}.{item}" for item in _differing(old, value)]
-        elif old != value:
-            found.append(f"{key} (was {old!r}, is {value!r})")
-    return found
 
 
 def head_lora(config: Optimisation) -> LoraConfig | None:

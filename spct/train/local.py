@@ -61,7 +61,8 @@ class LocalEngine:
         torch.nn.Module.to(self.model, torch.device(device))
         self.batch_size = batch_size
         kind = "" if dtype == "auto" else f":{dtype}"
-        self.fingerprint = f"local:{_weights_hash(Path(model))}{kind}"
+        commit = getattr(self.model.config, "_commit_hash", None)
+        self.fingerprint = f"local:{_weights_hash(Path(model), commit)}{kind}"
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -186,7 +187,9 @@ def generate(
         chosen_B = _choose(logits_B_V, [generators[i] for i in alive], params.temperature)
         for i, token in zip(alive, chosen_B.tolist(), strict=True):
             rows[i].append(token)
-        ended_B = ended_B | (chosen_B == eos_id)  # an ended row runs on until the batch is compacted
+        ended_B = ended_B | (
+            chosen_B == eos_id
+        )  # an ended row runs on until the batch is compacted
         going = (~ended_B).nonzero().squeeze(-1)
         if len(going) == 0:
             break
@@ -229,10 +232,14 @@ def _with_prompt_tokens(completion: Completion, prompt_tokens: int) -> Completio
     return replace(completion, usage=usage)
 
 
-def _weights_hash(folder: Path) -> str:
-    """A short hash of the weights, so that equal fingerprints may share stored replies."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+def _weights_hash(folder: Path, commit: str | None) -> str:
+    """A short hash of the weights, so that equal fingerprints may share stored replies.
+
+    Where the folder holds none (a name on the hub): of the name and the commit that was loaded.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    digest = hashlib.sha256(b"" if files else f"{folder}@{commit}".encode())
+    for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]

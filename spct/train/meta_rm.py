@@ -20,6 +20,7 @@ from spct.models.head import new_head
 from spct.prompts import meta_conversation
 from spct.train.config import MetaConfig
 from spct.train.outcome import correct, gold_problem
+from spct.train.resume import begin
 from spct.train.sft import (
     Row,
     TrainReport,
@@ -120,6 +121,7 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
     tokenizer = load_tokenizer(model)
     kept = [r for r in rows if token_count(tokenizer, r["messages"]) <= config.max_length]
     weight = pos_weight([r["label"] for r in kept])
+    begin(out, "meta", model, config, kept)
     head: Any = new_head(model, seed=config.seed)
     head.config.pad_token_id = tokenizer.pad_token_id
     if adapters := lora(config, task="SEQ_CLS"):

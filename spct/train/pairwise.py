@@ -25,6 +25,7 @@ from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.meta_rm import bce
 from spct.train.pairs import Pair
+from spct.train.resume import begin
 from spct.train.sft import TrainReport, set_attention
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def train(
     dev_rows = _rows(encoder, dev, config.max_length, fmt)
     heads.require_rows(len(rows), len(pairs), config.max_length)
     heads.check_dev({p.example.query for p in pairs}, [p.example.query for p in dev])
-    heads.begin(out, "pairwise", model, config, [fmt, *pairs, *dev])
+    begin(out, "pairwise", model, config, [fmt, *pairs, *dev])
     card = ModelCard(
         paradigm="pairwise",
         base=model,

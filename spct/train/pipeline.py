@@ -9,6 +9,7 @@ on. Without a `sampler` the trajectories come from the model before RFT.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from spct.train.dev import DevSet, dev_set
 from spct.train.evaluate import EvaluateConfig
 from spct.train.evaluate import evaluate as measure
 from spct.train.local import LocalEngine
+from spct.train.resume import differences
 from spct.train.sampling import Draw, Formats, draw_into, formats_from
 from spct.types import Engine, Example, SamplingParams
 
@@ -185,21 +187,23 @@ def rl_stage(p: Pipeline) -> Mapping[str, Any]:
 
 def meta_data(p: Pipeline) -> Mapping[str, Any]:
     """Label trajectories of the RFT stage and of the trained model."""
-    config, out = p.config.meta_data, p.folder("meta_data")
+    config, files, out = p.config.meta_data, p.config.files, p.folder("meta_data")
     rows, funnel = [], meta_rm.MetaFunnel()
     if "rft_data" in p.config.stages:
         with Store.read(p.folder("rft_data")) as store:
-            pairs = [(e, t) for e, ts in rft.stored(store) for t in ts]
+            pairs = [(e, t) for e, ts in rft.stored(store, p.examples(files.rft)) for t in ts]
         rows += meta_rm.meta_rows(pairs, "rft", funnel)
     model = p.model("rl")
+    engine = p.engine(model)
     params = SamplingParams(
         temperature=config.temperature, max_tokens=p.config.rl.max_completion_tokens
     )
     what = Draw(config.n_samples, params=params, seed=config.seed)
-    with Store.open(out, {**config.model_dump(), "model": model}) as store:
-        examples = p.examples(p.config.files.rl)
-        asyncio.run(draw_into(store, examples, p.engine(model), p.formats, what, p.config.batch))
-        pairs = [(e, t) for e, ts in rft.stored(store) for t in ts]
+    identity = {**config.model_dump(), "engine": engine.fingerprint}
+    with Store.open(out, identity) as store:
+        examples = p.examples(files.rl)
+        asyncio.run(draw_into(store, examples, engine, p.formats, what, p.config.batch))
+        pairs = [(e, t) for e, ts in rft.stored(store, examples) for t in ts]
     rows += meta_rm.meta_rows(pairs, "self", funnel)
     rft.write_rows(rows, out / "rows.jsonl")
     return asdict(funnel)
@@ -242,22 +246,61 @@ RUN: Mapping[Stage, Callable[[Pipeline], Mapping[str, Any]]] = {
 }
 
 
+# The files that each stage reads, by their names in the settings.
+READS: Mapping[Stage, tuple[str, ...]] = {
+    "cold_start": ("cold_start",),
+    "rft_data": ("rft", "general", "format", "single_format"),
+    "rl": ("rl", "format", "single_format"),
+    "meta_data": ("rl", "format", "single_format"),
+    "evaluate": ("test", "format", "single_format"),
+}
+
+
+def made_of(config: PipelineConfig, stage: Stage) -> dict[str, Any]:
+    """What a stage's result depends on by itself: its settings and a digest of what it reads."""
+    paths = {name: getattr(config.files, name) for name in READS.get(stage, ())}
+    return {
+        "settings": getattr(config, stage).model_dump(mode="json"),
+        "files": {
+            name: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+            for name, path in paths.items()
+            if path is not None and Path(path).is_file()
+        },
+    }
+
+
+def _report_of(done: Path, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of a stage that is done; refuse one that was made of something else."""
+    report: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    before = report.pop("made_of", None)
+    if before is not None and (differing := differences(before, made)):
+        raise ConfigError(
+            f"the stage in {str(done.parent)!r} is done, and these differ now: "
+            f"{'; '.join(differing)}; remove the folder to do it again (and those after it), or "
+            "take another files.out"
+        )
+    return report
+
+
 def run(config: PipelineConfig, only: Sequence[Stage] = ()) -> dict[str, Any]:
     """Run the stages that are not done (or only those named); return their reports."""
     p = Pipeline(config)
+    chosen = [stage for stage in STAGES if stage in (only or config.stages)]
+    made = {stage: made_of(config, stage) for stage in chosen}
+    done = {stage: p.folder(stage) / "done.json" for stage in chosen}
+    reports: dict[str, Any] = {
+        stage: _report_of(done[stage], made[stage])
+        for stage in chosen
+        if stage not in only and done[stage].is_file()
+    }
     p.out.mkdir(parents=True, exist_ok=True)
     write_run_files(p.out, config.model_dump(mode="json"))
-    reports: dict[str, Any] = {}
-    for stage in STAGES:
-        if stage not in (only or config.stages):
-            continue
-        done = p.folder(stage) / "done.json"
-        if done.is_file() and stage not in only:
-            reports[stage] = json.loads(done.read_text(encoding="utf-8"))
+    for stage in chosen:
+        if stage in reports:
             continue
         start = time.monotonic()
         report = {**RUN[stage](p), "seconds": round(time.monotonic() - start, 1)}
-        with atomic_text(done) as file:
-            file.write(json.dumps(report, indent=2, default=str) + "\n")
+        with atomic_text(done[stage]) as file:
+            file.write(json.dumps({**report, "made_of": made[stage]}, indent=2, default=str) + "\n")
         reports[stage] = report
-    return reports
+    return {stage: reports[stage] for stage in chosen}

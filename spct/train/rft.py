@@ -190,10 +190,11 @@ async def build(
         "engine": engine.fingerprint,
         "formats": formats.fingerprint,
     }
+    given = list(examples)
     with Store.open(out, identity) as store:
-        await draw_into(store, examples, engine, formats, what, config.concurrency)
+        await draw_into(store, given, engine, formats, what, config.concurrency)
         funnel, rows = Funnel(), []
-        for example, trajectories in stored(store):
+        for example, trajectories in stored(store, given):
             for trajectory in reject(example, trajectories, config, funnel):
                 rows.append(training_row(example, trajectory, formats))
     funnel.general = round(config.general_ratio * len(rows))
@@ -205,10 +206,30 @@ async def build(
     return funnel
 
 
-def stored(store: Store) -> Iterator[tuple[Example, tuple[Trajectory, ...]]]:
-    """The examples of a run with their trajectories, in input order."""
+def stored(
+    store: Store, examples: Iterable[Example] | None = None
+) -> Iterator[tuple[Example, tuple[Trajectory, ...]]]:
+    """The examples of a run with their trajectories, in the run's order.
+
+    With `examples`, only those, and with their labels: gold may have changed since the run drew,
+    what the model was shown may not (`DataError`).
+    """
+    given = None if examples is None else {e.id: e for e in examples}
     for record in store.records():
-        yield load_example(record["example"]), load_verdict(record).trajectories
+        drawn = load_example(record["example"])
+        now = drawn if given is None else given.get(drawn.id)
+        if now is None:  # not given any more
+            continue
+        if _shown(now) != _shown(drawn):
+            raise DataError(
+                f"continuing {str(store.folder)!r}: the example {drawn.id!r} has other texts now "
+                "than when it was drawn; give it another id, or draw into a new folder"
+            )
+        yield now, load_verdict(record).trajectories
+
+
+def _shown(example: Example) -> tuple[object, ...]:
+    return example.query, example.responses, example.reference
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:

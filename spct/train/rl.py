@@ -27,6 +27,7 @@ from spct.train.adapters import starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
 from spct.train.outcome import gold_problem, is_tie, outcome_reward
+from spct.train.resume import begin
 from spct.train.rft import is_too_easy
 from spct.train.rollouts import local_rollouts
 from spct.train.sampling import Draw, Formats, draw_many
@@ -77,7 +78,6 @@ def rl_rows(
                     "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
                     "order": list(order),
                     "gold": list(example.gold or ()),
-                    "format": fmt.name,
                     "example_id": example.id,
                 }
             )
@@ -115,12 +115,11 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
         completions: Sequence[Any],
         ids: Sequence[Sequence[int]],
         orders: Sequence[Sequence[int]],
-        names: Sequence[str],
     ) -> list[tuple[float, ...] | None]:
         scores: list[tuple[float, ...] | None] = []
-        for reply, tokens, order, name in zip(completions, ids, orders, names, strict=True):
+        for reply, tokens, order in zip(completions, ids, orders, strict=True):
             completion = as_completion(reply[-1]["content"], tokens, eos_ids, limit)
-            outcome = formats.named(name).read(completion, tuple(order))
+            outcome = formats.for_n(len(order)).read(completion, tuple(order))
             scores.append(getattr(outcome, "scores", None))
         return scores
 
@@ -129,11 +128,10 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
         completion_ids: Sequence[Sequence[int]],
         order: Sequence[Sequence[int]],
         gold: Sequence[Sequence[float]],
-        format: Sequence[str],
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
-        scores_B = scores_of(completions, completion_ids, order, format)
+        scores_B = scores_of(completions, completion_ids, order)
         rewards_B = [outcome_reward(s, g) for s, g in zip(scores_B, gold, strict=True)]
         log_metric("spct/correct", sum(r > 0 for r in rewards_B) / len(rewards_B))
         log_metric("spct/unscored", sum(s is None for s in scores_B) / len(scores_B))
@@ -144,10 +142,9 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]],
         order: Sequence[Sequence[int]],
-        format: Sequence[str],
         **_: Any,
     ) -> list[float | None]:
-        scores_B = scores_of(completions, completion_ids, order, format)
+        scores_B = scores_of(completions, completion_ids, order)
         return [0.0 if scores is None else config.format_reward for scores in scores_B]
 
     return [outcome, readable] if config.format_reward else [outcome]
@@ -245,6 +242,7 @@ def train(
             f"RL from {model!r}: none of {len(rows)} prompts leaves room for "
             f"{config.max_completion_tokens} tokens in {config.max_length}; raise max_length"
         )
+    begin(out, "rl", model, config, [formats.fingerprint, *kept])
     start = starting_model(model)
     rewards = rewards or make_rewards(formats, frozenset({tokenizer.eos_token_id}), config)
     trainer = _trainer_class(config)(

@@ -31,11 +31,11 @@ class Formats:
 
     def of(self, example: Example) -> Format:
         """The format that shows this example."""
-        return self.single if example.n == 1 else self.several
+        return self.for_n(example.n)
 
-    def named(self, name: str) -> Format:
-        """The one of the two with this name."""
-        return {self.several.name: self.several, self.single.name: self.single}[name]
+    def for_n(self, n: int) -> Format:
+        """The format that shows `n` responses."""
+        return self.single if n == 1 else self.several
 
     @property
     def fingerprint(self) -> str:

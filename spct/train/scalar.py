@@ -25,6 +25,7 @@ from spct.train import frozen, heads
 from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig
 from spct.train.pairs import Pair
+from spct.train.resume import begin
 from spct.train.sft import TrainReport, set_attention
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def train(
     rows, dev_rows = _rows(encoder, pairs, config), _rows(encoder, dev, config)
     heads.require_rows(len(rows), len(pairs), config.max_length)
     heads.check_dev({p.query for p in pairs}, [p.query for p in dev])
-    heads.begin(out, card.paradigm if card else "bradley-terry", model, config, [*pairs, *dev])
+    begin(out, card.paradigm if card else "bradley-terry", model, config, [*pairs, *dev])
     card = card or ModelCard(
         paradigm="bradley-terry", base=model, steps=0, n_pairs=0, max_length=config.max_length
     )

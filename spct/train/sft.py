@@ -9,8 +9,7 @@ cannot be trained and is refused by name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,10 +19,11 @@ from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig
 from spct.train.focus import focused
+from spct.train.resume import begin, last_checkpoint, resume
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedTokenizerBase
     from trl.trainer.sft_trainer import SFTTrainer
 
 IGNORED = -100  # the label of positions without a loss
@@ -144,35 +144,6 @@ def set_attention(config: Optimisation, *models: Any) -> None:
             whole.set_attn_implementation(config.attention)
 
 
-def last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint folder in `out` to resume from, or None."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    find: Callable[[str], str | None] = get_last_checkpoint
-    return find(str(out)) if out.is_dir() else None
-
-
-class _NothingLeft(Exception):
-    """Leaves `trainer.train` before its first step."""
-
-
-def resume(trainer: Trainer, checkpoint: str | None) -> None:
-    """Train on from a checkpoint, or from the start; one at the last step is only loaded.
-
-    transformers compares the steps with `max_steps` after a step, so it would take one too many.
-    """
-    from transformers import TrainerCallback
-
-    class LeaveIfDone(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step >= args.max_steps:
-                raise _NothingLeft
-
-    trainer.add_callback(LeaveIfDone)
-    with suppress(_NothingLeft):
-        trainer.train(resume_from_checkpoint=checkpoint)
-
-
 def last_loss(history: Sequence[dict[str, float]]) -> float | None:
     """The last loss in a trainer's log."""
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -220,6 +191,7 @@ def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> Trai
             f"tuning {model!r}: none of {len(rows)} rows fits in max_length = {config.max_length} "
             "tokens; expected at least one; raise max_length or build more rows"
         )
+    begin(out, "tuning", model, config, kept)
     arguments = TrlConfig(
         output_dir=str(out),
         **batch_arguments(config, PartialState(cpu=config.use_cpu).num_processes),

@@ -62,6 +62,39 @@ def test_finished_stages_are_skipped_and_only_runs_one_again(
     assert written["rl"]["beta"] == 0.08
 
 
+def test_a_stage_done_with_other_settings_is_refused_and_longer_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        pipeline, "RUN", {name: lambda p, name=name: _folder(p, name) for name in STAGES}
+    )
+    run(config(tmp_path))
+    assert "made_of" not in run(config(tmp_path, rl={"max_steps": 9999}))["rl"]
+    with pytest.raises(ConfigError, match=r"beta \(was 0\.08, is 0\.5\)"):
+        run(config(tmp_path, rl={"beta": 0.5}))
+    assert json.loads((tmp_path / "run/config.json").read_text())["rl"]["beta"] == 0.08
+
+
+def test_a_stage_done_from_another_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        pipeline, "RUN", {name: lambda p, name=name: _folder(p, name) for name in STAGES}
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("l").write_text("one", encoding="utf-8")
+    run(config(tmp_path))
+    Path("l").write_text("two", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"rl.*files\.rl \(was"):
+        run(config(tmp_path))
+    assert list(run(config(tmp_path), ["rl"])) == ["rl"]
+
+
+def _folder(p: Pipeline, name: str) -> Mapping[str, Any]:
+    p.folder(name).mkdir(exist_ok=True)
+    return {"name": name}
+
+
 def test_unknown_keys_are_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
         config(tmp_path, rl={"learnin_rate": 1e-5})

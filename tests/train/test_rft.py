@@ -1,6 +1,7 @@
 """Rejection, hints and the funnel, worked by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,27 @@ async def test_an_example_longer_than_the_context_is_counted_and_the_rest_goes_o
     funnel = await build(examples, ScriptedEngine(overflowing), Formats(), config, tmp_path)
     assert funnel.total("asked") == 2
     assert funnel.total("unscored") == 3
+
+
+async def test_the_rows_follow_the_examples_as_they_are_now(tmp_path: Path) -> None:
+    """Gold may change and examples may go; what the model was shown may not."""
+    examples = [
+        Example(f"e{i}", (Message("user", f"q{i}"),), ("good", "bad"), (1.0, 0.0)) for i in range(4)
+    ]
+    await build(examples, ScriptedEngine(reply), Formats(), CONFIG, tmp_path)
+    again = ScriptedEngine(reply)
+    relabelled = [replace(examples[0], gold=(0.0, 1.0)), *examples[1:3]]
+    funnel = await build(relabelled, again, Formats(), CONFIG, tmp_path)
+    assert again.n_samples == 0
+    assert funnel.total("asked") == 3
+    assert funnel.total("hinted_wrong") == 1  # e0's, hinted at what was right then
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert "e3" not in {row["example_id"] for row in rows}
+    assert all(
+        "{1, 5}" in row["completion"][0]["content"] or "{5, 1}" in row["completion"][0]["content"]
+        for row in rows
+        if row["example_id"] == "e0"
+    )
+    other = [replace(examples[0], responses=("better", "bad"))]
+    with pytest.raises(DataError, match="'e0' has other texts"):
+        await build(other, again, Formats(), CONFIG, tmp_path)

@@ -1,12 +1,15 @@
 """Which examples become prompts, in which order; what dev sets refuse."""
 
+from dataclasses import replace
+
 import pytest
 
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import DataError
+from spct.prompts import POINTWISE, SINGLE
 from spct.train.config import RlConfig
 from spct.train.dev import dev_set
-from spct.train.rl import as_completion, hard_examples, rl_rows
+from spct.train.rl import as_completion, hard_examples, make_rewards, rl_rows
 from spct.train.sampling import Formats
 from spct.types import Example, Message, Prompt
 
@@ -34,7 +37,9 @@ def test_gold_without_a_unique_best_is_skipped_by_reason() -> None:
 
 def test_single_paired_and_many_are_mixed_and_each_has_its_format() -> None:
     rows, _ = rl_rows([example("a", 1), example("b", 2), example("c", 5)], Formats(), seed=0)
-    assert {row["format"] for row in rows} == {"single", "pointwise"}
+    asked = {len(row["gold"]): row["prompt"][0]["content"] for row in rows}
+    assert "[The Begin of Response]" in asked[1]
+    assert "[The Begin of Response 5]" in asked[5]
     assert sorted(len(row["gold"]) for row in rows) == [1, 2, 5]
 
 
@@ -73,3 +78,16 @@ def test_a_dev_set_that_overlaps_training_is_refused() -> None:
     with pytest.raises(DataError, match="no unique best"):
         dev_set([example("a", gold=(1.0, 1.0))], [])
     assert len(dev_set([example("b")], [example("a")]).examples) == 1
+
+
+def test_formats_are_told_apart_by_what_they_show_and_not_by_name() -> None:
+    same = replace(SINGLE, name=POINTWISE.name)
+    (reward,) = make_rewards(Formats(POINTWISE, same), frozenset({1}), RlConfig())
+    paid = reward(
+        completions=[[{"content": "Scores: \\boxed{9, 2}"}], [{"content": "Scores: \\boxed{1}"}]],
+        completion_ids=[[5, 1]] * 2,
+        order=[[0, 1], [0]],
+        gold=[[1.0, 0.0], [1.0]],
+        log_metric=lambda *_: None,
+    )
+    assert paid == [1.0, 1.0]

@@ -89,6 +89,18 @@ def test_a_finished_run_started_again_takes_no_step(
     assert (tmp_path / "model.safetensors").read_bytes() == weights
 
 
+def test_other_rows_or_settings_are_refused_in_the_folder_of_a_run(
+    tiny_model: str, tmp_path: Path, toy_formats: Formats, toy_examples: list[Example]
+) -> None:
+    rows = templated_rows(toy_examples, toy_formats)
+    config = SftConfig(**SMALL, batch_size=4, micro_batch_size=2, max_steps=2)
+    sft.train(tiny_model, rows, tmp_path, config)
+    with pytest.raises(ConfigError, match=r"settings\.learning_rate"):
+        sft.train(tiny_model, rows, tmp_path, config.model_copy(update={"learning_rate": 0.1}))
+    with pytest.raises(ConfigError, match="data"):
+        sft.train(tiny_model, rows[1:], tmp_path, config)
+
+
 def test_sft_trains_lora_adapters(
     tiny_model: str, tmp_path: Path, toy_formats: Formats, toy_examples: list[Example]
 ) -> None:
@@ -262,7 +274,6 @@ def test_truncated_and_unreadable_rollouts_earn_minus_one(toy_formats: Formats) 
         "completions": [[{"role": "assistant", "content": t}] for t in texts],
         "completion_ids": ids,
         "order": [[0, 1]] * 5,
-        "format": [toy_formats.several.name] * 5,
         "log_metric": logged.__setitem__,
     }
     gold = [[1.0, 0.0]] * 5
@@ -276,7 +287,6 @@ def test_the_rewards_undo_the_order_shown(toy_formats: Formats) -> None:
     batch: dict[str, Any] = {
         "completions": [[{"role": "assistant", "content": "Scores: \\boxed{2, 9}"}]],
         "completion_ids": [[5, 1]],
-        "format": [toy_formats.several.name],
         "log_metric": lambda *_: None,
     }
     assert outcome(gold=[[1.0, 0.0]], order=[[1, 0]], **batch) == [1.0]
