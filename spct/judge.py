@@ -102,10 +102,12 @@ class GenerativeRM:
         if k < 1:
             raise ConfigError(f"k is {k}; a verdict needs at least one judgement")
         if vote.needs == "meta" and meta is None:
-            raise ConfigError(f"the vote {vote.name!r} needs a meta RM: pass meta=...")
+            raise ConfigError(f"the vote {vote.name!r} needs a meta RM: pass meta=... (--meta)")
         params = params or SamplingParams()
         if vote.needs == "logprobs" and not params.top_logprobs:
-            raise ConfigError(f"the vote {vote.name!r} needs top_logprobs of at least 1 in params")
+            raise ConfigError(
+                f"the vote {vote.name!r} needs top_logprobs of at least 1 (--top-logprobs)"
+            )
         if stopping is not None:
             stopping.check(vote)
         self.engine, self.fmt, self.k, self.vote = engine, fmt, k, vote

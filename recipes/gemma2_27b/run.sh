@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The paper's recipe, stage by stage. Set BASE (Gemma-2-27B base with a chat template), DATA (a folder
-# with rm.jsonl, rl.jsonl, general.jsonl, test.jsonl) and SAMPLER_URL (an OpenAI-compatible endpoint).
+# with rm.jsonl, rl.jsonl, general.jsonl) and SAMPLER_URL (an OpenAI-compatible endpoint).
 set -euo pipefail
 here=$(dirname "$0") out=${OUT:-runs/gemma2_27b} cluster=${ACCELERATE:-$here/../accelerate/multi_node.yaml}
 launch() { accelerate launch --config_file "$cluster" ${ACCELERATE_ARGS:-} "$(command -v spct)" "$@"; }
@@ -16,6 +16,7 @@ spct rft filter "$DATA/rl.jsonl" --out "$out/rl_hard.jsonl" -c "$here/rl.toml" \
 launch rl "$out/rl_hard.jsonl" --model "$out/rft" --out "$out/rl" -c "$here/rl.toml"
 
 # serve "$out/rl" as GRM_URL (vllm serve), then sample its own trajectories for the meta RM
+: "${GRM_URL:?RL is done; serve $out/rl and run this again with GRM_URL=http://HOST:PORT/v1}"
 spct rft data "$out/rl_hard.jsonl" --out "$out/self" --engine openai --base-url "$GRM_URL" \
   --set hinted=false --set temperature=1.0 --set max_tokens=2048
 spct meta data "$out/rft_data" "$out/self" --out "$out/meta.jsonl"

@@ -9,7 +9,9 @@ spct rft data "$DATA/rm.jsonl" --out "$out/rft_data" -c "$here/rft_data.toml" \
 launch rft train "$out/rft_data/rows.jsonl" --model "$BASE" --out "$out/rft" -c "$here/rft$size.toml"
 launch rl "$DATA/rl.jsonl" --dev "$DATA/dev.jsonl" --model "$out/rft" --out "$out/rl" \
   -c "$here/rl$size.toml"
-spct rft data "$DATA/rl.jsonl" --out "$out/self" --engine hf --model "$out/rl" \
+trained=(--model "$out/rl")
+[ -z "$size" ] || trained=(--model "$BASE" --adapter "$out/rl")
+spct rft data "$DATA/rl.jsonl" --out "$out/self" --engine hf "${trained[@]}" \
   --set hinted=false --set temperature=1.0
 spct meta data "$out/rft_data" "$out/self" --out "$out/meta.jsonl"
 launch meta train "$out/meta.jsonl" --model "$out/rl" --out "$out/meta" -c "$here/meta.toml"

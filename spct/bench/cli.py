@@ -20,7 +20,7 @@ def bench(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Reward models: length, first, random (baselines), default (the embedded model), "
+            help="Reward models: length, first, random (baselines), default (as `spct judge`), "
             "scripted, a TOML config, or the folder of a trained model."
         ),
     ],

@@ -27,6 +27,10 @@ File = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of 
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, over the file.")]
 Out = Annotated[Path, typer.Option(help="Folder to write; a killed run continues there.")]
 Template = Annotated[str, typer.Option(help="Format for several responses: a name or a file.")]
+Model = Annotated[str | None, typer.Option(help="Model of the engine that samples.")]
+Adapter = Annotated[str | None, typer.Option(help="LoRA adapter on that model.")]
+Kind = Annotated[str, typer.Option("--engine", help="Engine that samples.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Of a compatible endpoint.")]
 Single = Annotated[str, typer.Option(help="Format for single responses (0/1): name or file.")]
 
 
@@ -39,6 +43,14 @@ def settings(kind: type[S], file: Path | None, given: list[str] | None) -> S:
             raise ConfigError(f"--set {item!r}: expected key=value")
         values[key.strip()] = _value(text.strip())
     return validated(kind, values, str(file or "--set"))
+
+
+def sampler(
+    kind: str, model: str | None, adapter: str | None, base_url: str | None
+) -> EngineConfig:
+    """The engine that samples, from its flags."""
+    flags = {"kind": kind, "model": model, "adapter": adapter, "base_url": base_url}
+    return validated(EngineConfig, flags, "the engine's flags")
 
 
 def _value(text: str) -> Any:
@@ -56,9 +68,10 @@ def _show(report: Any) -> None:
 def rft_data(
     examples: Annotated[Path, typer.Argument(help="Examples with gold.")],
     out: Out,
-    model: Annotated[str | None, typer.Option(help="Model of the engine that samples.")] = None,
-    engine: Annotated[str, typer.Option(help="Engine that samples.")] = "auto",
-    base_url: Annotated[str | None, typer.Option(help="Of a compatible endpoint.")] = None,
+    model: Model = None,
+    adapter: Adapter = None,
+    engine: Kind = "auto",
+    base_url: BaseUrl = None,
     general: Annotated[Path | None, typer.Option(help="General chat rows to mix in.")] = None,
     layout: Annotated[
         str, typer.Option(help="prompt_completion (TRL, OpenRLHF) or messages (verl).")
@@ -78,9 +91,7 @@ def rft_data(
 
     if layout not in ("prompt_completion", "messages"):
         raise ConfigError(f"--layout {layout!r}: expected prompt_completion or messages")
-    chosen = validated(
-        EngineConfig, {"kind": engine, "model": model, "base_url": base_url}, "the engine's flags"
-    )
+    chosen = sampler(engine, model, adapter, base_url)
     funnel = asyncio.run(
         build(
             read_examples(examples),
@@ -101,9 +112,10 @@ def rft_data(
 def rft_filter(
     examples: Annotated[Path, typer.Argument(help="Examples with gold.")],
     out: Annotated[Path, typer.Option(help="JSONL file of the examples that are not too easy.")],
-    model: Annotated[str | None, typer.Option(help="Model of the engine that tries them.")] = None,
-    engine: Annotated[str, typer.Option(help="Engine that tries them.")] = "auto",
-    base_url: Annotated[str | None, typer.Option(help="Of a compatible endpoint.")] = None,
+    model: Model = None,
+    adapter: Adapter = None,
+    engine: Kind = "auto",
+    base_url: BaseUrl = None,
     template: Template = "pointwise",
     single_template: Single = "single",
     config: File = None,
@@ -118,9 +130,7 @@ def rft_filter(
     from spct.train.rl import hard_examples
     from spct.train.sampling import formats_from
 
-    chosen = validated(
-        EngineConfig, {"kind": engine, "model": model, "base_url": base_url}, "the engine's flags"
-    )
+    chosen = sampler(engine, model, adapter, base_url)
     found = list(read_examples(examples))
     formats = formats_from(template, single_template)
     kept = asyncio.run(
@@ -203,23 +213,27 @@ def meta_data(
 @meta.command("train")
 def meta_train(
     rows: Annotated[Path, typer.Argument(help="Labelled trajectories of `spct meta data`.")],
-    model: Annotated[str, typer.Option(help="Model folder or name to put the head on.")],
+    model: Annotated[
+        str, typer.Option(help="Model folder or name to put the head on; an adapter is merged.")
+    ],
     out: Out,
     config: File = None,
     set: Set = None,
 ) -> None:
     """Train the one-logit head with binary cross-entropy."""
     from spct.train import meta_rm
+    from spct.train.adapters import merged_folder
     from spct.train.config import MetaConfig
     from spct.train.sft import read_rows
 
-    _show(asdict(meta_rm.train(model, read_rows(rows), out, settings(MetaConfig, config, set))))
+    start = merged_folder(model, out / "base")
+    _show(asdict(meta_rm.train(start, read_rows(rows), out, settings(MetaConfig, config, set))))
 
 
 def pipeline(
     config: Annotated[Path, typer.Argument(help="TOML file with [files] and a table a stage.")],
     only: Annotated[
-        list[str] | None, typer.Option(help="Run this stage again, alone; repeatable.")
+        list[str] | None, typer.Option(help="Run this stage alone, even if it is done; repeatable.")
     ] = None,
 ) -> None:
     """Run the stages in a row; finished ones are skipped, a killed one continues."""

@@ -8,9 +8,13 @@ from typer.testing import CliRunner
 
 from spct.errors import ConfigError
 from spct.records import dump_example
+from spct.store import Store
+from spct.train import sft
 from spct.train.cli import meta, rft, settings
-from spct.train.config import RlConfig
+from spct.train.config import RlConfig, SftConfig
+from spct.train.sampling import Formats
 from spct.types import Example, Message
+from tests.train.conftest import templated_rows
 
 
 @pytest.fixture
@@ -76,3 +80,45 @@ def test_an_unknown_layout_is_refused(examples: Path, tmp_path: Path) -> None:
         rft, ["data", str(examples), "--out", str(tmp_path / "r"), "--layout", "xml"]
     )
     assert isinstance(run.exception, ConfigError)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_what_an_adapter_judges_trains_a_meta_rm_on_it(
+    tiny_model: str,
+    examples: Path,
+    tmp_path: Path,
+    toy_formats: Formats,
+    toy_examples: list[Example],
+) -> None:
+    """The last three commands of recipes/qwen_0_6b/run.sh, as it runs them with SIZE=_lora."""
+    adapter, run, head = (tmp_path / name for name in ("adapter", "run", "meta"))
+    config = SftConfig(
+        max_steps=1, batch_size=4, micro_batch_size=4, max_length=320, lora_rank=2, use_cpu=True
+    )
+    sft.train(tiny_model, templated_rows(toy_examples, toy_formats), adapter, config)
+    drawn = CliRunner().invoke(
+        rft,
+        ["data", str(examples), "--out", str(run), "--engine", "hf", "--model", tiny_model,
+         "--adapter", str(adapter), "--set", "n_samples=1", "--set", "max_tokens=4"],
+    )  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    assert json.loads(drawn.stdout)["totals"]["unscored"] == 6  # four tokens are no judgement
+    with Store.read(run) as store:
+        fingerprints = {t.fingerprint for v in store.verdicts() for t in v.trajectories}
+    assert all("adapter" in name or "+" in name for name in fingerprints), fingerprints
+    rows = [
+        {"messages": [{"role": "user", "content": "must"}, {"role": "assistant", "content": word}],
+         "label": int(word == "yes"), "example_id": word, "source": "toy"}
+        for word in ("yes", "no")
+    ]  # fmt: skip
+    labelled = tmp_path / "meta.jsonl"
+    labelled.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    trained = CliRunner().invoke(
+        meta,
+        ["train", str(labelled), "--model", str(adapter), "--out", str(head),
+         "--set", "max_steps=1", "--set", "batch_size=2", "--set", "micro_batch_size=2",
+         "--set", "use_cpu=true"],
+    )  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    assert (head / "model.safetensors").is_file()
