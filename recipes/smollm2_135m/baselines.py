@@ -40,7 +40,7 @@ from spct.train.report import credit
 from spct.train.scalar import ScalarConfig
 from spct.types import Example, RewardModel, SamplingParams
 
-SETS = ("truthfulqa", "evouna", "gsm8k", "ukp", "ukp_shorter")
+SETS = ("truthfulqa", "evouna", "gsm8k", "ukp", "ukp_shorter", "pandalm", "llmbar")
 PARADIGMS = ("bradley-terry", "pairwise", "cloud", "judge")
 
 

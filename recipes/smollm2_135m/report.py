@@ -21,7 +21,12 @@ from spct.data.rows import read_examples
 Z95 = 1.959964
 BY_PAIR = ("ukp", "ukp_shorter")
 FIVE = f"--sets {' '.join(SUBSET)}"
-GREEDY = (f"measure rl --limit 100 {FIVE}", "measure rl --sets evouna_ref")
+GREEDY = (
+    "measure rl --sets truthfulqa evouna_ref gsm8k_ref ukp_shorter",
+    "measure rl --limit 100 --sets evouna",
+    "measure rl --limit 60 --sets gsm8k ukp pandalm llmbar",
+)
+FORCED = (f"forced --limit 40 {FIVE}", "forced --limit 40 --sets pandalm llmbar")
 SAMPLED = tuple(
     f"measure rl --k 8 --temperature 0.5 {sets}"
     for sets in ("--limit 150 --sets truthfulqa", "--sets ukp_shorter",
@@ -37,13 +42,13 @@ ROWS: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
     ("length (longest wins)", "length", "1", ("measure length",)),
     ("bag of words", "words", "1", ("measure words",)),
     ("base, greedy, format explained", "base-greedy", "1", EXPLAINED),
-    ("base, greedy, format forced", "base-forced", "1", ("forced --limit 40",)),
+    ("base, greedy, format forced", "base-forced", "1", FORCED),
     ("cold start, greedy", "cold_start-greedy", "1", (f"measure cold_start --limit 60 {FIVE}",)),
     ("RFT, greedy", "rft-greedy", "1", (f"measure rft --limit 60 {FIVE}",)),
     ("RL, greedy", "rl-greedy", "1", GREEDY),
     ("RL, one sample", "rl-k8", "1", SAMPLED),
     ("RL, Voting@8", "rl-k8", "8", SAMPLED),
-    ("RL, Meta@8", "rl-meta8", "8", ("guided rl --k 8",)),
+    ("RL, Meta@8", "rl-meta8", "8", ("guided rl --k 8 --limit 60",)),
     ("Bradley-Terry", "bradley-terry", "1", ("baselines bradley-terry --limit 100",)),
     ("PairRM", "pairwise", "1", ("baselines pairwise --limit 100",)),
     ("CLoud, one critique", "cloud", "1", ("baselines cloud --limit 60",)),
