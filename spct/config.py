@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -213,7 +213,11 @@ def _from_env(cls: type[Settings], env: Mapping[str, str]) -> Iterator[tuple[str
     """SPCT_SECTION_KEY variables; one that starts like a section but names no key is an error."""
     for section, field in cls.model_fields.items():
         prefix = f"SPCT_{section.upper()}_"
-        known = {key for model in _models_in(field.annotation) for key in model.model_fields}
+        known = {
+            key: info
+            for model in _models_in(field.annotation)
+            for key, info in model.model_fields.items()
+        }
         for name, value in env.items():
             if not name.startswith(prefix):
                 continue
@@ -222,4 +226,7 @@ def _from_env(cls: type[Settings], env: Mapping[str, str]) -> Iterator[tuple[str
                 near = get_close_matches(key, known, 1)
                 meant = f"; did you mean {prefix}{near[0].upper()}?" if near else ""
                 raise ConfigError(f"unknown environment variable {name}{meant}")
-            yield section, key, value
+            if get_origin(known[key].annotation) is tuple:
+                yield section, key, [part.strip() for part in value.split(",")]
+            else:
+                yield section, key, value

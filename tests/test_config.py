@@ -1,6 +1,6 @@
 import pytest
 
-from spct.config import Config, resolve
+from spct.config import Config, Settings, resolve
 from spct.errors import ConfigError
 
 
@@ -66,3 +66,15 @@ def test_settings_are_frozen():
     config, _ = made()
     with pytest.raises(ValueError, match="frozen"):
         config.judge.k = 3
+
+
+def test_a_setting_of_several_values_is_split_at_commas_in_the_environment():
+    from spct.serve.config import ServeConfig
+
+    class Serving(Settings):
+        serve: ServeConfig = ServeConfig()
+
+    env = {"SPCT_SERVE_ALLOWED_HOSTS": "judge.example, other.example", "SPCT_SERVE_PORT": "9"}
+    config, origins = resolve(Serving, env=env)
+    assert config.serve.allowed_hosts == ("judge.example", "other.example")
+    assert origins["serve.allowed_hosts"] == "environment"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -53,7 +53,7 @@ class ServeConfig(Settings):
         90.0, gt=0, description="A judgement that takes longer, its wait included, has failed."
     )
 
-    group_size: int | Literal["learn"] = Field(
+    group_size: Annotated[int, Field(ge=1)] | Literal["learn"] = Field(
         1,
         description="Samples of one prompt that are judged together on the per-sample wires; "
         "1 judges each alone, 'learn' finds the size out.",
@@ -71,7 +71,7 @@ class ServeConfig(Settings):
     labels_as_reference: bool = Field(
         False, description="Show a trainer's label to the judge as the reference answer."
     )
-    on_unscored: float | Literal["error"] | None = Field(
+    on_unscored: Annotated[float, Field(allow_inf_nan=False)] | Literal["error"] | None = Field(
         None,
         description="What a wire that must have a number gets for a failed judgement: a number, "
         "or 'error' for a 424. Without it those wires are off.",

@@ -229,3 +229,11 @@ def test_depth_counts_containers_only():
 
 def test_the_environment_of_the_tests_holds_no_keys():
     assert "SPCT_GATEWAY_KEYS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"on_unscored": "nan"}, {"on_unscored": "inf"}, {"group_size": 0}, {"group_size": -3}]
+)
+def test_settings_that_would_break_a_wire_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ServeConfig.model_validate(wrong)

@@ -247,3 +247,21 @@ def test_tei_inputs_are_a_text_a_pair_or_a_batch(inputs, n, nested):
 
 def test_tei_inputs_of_three_texts_are_refused():
     refused("invalid", tei.read, tei.Request(inputs=[["a", "b", "c"]]), None, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("family", "begun", "kept"),
+    [
+        ("chatml", "<think>\n\n</think>\n\n", ""),  # Qwen3 with thinking switched off
+        ("deepseek", "<think>\n", "<think>"),  # R1: the answer begins inside a thought
+        ("chatml", "", ""),
+    ],
+)
+def test_a_generation_prompt_may_have_begun_a_thought(family, begun, kept):
+    opens = TEMPLATES[family].opens
+    prompt = f"{opens['user']}Hi{TEMPLATES[family].closes[0]}{opens['assistant']}{begun}"
+    query, response = split_sample(prompt + "Hello!", prompt, TEMPLATES[family], "query[0]")
+    assert query == (Message("user", "Hi"),)
+    assert response.startswith(kept) and response.endswith("Hello!")
+    assert kept or response == "Hello!"
+    assert split_prompt(prompt, TEMPLATES[family], "prompt") == query

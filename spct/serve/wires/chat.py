@@ -133,6 +133,9 @@ _CONTROL = tuple(
 )
 
 
+_THOUGHT = re.compile(r"\s*(?:<think>\s*(?:</think>\s*)?)?")
+
+
 def template_named(name: str | None) -> Template | None:
     """The template family of a name; None for none."""
     if name is None or name in TEMPLATES:
@@ -142,13 +145,22 @@ def template_named(name: str | None) -> Template | None:
 
 def split_prompt(prompt: str, template: Template | None, param: str) -> tuple[Message, ...]:
     """The conversation of a prompt: templated, or the text of one user turn."""
+    return _opened(prompt, template, param)[0]
+
+
+def _opened(prompt: str, template: Template | None, param: str) -> tuple[tuple[Message, ...], str]:
+    """The conversation of a prompt, and what its generation prompt has begun: a thought, or "".
+
+    Qwen3 without thinking opens the answer behind an empty thought, DeepSeek-R1 inside one.
+    """
     turns = None if template is None else template.turns(prompt)
     if turns is None:
         _refuse_control(prompt, template, param)
-        return (Message("user", prompt),)
-    if turns[-1].role == "assistant" and not turns[-1].content:  # the generation prompt
-        turns.pop()
-    return tuple(turns)
+        return (Message("user", prompt),), ""
+    begun = ""
+    if turns[-1].role == "assistant" and _THOUGHT.fullmatch(turns[-1].content):
+        begun = turns.pop().content
+    return tuple(turns), "" if "</think>" in begun else begun
 
 
 def split_sample(
@@ -161,9 +173,10 @@ def split_sample(
     """
     if prompt is not None and text.startswith(prompt):
         rest = text[len(prompt) :]
-        return split_prompt(prompt, template, param), template.content(rest) if template else rest
-    turns = None if template is None else template.turns(text)
-    if turns is None:
+        turns, begun = _opened(prompt, template, param)
+        return turns, begun + (template.content(rest) if template else rest)
+    found = None if template is None else template.turns(text)
+    if found is None:
         why = (
             "the text does not begin with its prompt"
             if prompt is not None
@@ -177,9 +190,9 @@ def split_sample(
             f"gateway with --template, one of {', '.join(TEMPLATES)}",
             param=param,
         )
-    if turns[-1].role != "assistant":
+    if found[-1].role != "assistant":
         raise invalid("the templated text must end with the assistant's turn", param)
-    return tuple(turns[:-1]), turns[-1].content
+    return tuple(found[:-1]), found[-1].content
 
 
 def _refuse_control(text: str, template: Template | None, param: str) -> None:
