@@ -139,6 +139,13 @@ class GenerativeRM:
             trajectories = await with_meta_scores(self.meta, example, trajectories)
         return settle(example.id, trajectories, self.vote, self.k)
 
+    async def judge_drawn(self, example: Example, n_drawn: int) -> Verdict:
+        """The verdict on the first `n_drawn` judgements: what a stored run holds of it."""
+        trajectories = await self._draw(example, 0, n_drawn)
+        if self.meta is not None:
+            trajectories = await with_meta_scores(self.meta, example, trajectories)
+        return settle(example.id, trajectories, self.vote, self.k)
+
     def judge_many(self, examples: Iterable[Example]) -> AsyncGenerator[Verdict, None]:
         """Judge a stream; verdicts come as they finish, `examples` is read as it is needed."""
         return stream(self.judge, examples, self.concurrency)

@@ -237,6 +237,17 @@ def test_rescoring_votes_again_without_a_call(run):
     assert code == 2 and "other replies would be needed" in err
 
 
+def test_another_vote_is_taken_on_what_an_early_stop_has_drawn(run):
+    how = ("sample", EXAMPLES, *FAKE, "-k", 32, "--stop", "sign_flip")
+    code, folder, _ = run(*how)
+    assert code == 0
+    before = {row["id"]: row["k_drawn"] for row in rows(run("export", folder.strip())[1])}
+    assert min(before.values()) < 32
+    code, out, _ = run("rescore", folder.strip(), "--vote", "majority")
+    assert code == 0
+    assert {row["id"]: row["k_drawn"] for row in rows(out)} == before
+
+
 def test_export_writes_lines_and_parquet(run):
     folder = run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip()
     assert len(rows(run("export", folder)[1])) == COUNT

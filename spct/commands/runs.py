@@ -17,7 +17,7 @@ from spct.commands.options import takes_settings
 from spct.config import Config, Origins, validated
 from spct.errors import ConfigError, StoreError
 from spct.export import export as write_export
-from spct.records import dump_verdict, load_example, to_line
+from spct.records import dump_verdict, load_example, load_verdict, to_line
 from spct.replay import ReplayEngine
 from spct.run import Tally
 from spct.runs import atomic_text
@@ -63,7 +63,7 @@ def rescore(config: Config, origins: Origins, run: Run, to: To = "-") -> None:
         given = {key: value for key, value in origins.items() if value != "default"}
         replayed = _with_stored(run, config, set(given))
         engine = ReplayEngine(store, store.config["engine"])
-        tally, lines = asyncio.run(_rescore_all(replayed, engine, _stored_examples(store)))
+        tally, lines = asyncio.run(_rescore_all(replayed, engine, _stored(store)))
     if to == "-":
         sys.stdout.writelines(lines)
     else:
@@ -92,20 +92,22 @@ def _with_stored(run: Path, config: Config, given: set[str]) -> Config:
     return merged
 
 
-def _stored_examples(store: Store) -> Iterator[Example]:
+def _stored(store: Store) -> Iterator[tuple[Example, int]]:
+    """Each example of a run with the number of judgements that were drawn of it."""
     for record in store.records():
         if "example" not in record:
             raise StoreError(f"the verdict of {record['id']!r} was stored without its example")
-        yield load_example(record["example"])
+        yield load_example(record["example"]), load_verdict(record).k_drawn
 
 
 async def _rescore_all(
-    config: Config, engine: ReplayEngine, examples: Iterator[Example]
+    config: Config, engine: ReplayEngine, examples: Iterator[tuple[Example, int]]
 ) -> tuple[Tally, list[str]]:
+    """Vote on what was drawn: a run that stopped early has fewer than k, and no vote adds any."""
     tally, lines = Tally(), []
     rm = build_judge(config, engine)
-    for example in examples:
-        verdict = await rm.judge(example)
+    for example, n_drawn in examples:
+        verdict = await rm.judge_drawn(example, min(rm.k, n_drawn))
         tally.add(verdict)
         lines.append(to_line(dump_verdict(verdict)) + "\n")
     return tally, lines
