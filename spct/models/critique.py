@@ -12,7 +12,7 @@ second pass, so that any engine will do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from spct.errors import ConfigError, ContextOverflow
@@ -114,18 +114,37 @@ class CritiqueScalarRM:
         """One trajectory a sample index: its n critiques and, if all are usable, their n logits."""
         rows = [list(row) for row in zip(*critiques_N, strict=True)]  # by sample, then response
         usable = [j for j, row in enumerate(rows) if all(map(is_usable, row))]
-        conversations = [
-            critique_conversation(prompt, critique.text)
+        conversations = {
+            j: [
+                critique_conversation(prompt, critique.text)
+                for prompt, critique in zip(prompts, rows[j], strict=True)
+            ]
             for j in usable
-            for prompt, critique in zip(prompts, rows[j], strict=True)
-        ]
-        logits = await self.scorer.score(conversations) if conversations else []
-        n = example.n
-        scores = {j: tuple(logits[at * n : (at + 1) * n]) for at, j in enumerate(usable)}
+        }
+        scores, too_long = await self._logits(conversations, example.n)
+        for j, why in too_long.items():
+            rows[j] = [replace(c, finish_reason="error", error=why) for c in rows[j]]
         return [
             self._trajectory(example, prompts, j, seeds[j], row, scores.get(j))
             for j, row in enumerate(rows)
         ]
+
+    async def _logits(
+        self, conversations: Mapping[int, Sequence[Conversation]], n: int
+    ) -> tuple[dict[int, tuple[float, ...]], dict[int, str]]:
+        """The n logits of each sample, in one call; where one does not fit, sample by sample."""
+        together = [c for several in conversations.values() for c in several]
+        try:
+            logits = await self.scorer.score(together) if together else []
+        except ContextOverflow as error:
+            if len(conversations) == 1:
+                return {}, dict.fromkeys(conversations, str(error))
+            parts = [await self._logits({j: c}, n) for j, c in conversations.items()]
+            return (
+                {j: s for scores, _ in parts for j, s in scores.items()},
+                {j: why for _, too_long in parts for j, why in too_long.items()},
+            )
+        return {j: tuple(logits[i * n : (i + 1) * n]) for i, j in enumerate(conversations)}, {}
 
     def _trajectory(
         self,

@@ -77,11 +77,13 @@ def load_reward_model(
     return PointwiseScalarRM(load_scorer(path))
 
 
-def load_scorer(folder: str | Path, *, device: str = "auto") -> Scorer:
+def load_scorer(
+    folder: str | Path, *, device: str = "auto", max_length: int | None = None
+) -> Scorer:
     """The scorer in a folder: a head of ours (a meta RM too), or any classifier of one logit."""
     from spct.models.hf_scorer import load_scorer as load
 
-    return load(folder, device=device)
+    return load(folder, device=device, max_length=max_length)
 
 
 def _architecture(folder: Path) -> str:
@@ -178,7 +180,10 @@ def _scorer(config: ScorerConfig, where: str) -> Scorer:
             f"folder = {config.folder!r}, base_url = {config.base_url!r}"
         )
     if config.folder is not None:
-        return load_scorer(config.folder, device=config.device)
+        for key in ("tokenizer", "model"):
+            if getattr(config, key) is not None:
+                raise ConfigError(f"{where}: [scorer] {key} goes with base_url, not with folder")
+        return load_scorer(config.folder, device=config.device, max_length=config.max_length)
     if config.model is None:
         raise ConfigError(f"{where}: [scorer] base_url needs model, its name at the server")
     from spct.models.encode import Encoder, load_tokenizer

@@ -120,3 +120,18 @@ async def test_usage_counts_the_tokens_of_all_critiques() -> None:
 def test_k_below_one_is_refused() -> None:
     with pytest.raises(ConfigError, match="k is 0"):
         CritiqueScalarRM(ScriptedEngine(), FunctionScorer(reads_critique), k=0)
+
+
+async def test_one_critique_that_the_head_cannot_read_leaves_out_its_own_sample() -> None:
+    texts = iter(["good", "good", "x" * 50, "good", "good", "good"])  # response 1's three, then 2's
+
+    def fits(conversation: Conversation) -> float:
+        if len(conversation[-1].content) > 40:
+            raise ContextOverflow("51 tokens")
+        return reads_critique(conversation)
+
+    engine = ScriptedEngine(lambda p, s: Completion(next(texts), usage=Usage(5, 7, 1)))
+    verdict = await CritiqueScalarRM(engine, FunctionScorer(fits), k=3).judge(EXAMPLE)
+    assert verdict.rewards == (2.0, 2.0)
+    assert (verdict.k_counted, verdict.unscored) == (2, {"failed": 1})
+    assert verdict.usage == Usage(30, 42, 6)

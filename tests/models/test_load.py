@@ -124,3 +124,15 @@ def test_a_damaged_card_is_an_error(tmp_path: Path, text: str) -> None:
 def test_a_card_round_trips(tmp_path: Path) -> None:
     CARD.write(tmp_path)
     assert read_card(tmp_path) == CARD
+
+
+async def test_a_local_scorers_max_length_is_kept_and_a_servers_keys_are_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    file = tmp_path / "rm.toml"
+    file.write_text(f'[scorer]\nfolder = "{folder}"\nmax_length = 4\n')
+    verdict = await load_reward_model(file).judge(toy_example(0))
+    assert verdict.rewards is None
+    file.write_text(f'[scorer]\nfolder = "{folder}"\nmodel = "m"\n')
+    with pytest.raises(ConfigError, match="model goes with base_url"):
+        load_reward_model(file)
