@@ -118,7 +118,9 @@ class Format:
                 f"the slot {{{{hint}}}} (n = {example.n}, format {self.name!r})"
             )
         strength = example.meta.get("preference_strength")
-        how = "" if strength is None else f" (preference strength: {abs(strength):g})"
+        how = ""
+        if isinstance(strength, int | float) and not isinstance(strength, bool):
+            how = f" (preference strength: {abs(strength):g})"
         return f"\n\nThe best response is: Response {order.index(hint) + 1}{how}"
 
     def read(

@@ -221,3 +221,9 @@ def test_the_meta_rm_reads_the_responses_as_the_judge_saw_them(make_example, mak
     assert "[The Begin of Response 1]\nb\n" in user.content
     assert "Evaluation Criteria" not in user.content
     assert assistant == Message("assistant", "Analysis: b wins")
+
+
+def test_a_preference_strength_that_is_no_number_is_left_out_of_the_hint(make_example):
+    example = make_example("a", "b", meta={"preference_strength": "2"})
+    text = text_of(POINTWISE.render(example, (0, 1), hint=0))
+    assert text.endswith("\nThe best response is: Response 1")

@@ -196,8 +196,8 @@ def _parquet_rows(name: str) -> Iterator[Row]:
                     number += 1
                     place = f"{name}:{number}"
                     yield Row(place, checked_object(place, value))
-    except (OSError, pyarrow.ArrowException) as err:
-        fix = "expected a readable Parquet file"
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as err:
+        fix = "expected a readable Parquet file"  # also: a text that is no UTF-8, a date too far
         yield Row(name, DataError(f"reading {name}: got {err}, {fix}"))
 
 

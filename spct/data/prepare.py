@@ -183,7 +183,8 @@ def select(example: Example, keep: Sequence[int]) -> Example:
             f"selecting from {example.id}: one response needs gold 0 or 1, got {gold}"
         )
     meta = dict(example.meta)
-    if "evidence" in meta:
+    evidence = meta.get("evidence")
+    if isinstance(evidence, list | tuple) and len(evidence) == example.n:  # one entry a response
         meta["evidence"] = [meta["evidence"][i] for i in keep]
     return replace(
         example,

@@ -218,3 +218,11 @@ def test_mixtures_that_cannot_be_made_are_refused() -> None:
         mix({"a": (pool("a", 2), 1.0), "b": (pool("b", 9), 1.0)}, seed=0, total=5)
     with pytest.raises(DataError, match="more than one place"):
         mix({"a": (pool("a", 2), 1.0), "b": (pool("a", 2), 1.0)}, seed=0)
+
+
+@pytest.mark.parametrize("evidence", ["text", ["one"], 3])
+def test_evidence_that_is_not_one_entry_a_response_is_the_users_own(evidence: object) -> None:
+    example = Example(
+        "e", (Message("user", "q"),), ("a", "b", "c"), (1, 0, 0), meta={"evidence": evidence}
+    )
+    assert select(example, (0, 1)).meta["evidence"] == evidence

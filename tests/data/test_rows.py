@@ -289,3 +289,14 @@ def test_rows_in_memory_are_read_as_strictly() -> None:
             list(convert_rows([row(meta={"x": value})], name="mine"))
     with pytest.raises(DataError, match="no rows"):
         list(convert_rows([]))
+
+
+def test_a_parquet_text_that_is_no_utf8_is_a_data_error(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    from pyarrow import parquet
+
+    binary = pyarrow.array([b"\xff\xfe"], pyarrow.binary())
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 1, binary.buffers())
+    parquet.write_table(pyarrow.table({"query": text}), tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="readable Parquet"):
+        list(read_examples(tmp_path / "bad.parquet"))
