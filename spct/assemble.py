@@ -199,7 +199,7 @@ def _grammar(config: Config, fmt: Format) -> Callable[[int], str | None] | None:
         return None
     from spct.engines.grammar import judge_grammar, trained_grammar
 
-    known = ours.trained_on[config.judge.format] if ours and force == "auto" else ()
+    known = ours.trained_on.get(config.judge.format, ()) if ours and force == "auto" else ()
 
     def grammar(n: int) -> str | None:
         scale, n_scores = fmt.verdict_scale(n), fmt.n_scores(n)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spct.assemble import ready
 from spct.bench.loading import Loaded
 from spct.bench.results import Mode, Part, without_texts
 from spct.judge import GenerativeRM, stream
@@ -57,6 +58,8 @@ async def run_job(
     parts: dict[str, list[Part]] = {loaded.benchmark.name: [] for loaded in benchmarks}
     try:
         for label, model in job.models.items():
+            if isinstance(model, Sampler):
+                await ready(model.engine)
             for loaded in benchmarks:
                 greedy = job.greedy and loaded.benchmark.with_greedy
                 for mode in _modes(model, greedy=greedy):

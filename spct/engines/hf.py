@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from spct.engines.ends import end_ids
 from spct.engines.hf_decode import Row, decode
-from spct.engines.lora import find_lora
+from spct.engines.lora import check_applied, find_lora
 from spct.engines.probe import (
     Probe,
     chat_messages,
@@ -105,9 +106,7 @@ class HFEngine:
         self.model = name
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
         self._model, self._tokenizer, self._budget = model, tokenizer, max_batch_tokens
-        ends = model.generation_config.eos_token_id
-        own = tokenizer.eos_token_id
-        self._ends = {own} | set(ends if isinstance(ends, list) else [ends]) - {None}
+        self._ends = set(end_ids(tokenizer, model.generation_config))
         self._waiting: list[_Call] = []
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
@@ -236,5 +235,7 @@ def _load(path: Path, adapters: Sequence[str | Path], device: str, dtype: torch.
         except ImportError as error:
             raise ExtraMissing("peft", "train") from error
         folder = find_lora(adapter).path.parent
-        model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        model = PeftModel.from_pretrained(model, str(folder))
+        check_applied(model, folder)
+        model = model.merge_and_unload()
     return model.to(device).eval(), tokenizer

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from gguf import GGUFReader
     from numpy.typing import NDArray
+    from peft import PeftModel
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"
@@ -108,3 +109,22 @@ def _value(reader: GGUFReader, key: str) -> str:
     if field is None:
         raise DataError(f"the GGUF file does not state {key!r}; fetch it again")
     return str(field.contents())
+
+
+def check_applied(model: PeftModel, folder: Path) -> None:
+    """Raise `DataError` unless the model took every tensor of the adapter and needs no other.
+
+    peft leaves out what has no place and starts afresh what is missing, without a word. (An adapter
+    of a shallower base of the same width cannot be told from one that skips the upper layers.)
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, "numpy") as file:
+        held = {name for name in file.keys() if ".lora_" in name}  # noqa: SIM118 (no dict)
+    used = {name for name in get_peft_model_state_dict(model) if ".lora_" in name}
+    if held != used:
+        raise DataError(
+            f"the adapter {str(folder)!r} belongs to another base model: {len(held - used)} of its "
+            f"{len(held)} tensors have no place in this one, {len(used - held)} places have none"
+        )

@@ -10,12 +10,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from spct.engines.ends import end_ids
+from spct.engines.lora import check_applied
 from spct.errors import ConfigError, ExtraMissing
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SETTINGS = "adapter_config.json"
 
@@ -37,6 +39,17 @@ def base_of(model: str | Path) -> str:
             "base_model_name_or_path to the folder it was trained on"
         )
     return str(base)
+
+
+def saved_ends(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokens that end a reply of a model, an adapter's base or a name, before it is loaded."""
+    from transformers import GenerationConfig
+
+    try:
+        generation = GenerationConfig.from_pretrained(base_of(model))
+    except OSError:  # it has no generation_config.json
+        generation = None
+    return end_ids(tokenizer, generation)
 
 
 def starting_model(model: str) -> str | PeftModel:
@@ -91,4 +104,5 @@ def _with_adapter(model: str | Path, *, trainable: bool) -> PeftModel:
         base_of(model), dtype=torch.float32, use_safetensors=True
     )
     loaded: PeftModel = PeftModel.from_pretrained(base, str(model), is_trainable=trainable)
+    check_applied(loaded, Path(model))
     return loaded

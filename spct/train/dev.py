@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spct.data.prepare import overlap
+from spct.engines.ends import end_ids
 from spct.errors import DataError
 from spct.train.config import RlConfig
 from spct.train.outcome import correct, gold_problem
@@ -84,6 +85,7 @@ def generate_greedy(
             padding_side="left",
             add_special_tokens=False,
         ).to(device)
+        ends = end_ids(tokenizer, getattr(model, "generation_config", None))
         with torch.no_grad():
             out_B_T = model.generate(  # type: ignore[operator]
                 input_ids=inputs["input_ids"],
@@ -92,7 +94,7 @@ def generate_greedy(
                 do_sample=False,
             )
         for i, ids in zip(chosen, out_B_T[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            ended = tokenizer.eos_token_id in ids
+            ended = not ends.isdisjoint(ids)
             text = str(tokenizer.decode(ids, skip_special_tokens=True))
             usage = Usage(0, len(ids), 1)
             replies[i] = Completion(text, "stop" if ended else "length", usage=usage)

@@ -129,7 +129,8 @@ async def evaluate(
             ks = [k for k in ks_up_to(k) if k > 1]
             _vote(credits, name, "meta", examples, guided, meta_top(), ks, config)
             report.models[name].guided = {k: estimate(credits[name, "meta", k]) for k in ks}
-            report.meta[name] = meta_report(examples, guided)
+            if any(t.judgement for v in guided.values() for t in v.trajectories):
+                report.meta[name] = meta_report(examples, guided)
     _compare(report, credits, list(engines))
     save_curves(report, out)
     return report

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from spct.engines.ends import end_ids
 from spct.errors import ContextOverflow, EngineError, ExtraMissing
 from spct.train.adapters import load_merged
 from spct.train.sft import load_tokenizer
@@ -59,11 +60,13 @@ class LocalEngine:
             self.model.set_attn_implementation(attention)
         self.model.train(False)
         torch.nn.Module.to(self.model, torch.device(device))
+        self.ends = end_ids(self.tokenizer, self.model.generation_config)
         self.batch_size = batch_size
         kind = "" if dtype == "auto" else f":{dtype}"
         commit = getattr(self.model.config, "_commit_hash", None)
         self.fingerprint = f"local:{_weights_hash(Path(model), commit)}{kind}"
         self._waiting: list[_Waiting] = []
+        self._batch: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
@@ -95,9 +98,11 @@ class LocalEngine:
         return replies
 
     async def aclose(self) -> None:
-        """Stop the worker and drop what waits."""
+        """Stop the worker; what waits or is being generated ends with an error."""
         if self._worker is not None:
             self._worker.cancel()
+        _fail([*self._waiting, *self._batch], EngineError("the local engine was closed"))
+        self._waiting, self._batch = [], []
 
     async def _work(self) -> None:
         """Generate batch after batch while anything waits."""
@@ -108,12 +113,12 @@ class LocalEngine:
             batch = [w for w in self._waiting if _alike(w.params, first)][-self.batch_size :]
             chosen = set(map(id, batch))
             self._waiting = [w for w in self._waiting if id(w) not in chosen]
+            self._batch = batch
             try:
                 completions = await asyncio.to_thread(self._generate, batch, first)
-            except Exception as error:  # a dead model is every caller's error
-                for w in batch:
-                    w.reply.set_exception(EngineError(f"generating {len(batch)} samples: {error}"))
-                raise
+            except Exception as error:  # every caller's of this batch; the next one may do
+                _fail(batch, EngineError(f"generating {len(batch)} samples: {error!r}"))
+                continue
             for w, completion in zip(batch, completions, strict=True):
                 if not w.reply.done():
                     w.reply.set_result(completion)
@@ -131,14 +136,13 @@ class LocalEngine:
                 inputs["attention_mask"],
                 [w.seed for w in batch],
                 params,
-                eos_id=int(self.tokenizer.eos_token_id),
+                ends=self.ends,
             )
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        eos_id = self.tokenizer.eos_token_id
         return [
             Completion(
                 text,
-                "stop" if ids and ids[-1] == eos_id else "length",
+                "stop" if ids and ids[-1] in self.ends else "length",
                 token_ids=tuple(ids),
                 usage=Usage(0, len(ids), 0),
             )
@@ -153,7 +157,7 @@ def generate(
     seeds: Sequence[int],
     params: SamplingParams,
     *,
-    eos_id: int,
+    ends: frozenset[int],
 ) -> list[list[int]]:
     """Sample token ids after left-padded prompts; finished rows leave the batch.
 
@@ -170,6 +174,7 @@ def generate(
     distinct, owners_B = torch.unique(both_B_2T, dim=0, return_inverse=True)
     ids, mask_U_T = distinct.split(ids_B_T.shape[1], dim=-1)
     positions = (mask_U_T.cumsum(-1) - 1).clamp(min=0)
+    ends_E = torch.tensor(sorted(ends), device=ids_B_T.device)
     ended_B = torch.zeros(len(seeds), dtype=torch.bool, device=ids_B_T.device)
     for step in range(params.max_tokens):
         out: Any = model(
@@ -188,7 +193,7 @@ def generate(
         for i, token in zip(alive, chosen_B.tolist(), strict=True):
             rows[i].append(token)
         ended_B = ended_B | (
-            chosen_B == eos_id
+            torch.isin(chosen_B, ends_E)
         )  # an ended row runs on until the batch is compacted
         going = (~ended_B).nonzero().squeeze(-1)
         if len(going) == 0:
@@ -200,7 +205,7 @@ def generate(
             ids, positions, mask_B_T = ids[going], positions[going], mask_B_T[going]
             ended_B = ended_B[going]
             alive = [alive[j] for j in going.tolist()]
-    return [_until(eos_id, row) for row in rows]
+    return [_until(ends, row) for row in rows]
 
 
 def _choose(
@@ -216,9 +221,16 @@ def _choose(
     return (logits_B_V / temperature - noise_B_V.to(logits_B_V.device).log()).argmax(-1)
 
 
-def _until(eos_id: int, row: list[int]) -> list[int]:
+def _until(ends: frozenset[int], row: list[int]) -> list[int]:
     """The row up to and with its first end token (a finished row may have run on)."""
-    return row[: row.index(eos_id) + 1] if eos_id in row else row
+    first = next((i for i, token in enumerate(row) if token in ends), None)
+    return row if first is None else row[: first + 1]
+
+
+def _fail(waiting: Sequence[_Waiting], error: EngineError) -> None:
+    for w in waiting:
+        if not w.reply.done():
+            w.reply.set_exception(error)
 
 
 def _alike(a: SamplingParams, b: SamplingParams) -> bool:

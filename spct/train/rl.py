@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from spct.errors import ExtraMissing, TrainError
 from spct.plan import order_of
-from spct.train.adapters import starting_model
+from spct.train.adapters import saved_ends, starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
 from spct.train.outcome import gold_problem, is_tie, outcome_reward
@@ -244,7 +244,7 @@ def train(
         )
     begin(out, "rl", model, config, [formats.fingerprint, *kept])
     start = starting_model(model)
-    rewards = rewards or make_rewards(formats, frozenset({tokenizer.eos_token_id}), config)
+    rewards = rewards or make_rewards(formats, saved_ends(model, tokenizer), config)
     trainer = _trainer_class(config)(
         model=start,
         reward_funcs=[*rewards],

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from spct.engines.ends import end_ids
 from spct.train.adapters import cast_weights
 from spct.train.config import RlConfig
 from spct.train.local import generate
@@ -56,7 +57,7 @@ def local_rollouts(tokenizer: PreTrainedTokenizerBase, config: RlConfig) -> Roll
                 batch["attention_mask"],
                 seeds,
                 params,
-                eos_id=int(tokenizer.eos_token_id),
+                ends=end_ids(tokenizer, twin.generation_config),
             )
         return {"prompt_ids": ids, "completion_ids": rows, "logprobs": None}
 

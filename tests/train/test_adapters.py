@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from spct.errors import ConfigError
+from spct.errors import ConfigError, DataError
 from spct.train import rl, sft
 from spct.train.adapters import base_of, is_adapter, merged_folder, starting_model
 from spct.train.config import RlConfig, SftConfig
 from spct.train.local import LocalEngine
 from spct.train.sampling import Formats
-from spct.types import Example, SamplingParams
+from spct.types import Engine, Example, SamplingParams
 from tests.train.conftest import templated_rows
 
 slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -136,3 +136,33 @@ def test_a_head_starts_from_the_merged_model_which_is_written_once(
     written = (tmp_path / "whole" / "model.safetensors").stat().st_mtime_ns
     assert merged_folder(str(adapter), tmp_path / "whole") == first == str(tmp_path / "whole")
     assert (tmp_path / "whole" / "model.safetensors").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+async def test_an_adapter_of_a_deeper_base_is_refused(tmp_path: Path) -> None:
+    """peft would drop half of its tensors and judge on."""
+    pytest.importorskip("peft")
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from recipes.synthetic.rows import vocabulary_texts
+    from recipes.synthetic.tiny import save_new
+    from spct.assemble import build_engine
+    from spct.config import EngineConfig
+
+    for n in (1, 2):
+        save_new(vocabulary_texts(), tmp_path / str(n), layers=n)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "2")
+    get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(
+        str(tmp_path / "lora")
+    )
+
+    def started(n: int) -> Engine:
+        return build_engine(
+            EngineConfig(kind="hf", model=str(tmp_path / str(n)), adapter=str(tmp_path / "lora"))
+        )
+
+    await started(2).aclose()
+    with pytest.raises(DataError, match="belongs to another base model"):
+        started(1)

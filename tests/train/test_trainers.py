@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spct.errors import ConfigError, TrainError
+from spct.errors import ConfigError, EngineError, TrainError
 from spct.train import meta_rm, rl, sft
+from spct.train.adapters import saved_ends
 from spct.train.config import MetaConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet, generate_greedy
 from spct.train.local import LocalEngine, generate
@@ -19,6 +22,7 @@ from tests.train.conftest import PAIR, judged, templated_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 pytest.importorskip("trl")
+GenerationConfig = pytest.importorskip("transformers").GenerationConfig
 
 SMALL: dict[str, Any] = {
     "use_cpu": True, "schedule": "constant", "max_length": 320, "save_steps": 2, "log_steps": 1,
@@ -342,10 +346,60 @@ def test_rows_that_have_ended_leave_the_batch_for_good() -> None:
     ids_B_T = torch.arange(1, 4).repeat(64, 1)
     params = SamplingParams(temperature=1.0, max_tokens=400)
     with torch.inference_mode():
-        rows = generate(model, ids_B_T, torch.ones_like(ids_B_T), range(64), params, eos_id=0)
+        rows = generate(
+            model, ids_B_T, torch.ones_like(ids_B_T), range(64), params, ends=frozenset({0})
+        )
     lengths = [len(row) for row in rows]
     assert len(batches) == max(lengths) < 400
     assert sum(batches[1:]) < 1.5 * (sum(lengths) - 64)  # compacted when a fifth has ended
+
+
+async def test_a_turn_may_end_with_another_token_than_the_tokenizers(
+    tiny_model: str, tmp_path: Path, toy_formats: Formats, toy_examples: list[Example]
+) -> None:
+    """Every token but one ends a turn here, so nearly all samples end at once."""
+    shutil.copytree(tiny_model, tmp_path / "m")
+    engine = LocalEngine(tmp_path / "m")
+    vocabulary = engine.model.config.vocab_size
+    GenerationConfig(eos_token_id=list(range(vocabulary - 1))).save_pretrained(tmp_path / "m")
+    engine = LocalEngine(tmp_path / "m")
+    assert saved_ends(str(tmp_path / "m"), engine.tokenizer) == engine.ends
+    prompt = toy_formats.several.render(toy_examples[0], tuple(range(toy_examples[0].n)))
+    found = await engine.sample(prompt, 8, SamplingParams(max_tokens=20))
+    assert [reply.finish_reason for reply in found] == ["stop"] * 8
+    assert max(len(reply.token_ids or ()) for reply in found) < 20
+    (greedy,) = generate_greedy(engine.model, engine.tokenizer, [prompt], 20)
+    assert greedy.finish_reason == "stop"
+
+
+async def test_a_batch_that_fails_does_not_hang_the_others(
+    tiny_model: str, toy_formats: Formats, toy_examples: list[Example]
+) -> None:
+    engine = LocalEngine(tiny_model)
+    prompt = toy_formats.several.render(toy_examples[0], tuple(range(toy_examples[0].n)))
+    broken, fine = (
+        SamplingParams(max_tokens=3, temperature=0.5),
+        SamplingParams(max_tokens=2),
+    )
+    real, engine._generate = (
+        engine._generate,
+        lambda batch, params: (  # type: ignore[method-assign]
+            real(batch, params) if params is fine or params.max_tokens == 2 else 1 / 0
+        ),
+    )
+    bad, good = await asyncio.wait_for(
+        asyncio.gather(
+            engine.sample(prompt, 1, broken), engine.sample(prompt, 1, fine), return_exceptions=True
+        ),
+        30,
+    )
+    assert isinstance(bad, EngineError)
+    assert isinstance(good, list) and len(good) == 1
+    waiting = asyncio.create_task(engine.sample(prompt, 1, SamplingParams(max_tokens=200)))
+    await asyncio.sleep(0)
+    await engine.aclose()
+    with pytest.raises(EngineError, match="closed"):
+        await asyncio.wait_for(waiting, 30)
 
 
 def test_bce_weighs_positives_and_averages_over_the_batch() -> None:
