@@ -34,6 +34,10 @@ def distributions(
     return None if any(d is None for d in found) else tuple(d for d in found if d is not None)
 
 
+_BROKEN = "\ufffd"
+_REACH = 8  # characters that one token with a broken one in it may stand for
+
+
 def expectation(distribution: Mapping[float, float]) -> float:
     """The mean score of a distribution."""
     return math.fsum(score * p for score, p in distribution.items())
@@ -43,10 +47,21 @@ def _token_starts(text: str, tokens: tuple[TokenLogprob, ...]) -> list[int] | No
     """Where each token begins in the reply; None if the tokens do not spell it.
 
     White space may differ: engines that decode tokens one by one lose the space that a
-    SentencePiece token begins with, or show one that the reply does not begin with.
+    SentencePiece token begins with, or show one that the reply does not begin with. A character
+    that is spelt by several tokens is shown as U+FFFD in each: the next whole token says where the
+    reply goes on.
     """
-    starts, at = [], 0
+    starts, at, n_broken = [], 0, 0
     for token in tokens:
+        if _BROKEN in token.token and not text.startswith(token.token, at):
+            starts.append(at)
+            n_broken += 1
+            continue
+        if n_broken:
+            at = text.find(token.token, at, at + _REACH * n_broken + len(token.token))
+            if at < 0:
+                return None
+            n_broken = 0
         if at < len(text) and not text.startswith(token.token, at):
             bare = token.token.lstrip()
             skipped = len(text) - at - len(text[at:].lstrip())

@@ -176,3 +176,13 @@ async def test_the_token_prob_vote_refuses_an_engine_without_log_probabilities()
     )
     with pytest.raises(EngineError, match=r"token probabilities, and scripted:fake gave none"):
         await model.judge(example)
+
+
+def test_a_character_spelt_by_several_tokens_costs_no_verdict():
+    logprobs = tokens(
+        "Good ", "\ufffd", "\ufffd", "\ufffd!", " Scores: {", ("8", {"8": 0.6, "7": 0.4}), "}"
+    )
+    reply = Completion("Good \U0001f3c6! Scores: {8}", logprobs=logprobs)
+    assert one(reply, "8") == pytest.approx({8: 0.6, 7: 0.4})
+    lost = Completion("Good \U0001f3c6! " + "x" * 90 + " Scores: {8}", logprobs=logprobs)
+    assert one(lost, "8") is None

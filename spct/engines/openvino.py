@@ -228,10 +228,11 @@ class OpenVINOEngine:
         n_requests = 0
         while self._receive(waiting, wait=not active and not waiting):
             try:
-                for job in _admissible(waiting, active):
+                admitted = _admissible(waiting, active)
+                active += admitted  # before they are added: a refusal of one ends them all
+                for job in admitted:
                     n_requests += 1
                     job.handle = self._pipeline.add_request(n_requests, job.input_ids, job.config)
-                    active.append(job)
                 if active:
                     self._pipeline.step()
                 active = _settle(active)

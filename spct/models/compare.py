@@ -104,6 +104,8 @@ async def compare(
         raise ConfigError(
             f"comparing at k = {list(ks)}: expected positive numbers that all divide the largest"
         )
+    if n_timed < 1:
+        raise ConfigError(f"n_timed is {n_timed}; what an example costs needs at least one")
     usable, left_out = comparable(examples)
     curves = [
         await _curve(name, model, usable, wanted, usable[:n_timed], store)
