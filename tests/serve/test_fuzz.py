@@ -49,7 +49,9 @@ def test_no_request_makes_a_server_error_or_a_reply_outside_the_schema(url, tmp_
         sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json",
         "--exclude-checks", "positive_data_acceptance", "--max-examples", EXAMPLES,
         "--continue-on-failure", "--warnings", "off", "--no-color", "--seed", "1",
-        "--request-timeout", "20", "--workers", "2",
+        "--request-timeout", "20", "--workers", "1",
     ]  # fmt: skip
+    # one worker: hypothesis parses source, which CPython 3.11 does not survive in two threads at
+    # once (SystemError: AST constructor recursion depth mismatch, python/cpython#106905)
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
