@@ -18,6 +18,8 @@ from spct.parse import Scale
 from spct.types import Completion, TokenLogprob
 
 _MIN_KNOWN = 0.5
+_BROKEN = "\ufffd"
+_REACH = 8  # characters that one token with a broken one in it may stand for
 
 
 def distributions(
@@ -32,10 +34,6 @@ def distributions(
         return None
     found = tuple(_distribution(tokens, starts, span, scale) for span in spans)
     return None if any(d is None for d in found) else tuple(d for d in found if d is not None)
-
-
-_BROKEN = "\ufffd"
-_REACH = 8  # characters that one token with a broken one in it may stand for
 
 
 def expectation(distribution: Mapping[float, float]) -> float:

@@ -185,7 +185,7 @@ def select(example: Example, keep: Sequence[int]) -> Example:
     meta = dict(example.meta)
     evidence = meta.get("evidence")
     if isinstance(evidence, list | tuple) and len(evidence) == example.n:  # one entry a response
-        meta["evidence"] = [meta["evidence"][i] for i in keep]
+        meta["evidence"] = [evidence[i] for i in keep]
     return replace(
         example,
         id=f"{example.id}#{'.'.join(map(str, keep))}",

@@ -110,7 +110,8 @@ class LocalEngine:
             await asyncio.sleep(0.002)  # let the callers that are ready join
             self._waiting.sort(key=lambda w: len(w.ids))
             first = self._waiting[-1].params
-            batch = [w for w in self._waiting if _alike(w.params, first)][-self.batch_size :]
+            alike = (w for w in self._waiting if w.params is first or _alike(w.params, first))
+            batch = list(alike)[-self.batch_size :]
             chosen = set(map(id, batch))
             self._waiting = [w for w in self._waiting if id(w) not in chosen]
             self._batch = batch
@@ -192,9 +193,7 @@ def generate(
         chosen_B = _choose(logits_B_V, [generators[i] for i in alive], params.temperature)
         for i, token in zip(alive, chosen_B.tolist(), strict=True):
             rows[i].append(token)
-        ended_B = ended_B | (
-            torch.isin(chosen_B, ends_E)
-        )  # an ended row runs on until the batch is compacted
+        ended_B |= torch.isin(chosen_B, ends_E)  # such a row runs on until the next compaction
         going = (~ended_B).nonzero().squeeze(-1)
         if len(going) == 0:
             break

@@ -32,7 +32,7 @@ from spct.train.dev import DevSet, dev_set
 from spct.train.evaluate import EvaluateConfig
 from spct.train.evaluate import evaluate as measure
 from spct.train.local import LocalEngine
-from spct.train.resume import differences
+from spct.train.resume import FREE, differences
 from spct.train.sampling import Draw, Formats, draw_into, formats_from
 from spct.types import Engine, Example, SamplingParams
 
@@ -273,11 +273,13 @@ def _report_of(done: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a stage that is done; refuse one that was made of something else."""
     report: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
     before = report.pop("made_of", None)
-    if before is not None and (differing := differences(before, made)):
+    if before is not None and (
+        differing := differences(before, made, FREE - {"max_steps"})  # done means all its steps
+    ):
         raise ConfigError(
             f"the stage in {str(done.parent)!r} is done, and these differ now: "
-            f"{'; '.join(differing)}; remove the folder to do it again (and those after it), or "
-            "take another files.out"
+            f"{'; '.join(differing)}; remove the folder to do it again (and those after it), take "
+            "another files.out, or for more steps go on with it alone (--only)"
         )
     return report
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,14 +54,16 @@ def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[ob
         file.write(json.dumps(run | {"spct": spct.__version__}, indent=1) + "\n")
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs, by dotted name, each with its old and its new value; `FREE` ones may."""
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], free: Set[str] = FREE
+) -> list[str]:
+    """What differs, by dotted name, each with its old and its new value; those in `free` may."""
     found = []
     for key, value in now.items():
         old = before.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            found += [f"{key}.{item}" for item in differences(old, value)]
-        elif old != value and key not in FREE:
+            found += [f"{key}.{item}" for item in differences(old, value, free)]
+        elif old != value and key not in free:
             found.append(f"{key} (was {old!r}, is {value!r})")
     return found
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from spct.assemble import build_engine
+from spct.config import EngineConfig
 from spct.errors import ConfigError
 from spct.records import dump_example
 from spct.store import Store
@@ -106,7 +108,9 @@ def test_what_an_adapter_judges_trains_a_meta_rm_on_it(
     assert json.loads(drawn.stdout)["totals"]["unscored"] == 6  # four tokens are no judgement
     with Store.read(run) as store:
         fingerprints = {t.fingerprint for v in store.verdicts() for t in v.trajectories}
-    assert all("adapter" in name or "+" in name for name in fingerprints), fingerprints
+    plain = build_engine(EngineConfig(kind="hf", model=tiny_model)).fingerprint
+    assert len(fingerprints) == 1
+    assert not any(name.startswith(f"{plain}/") for name in fingerprints)
     rows = [
         {"messages": [{"role": "user", "content": "must"}, {"role": "assistant", "content": word}],
          "label": int(word == "yes"), "example_id": word, "source": "toy"}

@@ -62,14 +62,16 @@ def test_finished_stages_are_skipped_and_only_runs_one_again(
     assert written["rl"]["beta"] == 0.08
 
 
-def test_a_stage_done_with_other_settings_is_refused_and_longer_ones_are_not(
+def test_a_stage_done_with_other_settings_is_refused_unless_they_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         pipeline, "RUN", {name: lambda p, name=name: _folder(p, name) for name in STAGES}
     )
     run(config(tmp_path))
-    assert "made_of" not in run(config(tmp_path, rl={"max_steps": 9999}))["rl"]
+    assert "made_of" not in run(config(tmp_path, rl={"log_steps": 7}))["rl"]
+    with pytest.raises(ConfigError, match=r"max_steps \(was \d+, is 9999\).*--only"):
+        run(config(tmp_path, rl={"max_steps": 9999}))
     with pytest.raises(ConfigError, match=r"beta \(was 0\.08, is 0\.5\)"):
         run(config(tmp_path, rl={"beta": 0.5}))
     assert json.loads((tmp_path / "run/config.json").read_text())["rl"]["beta"] == 0.08
