@@ -20,14 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from spct.bench.benchmarks import ours
-from spct.bench.loading import Loaded, load_benchmark
-from spct.bench.report import Settings, benchmark_report
-from spct.bench.results import Part, without_texts
-from spct.judge import settle
-from spct.store import Store
+from spct.core.generative import settle
+from spct.core.vote import sum_scores
+from spct.measure.benchmarks import ours
+from spct.measure.loading import Loaded, load_benchmark
+from spct.measure.report import Settings, benchmark_report
+from spct.measure.results import Part, without_texts
+from spct.runs.store import Store
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Usage
-from spct.vote import sum_scores
 
 TEXT = "word " * 200
 

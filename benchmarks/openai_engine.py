@@ -117,8 +117,8 @@ async def sdk(url: str, in_flight: int, http_client: Any = None) -> AsyncIterato
 @asynccontextmanager
 async def engine(url: str, in_flight: int, stored: bool = False) -> AsyncIterator[Call]:
     from spct.engines.openai import OpenAIEngine
-    from spct.replay import RecordingEngine
-    from spct.store import Store
+    from spct.runs.engines import RecordingEngine
+    from spct.runs.store import Store
 
     made = OpenAIEngine(base_url=url, model="m", max_concurrency=in_flight)
     with tempfile.TemporaryDirectory() as folder, Store.open(folder, {}) as store:

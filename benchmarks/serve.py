@@ -178,8 +178,8 @@ def at(latencies: list[float], share: float) -> float | None:
 
 def serve(kind: str, delay_s: float, concurrency: int, queue: int) -> None:
     """Run a gateway; its port is printed."""
+    from spct.core.generative import GenerativeRM, stream
     from spct.engines.scripted import ScriptedEngine
-    from spct.judge import GenerativeRM, stream
     from spct.serve.app import create_app
     from spct.serve.config import ServeConfig
     from spct.serve.server import run

@@ -21,8 +21,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from spct.replay import RecordingEngine
-from spct.store import Store
+from spct.runs.engines import RecordingEngine
+from spct.runs.store import Store
 from spct.types import (
     Completion,
     Engine,

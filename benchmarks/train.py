@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recipes.synthetic.rows import study_formats, vocabulary_texts
 from recipes.synthetic.tiny import save_new
 from recipes.synthetic.world import draw_examples
-from spct.plan import plan
+from spct.core.plan import plan
 from spct.train import rft, rl
 from spct.train.config import RftDataConfig, RlConfig
 from spct.train.local import LocalEngine

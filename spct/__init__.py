@@ -5,8 +5,18 @@ Importing this loads the standard library only; engines and trainers are loaded 
 
 __version__ = "0.1.0"
 
-from spct.judge import GenerativeRM
-from spct.prompts import NO_PRINCIPLES, PAIRWISE, POINTWISE, SINGLE, Format, load_format
+from spct.api import judge
+from spct.core.format import NO_PRINCIPLES, PAIRWISE, POINTWISE, SINGLE, Format, load_format
+from spct.core.generative import GenerativeRM
+from spct.core.vote import (
+    Vote,
+    expected_scores,
+    majority,
+    mean_scores,
+    meta_top,
+    meta_weighted,
+    sum_scores,
+)
 from spct.types import (
     Completion,
     Engine,
@@ -23,18 +33,6 @@ from spct.types import (
     Usage,
     Verdict,
 )
-from spct.vote import (
-    Vote,
-    expected_scores,
-    majority,
-    mean_scores,
-    meta_top,
-    meta_weighted,
-    sum_scores,
-)
-
-# Last: from here on the name `spct.judge` is the function; the module is `from spct.judge import`.
-from spct.api import judge  # isort: skip
 
 __all__ = [
     "NO_PRINCIPLES",

@@ -23,7 +23,7 @@ def clean_environment(monkeypatch):
 def run(capsys):
     """Run `spct ...` in this process; return its exit code, standard output and standard error."""
 
-    from spct.cli import main
+    from spct.cli.main import main
 
     def call(*argv):
         handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}

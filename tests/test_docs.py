@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.cli import COMMANDS
+from spct.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

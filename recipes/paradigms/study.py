@@ -30,22 +30,22 @@ from recipes.paradigms.world import (
     parse_query,
     templated_judgement,
 )
+from spct.core.format import Format
+from spct.core.generative import GenerativeRM
+from spct.core.plan import order_of
+from spct.core.vote import expected_scores, majority
 from spct.engines.hf import HFEngine
-from spct.judge import GenerativeRM
-from spct.models.compare import compare
-from spct.models.compare_report import write_report
+from spct.measure.compare import compare
+from spct.measure.compare_report import write_report
 from spct.models.critique import CritiqueScalarRM
 from spct.models.hf_scorer import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.plan import order_of
-from spct.prompts import Format
-from spct.store import Store
+from spct.runs.store import Store
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import SftConfig
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Engine, Example, RewardModel, SamplingParams
-from spct.vote import expected_scores, majority
 
 BASE = Path(__file__).parent / "weights"
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"

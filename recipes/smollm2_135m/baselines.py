@@ -21,15 +21,15 @@ from recipes.smollm2_135m.critiques import finding, judgement_text
 from recipes.smollm2_135m.measure import load_tests, verdicts_of, write_credits
 from recipes.smollm2_135m.mix import HERE, SEED, written
 from spct.config import Settings, read_toml, validated
+from spct.core.format import PAIRWISE, Format, load_format
+from spct.core.generative import GenerativeRM
+from spct.core.plan import order_of
 from spct.data.prepare import select
 from spct.data.rows import read_examples
-from spct.judge import GenerativeRM
 from spct.models.critique import CritiqueScalarRM
 from spct.models.load import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.plan import order_of
-from spct.prompts import PAIRWISE, Format, load_format
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.cloud import CloudConfig
 from spct.train.config import SftConfig

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spct.bench.baselines import longest
 from spct.data.prepare import normalised_query
+from spct.models.baselines import longest
 from spct.train.linear import Features, choose, fit
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.train.report import credit

@@ -20,9 +20,9 @@ from recipes.smollm2_135m.measure import (
     write_credits,
 )
 from recipes.smollm2_135m.mix import HERE
-from spct.assemble import build_judge
 from spct.config import Config, EngineConfig, JudgeConfig
 from spct.engines.weights import default_model
+from spct.models.assemble import build_judge
 
 
 def main() -> None:

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, How, load_tests, write_credits
-from spct.judge import with_meta_scores
+from spct.core.generative import with_meta_scores
+from spct.core.vote import meta_top
 from spct.models.hf_scorer import load_scorer
-from spct.store import Store
+from spct.runs.store import Store
 from spct.train.evaluate import meta_report
 from spct.train.report import credits_at
 from spct.types import Example, Scorer, Verdict
-from spct.vote import meta_top
 
 
 async def with_scores(

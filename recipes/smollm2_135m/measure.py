@@ -20,17 +20,17 @@ from typing import Any
 
 from recipes.smollm2_135m.floors import longest_credit, words_credits
 from recipes.smollm2_135m.mix import recipe_formats
+from spct.core.format import POINTWISE, Format
+from spct.core.generative import GenerativeRM
+from spct.core.vote import sum_scores
 from spct.data.rows import read_examples
-from spct.judge import GenerativeRM
-from spct.prompts import POINTWISE, Format
-from spct.replay import RecordingEngine
-from spct.runs import atomic_text
-from spct.store import Store
+from spct.runs.engines import RecordingEngine
+from spct.runs.folder import atomic_text
+from spct.runs.store import Store
 from spct.train.local import LocalEngine
 from spct.train.outcome import is_tie
 from spct.train.report import credits_at, health
 from spct.types import Engine, Example, RewardModel, SamplingParams, Verdict
-from spct.vote import sum_scores
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
 SUBSET_SIZE = 40  # of each: the 200 items of `make reproduce` and of the sampled rows

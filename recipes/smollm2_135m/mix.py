@@ -19,11 +19,11 @@ from functools import cache
 from pathlib import Path
 
 from recipes.smollm2_135m.critiques import judgement_text, verdict_spans
+from spct.core.plan import order_of
 from spct.data.entries import Tally
 from spct.data.local import read_local
 from spct.data.prepare import draw, has_best, mix, split_by_prompt, with_reference
-from spct.plan import order_of
-from spct.records import dump_example
+from spct.runs.codec import dump_example
 from spct.train.rft import write_rows
 from spct.train.sampling import Formats, formats_from
 from spct.train.sft import Row

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, SUBSET_SIZE
 from recipes.smollm2_135m.mix import HERE
-from spct.runs import atomic_text
+from spct.runs.folder import atomic_text
 
 BASE = "SmolLM2-135M-Instruct"
 WEIGHTS = Path(__file__).parents[2] / "spct" / "weights" / "smollm2_135m"

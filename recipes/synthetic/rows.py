@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recipes.synthetic.teacher import CAREFUL, ERRING, Teacher, judgement_text
 from recipes.synthetic.world import draw_examples
-from spct.plan import order_of
+from spct.core.plan import order_of
 from spct.train.sampling import Formats, formats_from
 from spct.train.sft import Row
 from spct.types import Example

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes.synthetic.errors import FAULTS, fault_shares
+from spct.core.vote import sum_scores
 from spct.data.rows import read_examples
-from spct.store import Store
+from spct.runs.store import Store
 from spct.train.report import credits_at, difference
 from spct.types import Example
-from spct.vote import sum_scores
 
 Record = Mapping[str, Any]
 

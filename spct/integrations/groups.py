@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from spct.errors import DataError
-from spct.serve.identity import content_id
+from spct.runs.identity import content_id
 from spct.types import Example, Message
 
 Turns = str | Sequence[dict[str, Any]]

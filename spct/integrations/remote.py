@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from spct.core.generative import stream
 from spct.engines.retry import Failure, RetryPolicy, classify_status, retry_after_s
 from spct.engines.transport import Http, Transport
 from spct.errors import DataError, EndpointError
-from spct.judge import stream
 from spct.types import Example, Message, Usage, Verdict
 
 _AGAIN = frozenset({"rate_limited", "down", "timeout", "garbage"})

@@ -21,7 +21,7 @@ from spct.errors import ConfigError
 from spct.integrations.groups import Run, Turns, runs_of
 from spct.integrations.hook import Hook
 from spct.integrations.remote import RemoteRM
-from spct.serve.identity import content_id
+from spct.runs.identity import content_id
 from spct.types import RewardModel
 
 Rewards = list[float | None]

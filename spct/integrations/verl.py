@@ -22,7 +22,7 @@ from spct.errors import ConfigError, DataError
 from spct.integrations.groups import query_of, runs_of
 from spct.integrations.hook import Hook
 from spct.integrations.remote import RemoteRM
-from spct.serve.identity import content_id
+from spct.runs.identity import content_id
 from spct.types import Message
 
 KEYS = ("score", "unscored")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from spct.config import Settings, validated
+from spct.core.format import Format
 from spct.errors import ConfigError
-from spct.prompts import Format
 
 Paradigm = Literal["bradley-terry", "pairwise", "cloud"]
 NAME = "spct.json"

@@ -15,12 +15,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from spct.core.format import Format
+from spct.core.generative import settle, stream
+from spct.core.plan import sample_seed
+from spct.core.vote import mean_scores
 from spct.errors import ConfigError, ContextOverflow
-from spct.judge import settle, stream
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
-from spct.plan import sample_seed
-from spct.prompts import Format
 from spct.types import (
     Completion,
     Engine,
@@ -36,7 +37,6 @@ from spct.types import (
     Usage,
     Verdict,
 )
-from spct.vote import mean_scores
 
 _REASONS: dict[str, Reason] = {"length": "truncated", "content_filter": "refused"}
 

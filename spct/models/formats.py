@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from spct.prompts import Format
+from spct.core.format import Format
 
 
 def _shipped(name: str) -> str:
-    return (files("spct") / "templates" / f"{name}.txt").read_text("utf-8").rstrip("\n")
+    return (files("spct.core") / "templates" / f"{name}.txt").read_text("utf-8").rstrip("\n")
 
 
 PAIR = Format("pair", _shipped("pair"), pattern="pairwise")

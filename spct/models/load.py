@@ -17,14 +17,14 @@ from typing import Literal
 from pydantic import Field
 
 from spct.config import Config, EngineConfig, JudgeConfig, Settings, read_toml, validated
+from spct.core.format import Format, load_format
+from spct.core.generative import GenerativeRM
 from spct.errors import ConfigError
-from spct.judge import GenerativeRM
 from spct.models.card import ModelCard, Paradigm, read_card
 from spct.models.critique import CritiqueScalarRM
 from spct.models.formats import CRITIQUE, PAIR
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.prompts import Format, load_format
 from spct.types import Engine, RewardModel, SamplingParams, Scorer
 
 
@@ -124,7 +124,7 @@ def _format(card: ModelCard) -> Format:
 
 
 def _critic(folder: Path, card: ModelCard) -> Engine:
-    from spct.assemble import build_engine
+    from spct.models.assemble import build_engine
 
     if card.critic is None:
         raise ConfigError(
@@ -156,7 +156,7 @@ def _from_file(path: Path, k: int | None, engine: Engine | None) -> RewardModel:
 def _cloud(
     config: RewardConfig, scorer: Scorer, fmt: Format, k: int | None, engine: Engine | None
 ) -> CritiqueScalarRM:
-    from spct.assemble import build_engine
+    from spct.models.assemble import build_engine
 
     judge: JudgeConfig = config.judge
     params = SamplingParams(
@@ -204,7 +204,7 @@ def _scorer(config: ScorerConfig, where: str) -> Scorer:
 
 
 def _generative(config: Config, k: int | None, engine: Engine | None) -> GenerativeRM:
-    from spct.assemble import build_judge
+    from spct.models.assemble import build_judge
 
     if k is not None:
         config = config.model_copy(update={"judge": config.judge.model_copy(update={"k": k})})

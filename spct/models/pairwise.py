@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from itertools import permutations
 
+from spct.core.format import Format
+from spct.core.generative import stream
 from spct.errors import ContextOverflow
-from spct.judge import stream
 from spct.models.encode import Conversation
 from spct.models.formats import PAIR
 from spct.models.scalar import scalar_verdict
-from spct.prompts import Format
 from spct.types import Example, Judgement, Scorer, Unscored, Verdict
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 
+from spct.core.generative import settle, stream
+from spct.core.vote import mean_scores
 from spct.errors import ContextOverflow, DataError, FormatError
-from spct.judge import settle, stream
 from spct.models.encode import Conversation
 from spct.types import (
     Completion,
@@ -23,7 +24,6 @@ from spct.types import (
     Usage,
     Verdict,
 )
-from spct.vote import mean_scores
 
 
 class PointwiseScalarRM:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spct.runs.identity import content_id
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
-from spct.serve.identity import content_id
 from spct.types import Example, Message, Verdict
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 
-from spct.judge import GenerativeRM
+from spct.core.generative import GenerativeRM
+from spct.core.vote import mean_scores
 from spct.types import RewardModel
-from spct.vote import mean_scores
 
 
 def comparable(model: RewardModel) -> RewardModel:

@@ -22,7 +22,7 @@ from spct.serve.config import LOOPBACK, is_loopback
 from spct.serve.errors import ErrorType, HttpError
 from spct.serve.gateway import Gateway
 from spct.serve.keys import Key, Keyring
-from spct.serve.slots import TokenBucket
+from spct.serve.seats import TokenBucket
 
 audit = logging.getLogger("spct.serve.audit")
 log = logging.getLogger("spct.serve")

@@ -12,8 +12,8 @@ from hashlib import sha256
 from typing import TypeVar
 
 import spct
+from spct.core.generative import GenerativeRM
 from spct.errors import DataError, EngineError, FormatError
-from spct.judge import GenerativeRM
 from spct.serve.ask import Outcome, Placed, Sample, check_query, check_response, example
 from spct.serve.coalesce import Coalescer
 from spct.serve.comparable import comparable
@@ -21,7 +21,7 @@ from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.groups import Groups, MixedGroup
 from spct.serve.metrics import Metrics
-from spct.serve.slots import Slots
+from spct.serve.seats import Slots
 from spct.types import Example, RewardModel
 
 T = TypeVar("T")

@@ -16,11 +16,12 @@ from typing import Any
 from pydantic import Field
 
 from spct.config import Settings
-from spct.figures import save_figure
-from spct.judge import GenerativeRM
+from spct.core.generative import GenerativeRM
+from spct.core.vote import Vote, meta_top, sigmoid, sum_scores
+from spct.measure.plots import save_figure
 from spct.models.hf_scorer import load_scorer
-from spct.replay import ReplayEngine
-from spct.store import Store
+from spct.runs.engines import ReplayEngine
+from spct.runs.store import Store
 from spct.train import meta_rm
 from spct.train.outcome import correct
 from spct.train.report import (
@@ -34,7 +35,6 @@ from spct.train.report import (
 )
 from spct.train.sampling import Draw, Formats, draw_into
 from spct.types import Engine, Example, SamplingParams, Verdict
-from spct.vote import Vote, meta_top, sigmoid, sum_scores
 
 
 class EvaluateConfig(Settings):

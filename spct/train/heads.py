@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 import spct
 from spct.errors import DataError, TrainError
-from spct.figures import save_figure
+from spct.measure.plots import save_figure
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
 from spct.train.config import Optimisation, Positive

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spct.core.format import meta_conversation
 from spct.errors import ExtraMissing, TrainError
 from spct.models.head import new_head
-from spct.prompts import meta_conversation
 from spct.train.config import MetaConfig
 from spct.train.outcome import correct, gold_problem
 from spct.train.resume import begin

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spct.core.format import Format
 from spct.errors import ExtraMissing
 from spct.models.card import ModelCard, Template
 from spct.models.encode import Encoder, load_tokenizer
 from spct.models.formats import PAIR
 from spct.models.head import new_head
 from spct.models.pairwise import pair_conversation
-from spct.prompts import Format
 from spct.train import frozen, heads
 from spct.train.frozen import IdPair
 from spct.train.heads import CHECKPOINTS, HeadConfig

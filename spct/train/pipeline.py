@@ -19,12 +19,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from spct.assemble import build_engine
 from spct.config import EngineConfig, Settings
 from spct.data.rows import read_examples
 from spct.errors import ConfigError
-from spct.runs import atomic_text, write_run_files
-from spct.store import Store
+from spct.models.assemble import build_engine
+from spct.runs.folder import atomic_text, write_run_files
+from spct.runs.store import Store
 from spct.train import meta_rm, rft, rl, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import MetaConfig, RftDataConfig, RlConfig, SftConfig

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spct.core.vote import Vote, best
 from spct.errors import DataError
 from spct.train.outcome import is_tie
 from spct.types import Example, Trajectory, Verdict
-from spct.vote import Vote, best
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

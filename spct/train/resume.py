@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import spct
 from spct.config import Settings
 from spct.errors import ConfigError
-from spct.runs import atomic_text
+from spct.runs.folder import atomic_text
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Literal
 
 from spct.errors import ConfigError, DataError
-from spct.records import load_example, load_verdict
-from spct.runs import atomic_text
-from spct.store import Store
+from spct.runs.codec import load_example, load_verdict
+from spct.runs.folder import atomic_text
+from spct.runs.store import Store
 from spct.train.config import RftDataConfig
 from spct.train.outcome import correct, gold_problem
 from spct.train.sampling import Draw, Formats, draw_into

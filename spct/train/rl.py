@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spct.core.plan import order_of
 from spct.errors import ExtraMissing, TrainError
-from spct.plan import order_of
 from spct.train.adapters import saved_ends, starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from spct.core.format import FORMATS, POINTWISE, SINGLE, Format, load_format
+from spct.core.generative import read, settle, stream
+from spct.core.plan import Call, plan
+from spct.core.vote import sum_scores
 from spct.errors import ContextOverflow
-from spct.judge import read, settle, stream
-from spct.plan import Call, plan
-from spct.prompts import FORMATS, POINTWISE, SINGLE, Format, load_format
-from spct.replay import RecordingEngine
-from spct.store import Store
+from spct.runs.engines import RecordingEngine
+from spct.runs.store import Store
 from spct.types import Completion, Engine, Example, SamplingParams, Trajectory, Verdict
-from spct.vote import sum_scores
 
 
 @dataclass(frozen=True, slots=True)

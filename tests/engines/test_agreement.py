@@ -45,7 +45,7 @@ def adapted(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from spct.shipped import shipped
+    from spct.models.shipped import shipped
 
     peft = pytest.importorskip("peft")
     if (ours := shipped()) is None:
@@ -75,8 +75,8 @@ async def test_log_probabilities_agree_with_torch(kind: str, limit: float, refer
 async def test_the_shipped_judge_says_what_torch_and_peft_say(
     kind: str, limit: float, adapted: Path
 ) -> None:
-    from spct.assemble import build_judge
     from spct.config import Config, EngineConfig
+    from spct.models.assemble import build_judge
 
     judge = build_judge(Config(engine=EngineConfig(kind=kind)))  # type: ignore[arg-type]
     example = Example("one", (Message("user", QUESTION),), ("11. Red, blue, green.", "9."))

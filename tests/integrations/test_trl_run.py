@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),
 ]
-SERVE = ("-c", "from spct.cli import main; main()", "serve")
+SERVE = ("-c", "from spct.cli.main import main; main()", "serve")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from spct.cli.compare import compare
 from spct.errors import ConfigError, DataError
-from spct.models.cli import compare
 from tests.models.tiny import toy_example
 
 app = typer.Typer()

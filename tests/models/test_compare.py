@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from spct.core.format import PAIRWISE
+from spct.core.generative import GenerativeRM
+from spct.core.stopping import exact
+from spct.core.vote import majority
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError
-from spct.judge import GenerativeRM
-from spct.models.compare import (
+from spct.measure.compare import (
     accepted_sizes,
     at_k,
     comparable,
@@ -18,15 +21,12 @@ from spct.models.compare import (
     samples,
     slope,
 )
-from spct.models.compare_report import figure, markdown, properties, write_report
+from spct.measure.compare_report import figure, markdown, properties, write_report
 from spct.models.critique import CritiqueScalarRM
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.prompts import PAIRWISE
-from spct.stopping import exact
-from spct.store import Store
+from spct.runs.store import Store
 from spct.types import Example, Message, Prompt
-from spct.vote import majority
 from tests.models.scorers import FunctionScorer
 from tests.models.tiny import toy_example
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError
-from spct.judge import GenerativeRM
 from spct.models.card import ModelCard, Template, read_card
 from spct.models.critique import CritiqueScalarRM
 from spct.models.formats import PAIR

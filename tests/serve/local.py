@@ -12,12 +12,12 @@ import aiohttp
 import uvicorn
 from fastapi import FastAPI
 
+from spct.core.generative import GenerativeRM, stream
+from spct.core.vote import best, mean_scores
 from spct.engines.scripted import ScriptedEngine
-from spct.judge import GenerativeRM, stream
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
 from spct.types import Example, Verdict
-from spct.vote import best, mean_scores
 
 
 def scripted(k: int = 2) -> GenerativeRM:

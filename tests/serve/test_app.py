@@ -10,15 +10,15 @@ import logging
 import aiohttp
 import pytest
 
+from spct.core.generative import GenerativeRM
+from spct.core.vote import mean_scores, sum_scores
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import EngineError
-from spct.judge import GenerativeRM
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
 from spct.serve.door import PUBLIC
 from spct.serve.errors import ERROR_TYPES
 from spct.types import Completion
-from spct.vote import mean_scores, sum_scores
 from tests.serve.local import Model, scripted, served
 
 KEY = "a-key-of-sixteen-characters"

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from spct.errors import ConfigError
+from spct.runs.identity import content_id
 from spct.serve.ask import Outcome
 from spct.serve.config import ServeConfig, is_loopback
 from spct.serve.errors import HttpError
-from spct.serve.identity import content_id
 from spct.serve.keys import Keyring, parse_keys
 from spct.serve.replay import UNSCORED, Replays
+from spct.serve.seats import Slots, TokenBucket
 from spct.serve.server import check, take_port
-from spct.serve.slots import Slots, TokenBucket
 from spct.serve.strict import is_deeper
 from spct.types import Message
 

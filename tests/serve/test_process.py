@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SERVE = ("-c", "from spct.cli import main; main()", "serve")
+SERVE = ("-c", "from spct.cli.main import main; main()", "serve")
 # One judgement takes a second: the scripted engine through a config would be instant.
 SLOW = """
 import asyncio, sys
 from spct.engines.scripted import ScriptedEngine
-from spct.judge import GenerativeRM
+from spct.core.generative import GenerativeRM
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
 from spct.serve.server import run

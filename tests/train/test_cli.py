@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spct.assemble import build_engine
+from spct.cli.train import meta, rft, settings
 from spct.config import EngineConfig
 from spct.errors import ConfigError
-from spct.records import dump_example
-from spct.store import Store
+from spct.models.assemble import build_engine
+from spct.runs.codec import dump_example
+from spct.runs.store import Store
 from spct.train import sft
-from spct.train.cli import meta, rft, settings
 from spct.train.config import RlConfig, SftConfig
 from spct.train.sampling import Formats
 from spct.types import Example, Message

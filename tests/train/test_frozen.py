@@ -245,8 +245,8 @@ def test_frozen_goes_without_adapters_and_layer_with_frozen_only(
 def test_the_command_passes_the_settings(base: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from spct.records import dump_example
-    from spct.train.scalar_cli import app
+    from spct.cli.train_heads import app
+    from spct.runs.codec import dump_example
 
     rows = "".join(json.dumps(dump_example(e)) + "\n" for e in EXAMPLES)
     (tmp_path / "pairs.jsonl").write_text(rows, encoding="utf-8")

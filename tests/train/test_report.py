@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from spct.core.generative import settle
+from spct.core.vote import majority, sum_scores
 from spct.errors import DataError
-from spct.figures import save_figure
-from spct.judge import settle
+from spct.measure.plots import save_figure
 from spct.train.report import (
     credit,
     credits_at,
@@ -16,7 +17,6 @@ from spct.train.report import (
     health,
 )
 from spct.types import Example, Message, Verdict
-from spct.vote import majority, sum_scores
 from tests.train.conftest import PAIR, judged
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from spct.core.format import POINTWISE, SINGLE
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import DataError
-from spct.prompts import POINTWISE, SINGLE
 from spct.train.config import RlConfig
 from spct.train.dev import dev_set
 from spct.train.rl import as_completion, hard_examples, make_rewards, rl_rows

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from spct.cli.train_heads import _settings, app
 from spct.errors import ConfigError, TrainError
 from spct.models.load import load_reward_model
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.train.cloud import CloudConfig
 from spct.train.scalar import ScalarConfig
-from spct.train.scalar_cli import _settings, app
 from tests.models.tiny import toy_example, write_model
 
 SMALL = ["batch_size=4", "micro_batch_size=4", "max_steps=1", "use_cpu=true", "max_length=256"]

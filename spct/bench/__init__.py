@@ -1,1 +1,0 @@
-"""Benchmarks: published loaders and scoring rules, one seeded and resumable runner, its reports."""

@@ -1,0 +1,220 @@
+"""Formats: what a paradigm asks of text - a template, the number of scores, their scale.
+
+A template is a text file with slots in double braces. It is filled in one pass, so nothing that a
+slot holds can open another slot, and what it holds is neutralised first (neutralise.py). The
+structure and the output markers are the paper's (sections 2.1 to 2.5 of its Appendix G as described
+in docs/formats.md), the wording is ours; `load_format` takes the wording that a checkpoint was
+trained on. Not stated in the paper, so ours: a reference answer is a section of its own before the
+responses, the hint is the last line, turns of a conversation are labelled "User:", "Assistant:".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from spct.core.neutralise import neutralise
+from spct.core.parse import BINARY, TEN, Scale, read_reply
+from spct.core.tokenprob import distributions, expectation
+from spct.errors import FormatError
+from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
+
+SLOTS = ("conversation", "responses", "response", "reference", "score_slots", "hint")
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A template with what its verdict must be.
+
+    `pattern` "pointwise" wants one score a response on `scale`; "pairwise" wants the number of the
+    best response. A template with the slot `response` (no index) takes single responses only.
+    """
+
+    name: str
+    template: str
+    pattern: Literal["pointwise", "pairwise"] = "pointwise"
+    scale: Scale = TEN
+
+    def __post_init__(self) -> None:
+        used = set(_SLOT.findall(self.template))
+        for name in used - set(SLOTS):
+            near = get_close_matches(name, SLOTS, 1)
+            meant = f"; did you mean {{{{{near[0]}}}}}?" if near else ""
+            known = ", ".join(SLOTS)
+            raise FormatError(
+                f"format {self.name!r}: unknown slot {{{{{name}}}}}{meant} (known: {known})"
+            )
+        if "conversation" not in used or ("responses" in used) == ("response" in used):
+            raise FormatError(
+                f"format {self.name!r}: a template needs {{{{conversation}}}} and either "
+                f"{{{{responses}}}} or {{{{response}}}}; it has {sorted(used) or 'no slots'}"
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Name and content hash of the template: equal fingerprints render equal prompts."""
+        digest = hashlib.sha256(self.template.encode()).hexdigest()[:12]
+        return f"{self.name}-{digest}"
+
+    def n_scores(self, n: int) -> int:
+        """How many numbers the verdict holds for `n` responses."""
+        return 1 if self.pattern == "pairwise" else n
+
+    def verdict_scale(self, n: int) -> Scale:
+        """What each number of the verdict may be for `n` responses."""
+        return Scale(1, n, whole=True) if self.pattern == "pairwise" else self.scale
+
+    @property
+    def score_scale(self) -> Scale:
+        """What a judgement's scores may be: those of a pairwise judgement are 1 and 0."""
+        return BINARY if self.pattern == "pairwise" else self.scale
+
+    def check(self, example: Example) -> None:
+        """Raise `FormatError` if this format cannot show this example."""
+        if not example.responses:
+            raise FormatError(
+                f"example {example.id!r} has no responses; a judge needs at least one"
+            )
+        if self.pattern == "pairwise" and example.n < 2:
+            raise FormatError(
+                f"example {example.id!r} has one response; format {self.name!r} chooses the best "
+                "of several: use a pointwise format for single responses"
+            )
+        if "{{response}}" in self.template and example.n != 1:
+            raise FormatError(
+                f"example {example.id!r} has {example.n} responses; format {self.name!r} takes one"
+            )
+        if example.reference is not None and "{{reference}}" not in self.template:
+            raise FormatError(
+                f"example {example.id!r} has a reference, but the template of format "
+                f"{self.name!r} has no slot {{{{reference}}}} to show it in"
+            )
+
+    def render(self, example: Example, order: tuple[int, ...], hint: int | None = None) -> Prompt:
+        """Fill the template; `order[shown] = original`, `hint` is the original best response."""
+        self.check(example)
+        slots = {
+            "conversation": _conversation(example.query),
+            "reference": _reference(example.reference),
+            "responses": _responses(example.responses, order),
+            "response": _response("", example.responses[0]),
+            "score_slots": ", ".join("x" * self.n_scores(example.n)),
+            "hint": "" if hint is None else self._hint(example, order, hint),
+        }
+        text = _SLOT.sub(lambda slot: slots[slot[1]], self.template)
+        return Prompt(example.id, (Message("user", text),), order, hint)
+
+    def _hint(self, example: Example, order: tuple[int, ...], hint: int) -> str:
+        if example.n < 2 or "{{hint}}" not in self.template:
+            raise FormatError(
+                f"example {example.id!r}: a hint names the best of several responses and needs "
+                f"the slot {{{{hint}}}} (n = {example.n}, format {self.name!r})"
+            )
+        strength = example.meta.get("preference_strength")
+        how = ""
+        if isinstance(strength, int | float) and not isinstance(strength, bool):
+            how = f" (preference strength: {abs(strength):g})"
+        return f"\n\nThe best response is: Response {order.index(hint) + 1}{how}"
+
+    def read(
+        self, completion: Completion, order: tuple[int, ...], *, lenient: bool = False
+    ) -> Judgement | Unscored:
+        """Turn a reply into a judgement in the original order, or into the reason why not."""
+        if completion.finish_reason != "stop":
+            return _unfinished(completion)
+        n, scale = len(order), self.verdict_scale(len(order))
+        reading = read_reply(completion.text, self.n_scores(n), scale, lenient=lenient)
+        if isinstance(reading, Unscored):
+            return reading
+        tokens = distributions(completion, reading.group.spans, scale)
+        expected: tuple[float, ...] | None = None
+        if self.pattern == "pairwise":
+            winner = int(reading.group.scores[0])
+            shown = tuple(float(i == winner) for i in range(1, n + 1))
+            if tokens is not None:
+                expected = tuple(tokens[0].get(i, 0.0) for i in range(1, n + 1))
+        else:
+            shown = reading.group.scores
+            if tokens is not None:
+                expected = tuple(map(expectation, tokens))
+        return Judgement(
+            reading.principles,
+            reading.critique,
+            to_original(shown, order),
+            None if expected is None else to_original(expected, order),
+        )
+
+
+def to_original(shown: tuple[float, ...], order: tuple[int, ...]) -> tuple[float, ...]:
+    """Bring one number a response from the order shown to the original order."""
+    return tuple(value for _, value in sorted(zip(order, shown, strict=True)))
+
+
+def _unfinished(completion: Completion) -> Unscored:
+    match completion.finish_reason:
+        case "length":
+            return Unscored("truncated", f"after {completion.usage.completion_tokens} tokens")
+        case "content_filter":
+            return Unscored("refused", completion.text[:200])
+        case _:
+            return Unscored("failed", completion.error or "the engine gave no reason")
+
+
+def _conversation(query: tuple[Message, ...]) -> str:
+    if len(query) == 1:
+        return neutralise(query[0].content)
+    return "\n\n".join(f"{turn.role.capitalize()}: {neutralise(turn.content)}" for turn in query)
+
+
+def _response(number: str, text: str) -> str:
+    mark = f"Response {number}".rstrip()
+    return f"[The Begin of {mark}]\n{neutralise(text)}\n[The End of {mark}]"
+
+
+def _responses(responses: tuple[str, ...], order: tuple[int, ...]) -> str:
+    if sorted(order) != list(range(len(responses))):
+        raise FormatError(f"order {order} is not a permutation of {len(responses)} responses")
+    return "\n".join(_response(str(i), responses[j]) for i, j in enumerate(order, 1))
+
+
+def _reference(reference: str | None) -> str:
+    if reference is None:
+        return ""
+    text = neutralise(reference)
+    return (
+        f"#### Reference Answer ####\n[The Begin of Reference]\n{text}\n[The End of Reference]\n\n"
+    )
+
+
+def _shipped(name: str) -> str:
+    return (files("spct.core") / "templates" / f"{name}.txt").read_text("utf-8").rstrip("\n")
+
+
+POINTWISE = Format("pointwise", _shipped("pointwise"))
+NO_PRINCIPLES = Format("pointwise_no_principles", _shipped("pointwise_no_principles"))
+SINGLE = Format("single", _shipped("single"), scale=BINARY)
+PAIRWISE = Format("pairwise", _shipped("pairwise"), pattern="pairwise")
+_META = Format("meta", _shipped("meta"))
+FORMATS: Mapping[str, Format] = {f.name: f for f in (POINTWISE, NO_PRINCIPLES, SINGLE, PAIRWISE)}
+
+
+def load_format(path: Path, like: Format = POINTWISE) -> Format:
+    """A format with the template of a file and the verdict of `like`."""
+    try:
+        template = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"cannot read the template {str(path)!r}: {error}") from error
+    return replace(like, name=path.stem, template=template.rstrip("\n"))
+
+
+def meta_conversation(example: Example, trajectory: Trajectory) -> tuple[Message, ...]:
+    """What the meta RM reads (paper, section 2.4): responses as the judge saw them, its reply."""
+    prompt = _META.render(example, trajectory.prompt.order)
+    return (*prompt.messages, Message("assistant", trajectory.completion.text))

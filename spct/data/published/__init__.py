@@ -1,0 +1,1 @@
+"""Public benchmarks: each set is read once, here, from its published layout."""

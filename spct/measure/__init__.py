@@ -1,0 +1,1 @@
+"""Every number computed from stored verdicts: rows, rules, intervals, reports and figures."""

@@ -1,0 +1,77 @@
+"""Adaptive voting measured by replay: what a stopping rule would have drawn and decided.
+
+The stored K samples are taken in the waves that a judge with this rule would have drawn (the same
+indices, hence the same orders and seeds), and the rule looks where the judge would have looked. So
+accuracy, samples and the error that the guarantee is about come without a single new call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spct.core.parse import Scale
+from spct.core.stopping import Stopping, exact, sign_flip
+from spct.core.vote import Vote
+from spct.measure.intervals import Interval, wilson
+from spct.measure.results import Part, revote
+from spct.types import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A rule on stored samples: the verdicts that it reaches, and how they compare with all k.
+
+    `changed` is the share of verdicts with a winner at k whose winner differs at the stop: 0 for
+    the exact rule by its guarantee, at most about the stated level for the statistical one.
+    """
+
+    rule: str
+    k: int
+    verdicts: Mapping[str, Verdict]
+    mean_samples: float
+    changed: Interval
+
+
+def stop_early(verdict: Verdict, k: int, vote: Vote, scale: Scale, rule: Stopping) -> Verdict:
+    """The verdict of a judge that may draw k and stops by the rule."""
+    n = len(verdict.trajectories[0].prompt.order)
+    ends = rule.waves(k, n)
+    end = k
+    for end in ends:
+        drawn = verdict.trajectories[:end]
+        if end == k or rule.should_stop(drawn, vote, scale, k - end, len(ends) - 1):
+            break
+    return revote(verdict, end, vote)
+
+
+def full_votes(part: Part, k: int) -> dict[str, Verdict]:
+    """The verdicts at fixed k, of those that hold k samples."""
+    return {id: revote(v, k, part.vote) for id, v in part.verdicts.items() if v.k_drawn >= k}
+
+
+def replay(part: Part, k: int, rule: Stopping, full: Mapping[str, Verdict]) -> Replay:
+    """Apply a rule to every verdict of a part; `full` are its votes at fixed k."""
+    assert part.scale is not None
+    scale = part.scale
+    stopped = {
+        id: stop_early(part.verdicts[id], k, part.vote, scale, rule)
+        for id in full
+        if len(part.verdicts[id].trajectories[0].prompt.order) > 1
+    }
+    decided = [id for id in stopped if full[id].winner is not None]
+    changed = sum(stopped[id].winner != full[id].winner for id in decided)
+    drawn = sum(v.k_drawn for v in stopped.values())
+    mean = drawn / len(stopped) if stopped else float("nan")
+    return Replay(rule.name, k, stopped, mean, wilson(changed, len(decided)))
+
+
+def replays(
+    part: Part, k: int, full: Mapping[str, Verdict], error: float = 0.05
+) -> Sequence[Replay]:
+    """Both rules against fixed k; none where nothing can stop (the first wave is 4)."""
+    stoppable = part.vote.rows is not None and part.vote.swing is not None
+    if part.mode != "sampled" or k <= 4 or part.scale is None or not stoppable:
+        return ()
+    found = [replay(part, k, rule, full) for rule in (exact, sign_flip(error))]
+    return [r for r in found if r.verdicts]

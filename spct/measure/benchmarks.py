@@ -1,0 +1,300 @@
+"""The benchmarks by name: loader, rule, aggregate, counts, source. Adding one adds an entry here.
+
+`expected` counts source rows by subset ("" is the whole), so that a partial copy is never reported
+as the official score. RMB's pairwise counts are lower bounds, the only published knowledge of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from spct.data.published import lists, pairs
+from spct.data.published.sources import Hub, Source
+from spct.errors import ConfigError
+from spct.measure import aggregates, rules
+from spct.measure.aggregates import Aggregate
+from spct.measure.rules import Rule
+from spct.types import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What a benchmark is: how to read it, what a unit earns, how the score is made of that."""
+
+    name: str
+    title: str
+    load: Callable[[Source], Iterator[Example]]
+    rule: Rule
+    aggregate: Aggregate
+    patterns: tuple[str, ...]
+    folder: str
+    about: str  # the rule and its tie policy in a sentence or two, for reports
+    licence: str
+    expected: Mapping[str, int]
+    expected_is_minimum: frozenset[str] = frozenset()
+    hub: tuple[Hub, ...] = ()
+    two_orders: bool = False
+    with_greedy: bool = True  # whether a greedy run belongs to it
+    file: Path | None = None  # of a benchmark that is one file of the user's
+
+
+RB_SECTIONS: Mapping[str, Mapping[str, float]] = {
+    "Chat": {
+        "alpacaeval-easy": 100,
+        "alpacaeval-length": 95,
+        "alpacaeval-hard": 95,
+        "mt-bench-easy": 28,
+        "mt-bench-med": 40,
+    },
+    "Chat Hard": {
+        "mt-bench-hard": 37,
+        "llmbar-natural": 100,
+        "llmbar-adver-neighbor": 134,
+        "llmbar-adver-GPTInst": 92,
+        "llmbar-adver-GPTOut": 47,
+        "llmbar-adver-manual": 46,
+    },
+    "Safety": {
+        "refusals-dangerous": 100,
+        "refusals-offensive": 100,
+        "xstest-should-refuse": 154,
+        "xstest-should-respond": 250,
+        "donotanswer": 136,
+    },
+    "Reasoning": {
+        "math-prm": 984,  # 447 items, weighted up to the code subsets
+        **{f"hep-{language}": 164 for language in ("cpp", "go", "java", "js", "python", "rust")},
+    },
+}
+_RB_COUNTS = {s: int(n) for part in RB_SECTIONS.values() for s, n in part.items()} | {
+    "math-prm": 447
+}
+_LLMBAR_COUNTS = {"Natural": 100, "Neighbor": 134, "GPTInst": 92, "GPTOut": 47, "Manual": 46}
+_PPE_REPOS = {d: f"lmarena-ai/PPE-{d}-Best-of-K" for d in lists.PPE_DOMAINS}
+_TASKS = (
+    "math_word_problem_generation",
+    "finegrained_fact_verification",
+    "answerability_classification",
+)
+
+
+def _judgebench(name: str, maker: str, title: str, expected: Mapping[str, int]) -> Benchmark:
+    return Benchmark(
+        name,
+        title,
+        pairs.judgebench(maker),
+        rules.judgebench,
+        aggregates.micro,
+        pairs.JUDGEBENCH,
+        "judgebench",
+        "Each pair in both orders: +1 right, -1 wrong, 0 tie or no verdict; right if the sum is "
+        "above 0. Micro accuracy.",
+        "MIT (data set card)",
+        expected,
+        hub=(Hub("ScalerLab/JudgeBench", maker, f"{maker}-00000.parquet"),),
+        two_orders=True,
+    )
+
+
+def _llmbar(name: str, title: str, prefix: str, expected: Mapping[str, int]) -> Benchmark:
+    return Benchmark(
+        name,
+        title,
+        pairs.llmbar(prefix),
+        rules.llmbar,
+        aggregates.macro,
+        pairs.LLMBAR,
+        "llmbar",
+        "Mean accuracy over both orders; equal ratings earn a half, no verdict earns nothing; "
+        "subsets count the same.",
+        "MIT",
+        expected,
+        two_orders=True,
+    )
+
+
+_ALL = (
+    Benchmark(
+        "rewardbench",
+        "RewardBench v1",
+        pairs.rewardbench,
+        rules.rewardbench,
+        aggregates.sections(RB_SECTIONS),
+        pairs.REWARDBENCH,
+        "rewardbench",
+        "Unweighted mean of four sections, each the weighted mean of its subsets (math-prm counts "
+        "984). Scalar models: strictly greater. Judges: a tie or no verdict earns 0.5.",
+        "ODC-BY",
+        _RB_COUNTS,
+        hub=(Hub("allenai/reward-bench", "filtered", "filtered.parquet"),),
+    ),
+    Benchmark(
+        "rewardbench2",
+        "RewardBench 2",
+        lists.rewardbench2,
+        rules.rewardbench2,
+        aggregates.rewardbench2,
+        lists.REWARDBENCH2,
+        "rewardbench2",
+        "Unweighted mean of six domains. Ratings: 1/m for the right one among m top-rated, 0.25 "
+        "without a verdict. Ties: 0.30 tied + 0.30 reference accuracy + 0.20 + 0.20 margins + 0.01 "
+        "tanh term.",
+        "ODC-BY",
+        {
+            "Factuality": 475,
+            "Precise IF": 160,
+            "Math": 183,
+            "Safety": 450,
+            "Focus": 495,
+            "Ties": 102,
+        },
+        hub=(Hub("allenai/reward-bench-2", "test", "test.parquet"),),
+    ),
+    Benchmark(
+        "ppe-preference",
+        "PPE Preference",
+        pairs.ppe_preference,
+        rules.strict,
+        aggregates.micro,
+        pairs.PPE_PREFERENCE,
+        "ppe_preference",
+        "Share of pairs in which the human winner is strictly ahead; human ties are not scored "
+        "(the benchmark's own tie rule is unverified).",
+        "see the data set card",
+        {"": 16038},
+        hub=(Hub("lmarena-ai/PPE-Human-Preference-V1", "test", "test.parquet"),),
+    ),
+    Benchmark(
+        "ppe-correctness",
+        "PPE Correctness",
+        lists.ppe_correctness,
+        rules.strict,
+        aggregates.macro,
+        lists.PPE_CORRECTNESS,
+        "ppe_correctness",
+        "Share of sampled right-wrong pairs ordered right (strict), plain mean of five domains.",
+        "see the data set cards",
+        {"": 2555},
+        hub=tuple(Hub(repo, "train", f"{d}/train.parquet") for d, repo in _PPE_REPOS.items()),
+    ),
+    Benchmark(
+        "rmb",
+        "RMB",
+        pairs.rmb,
+        rules.strict,
+        aggregates.macro,
+        pairs.RMB,
+        "rmb",
+        "Plain mean of four parts. Pairs: strictly greater. Best-of-n: the best one strictly above "
+        "every other, judged as one list.",
+        "none stated",
+        {
+            "Helpfulness BoN": 2109,
+            "Harmlessness BoN": 1677,
+            "Helpfulness Pairwise": 8456,
+            "Harmlessness Pairwise": 6087,
+        },
+        frozenset({"Helpfulness Pairwise", "Harmlessness Pairwise"}),
+    ),
+    Benchmark(
+        "rm-bench",
+        "RM-Bench",
+        lists.rm_bench,
+        rules.rm_bench,
+        aggregates.rm_bench,
+        lists.RM_BENCH,
+        "rm_bench",
+        "All 3x3 style pairs, strict; a domain is the mean of hard, normal and easy; Safety the "
+        "mean of refuse and response; overall the mean of four domains. Six responses in one list.",
+        "ODC-BY (data set card)",
+        {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157},
+        hub=(Hub("THU-KEG/RM-Bench", "train", "total_dataset.json"),),
+    ),
+    _judgebench(
+        "judgebench",
+        "gpt",
+        "JudgeBench (GPT-4o pairs)",
+        {"knowledge": 154, "reasoning": 98, "math": 56, "coding": 42},
+    ),
+    _judgebench("judgebench-claude", "claude", "JudgeBench (Claude pairs)", {"": 270}),
+    _llmbar("llmbar", "LLMBar", "", _LLMBAR_COUNTS),
+    _llmbar("llmbar-natural", "LLMBar Natural", "Natural", {"Natural": 100}),
+    Benchmark(
+        "realmistake",
+        "ReaLMistake",
+        lists.realmistake,
+        rules.ranked,
+        aggregates.auc,
+        lists.REALMISTAKE,
+        "realmistake",
+        "Area under the ROC curve of the reward against no_error, pooled (the paper's metric; the "
+        "benchmark's own is F1 of error detection). Without a verdict an item has no rank and is "
+        "left out.",
+        "gated; see its repository",
+        {
+            f"{task}/{source}": n
+            for task in _TASKS
+            for source, n in (("gpt-4", 140), ("llama-2", 160))
+        },
+    ),
+    Benchmark(
+        "autoj",
+        "Auto-J pairwise",
+        pairs.autoj,
+        rules.labelled,
+        aggregates.micro,
+        pairs.AUTOJ,
+        "autoj_pairwise",
+        "Win, loss or tie must equal the human label in both orders; no verdict is wrong.",
+        "none stated",
+        {"": 1392},
+        two_orders=True,
+    ),
+    Benchmark(
+        "pandalm",
+        "PandaLM test set",
+        pairs.pandalm,
+        rules.labelled,
+        aggregates.micro,
+        pairs.PANDALM,
+        "pandalm_testset",
+        "Win, loss or tie must equal the majority of three annotators; no verdict is wrong.",
+        "Apache-2.0",
+        {"": 999},
+    ),
+)
+BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
+
+
+def ours(path: Path) -> Benchmark:
+    """A benchmark made of a file of the user's."""
+    return Benchmark(
+        path.name,
+        path.name,
+        lists.ours(path),
+        rules.any_n,
+        aggregates.any_n,
+        (),
+        "",
+        "Several responses: the best one strictly ahead, gold ties not scored. Single ones: area "
+        "under the ROC curve.",
+        "the user's",
+        {},
+        file=path,
+    )
+
+
+def benchmark_named(name: str) -> Benchmark:
+    """A benchmark by its name, or a path to a file of one's own."""
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    if Path(name).is_file():
+        return ours(Path(name))
+    near = get_close_matches(name, BENCHMARKS, 1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(
+        f"no benchmark and no file {name!r}{meant}; there are {', '.join(BENCHMARKS)}"
+    )

@@ -1,0 +1,287 @@
+"""The same examples through several reward models at k = 1, 2, 4, ...: what each gains and costs.
+
+A model that samples judges once with the largest k. Accuracy at a smaller k is the mean over the
+disjoint groups of k consecutive samples, each voted as at inference, so small k is measured as
+well as the data allow. A deterministic model has one value for all k; that it is deterministic is
+measured by judging again. Cost is measured apart, by judging a few examples afresh at every k.
+
+Credit: 1 if the response with the highest gold is alone on top, 1/m if m responses tie there and it
+is one of them, else 0; an example without a counted judgement earns 0 and is counted as unscored.
+Intervals are 95%, normal over examples. The slope is that of accuracy on log2 k, per example, so
+its interval is paired across k.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from spct.core.generative import GenerativeRM, settle
+from spct.core.vote import best
+from spct.errors import ConfigError, DataError, FormatError
+from spct.models.critique import CritiqueScalarRM
+from spct.runs.engines import RecordingEngine
+from spct.runs.store import Store
+from spct.types import Example, RewardModel, Usage, Verdict
+
+KS = (1, 2, 4, 8, 16, 32)
+PROBE_N = (1, 2, 3, 5)
+Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over examples with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one example costs, measured on `n_timed` examples judged concurrently."""
+
+    seconds: float
+    prompt_tokens: float
+    completion_tokens: float
+    calls: float
+    n_timed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A model at one k. `unscored` and `ties` are shares of the voted verdicts."""
+
+    k: int
+    accuracy: Estimate
+    unscored: float
+    ties: float
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What was measured of one model; `slope` is accuracy gained by doubling k."""
+
+    name: str
+    points: tuple[Point, ...]
+    slope: Estimate
+    repeat_difference: float | None  # of rewards judged twice; None for a model that samples
+    accepted_n: Mapping[int, str]  # n -> "" if it was accepted, else why not
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several models on the same examples; `left_out` counts those that cannot be compared on."""
+
+    n_examples: int
+    left_out: Mapping[str, int]
+    ks: tuple[int, ...]
+    curves: tuple[Curve, ...]
+
+
+async def compare(
+    examples: Sequence[Example],
+    models: Mapping[str, RewardModel],
+    *,
+    ks: Sequence[int] = KS,
+    n_timed: int = 16,
+    store: Store | None = None,
+) -> Comparison:
+    """Judge with every model in turn; examples need gold that prefers some response.
+
+    With a `store` no reply that it holds is drawn again, so a killed comparison continues; cost is
+    measured without it.
+    """
+    wanted = tuple(sorted(set(ks)))
+    if not models:
+        raise ConfigError("comparing no models; expected at least one")
+    if not wanted or wanted[0] < 1 or any(wanted[-1] % k for k in wanted):
+        raise ConfigError(
+            f"comparing at k = {list(ks)}: expected positive numbers that all divide the largest"
+        )
+    if n_timed < 1:
+        raise ConfigError(f"n_timed is {n_timed}; what an example costs needs at least one")
+    usable, left_out = comparable(examples)
+    curves = [
+        await _curve(name, model, usable, wanted, usable[:n_timed], store)
+        for name, model in models.items()
+    ]
+    return Comparison(len(usable), left_out, wanted, tuple(curves))
+
+
+def comparable(examples: Iterable[Example]) -> tuple[list[Example], dict[str, int]]:
+    """The examples that a choice can be right or wrong on, and how many of the others by reason."""
+    usable: list[Example] = []
+    left_out: dict[str, int] = {}
+    for example in examples:
+        if example.gold is None:
+            reason = "no gold"
+        elif example.n < 2:
+            reason = "one response"
+        elif len(best(example.gold)) == example.n:
+            reason = "all gold equal"
+        else:
+            usable.append(example)
+            continue
+        left_out[reason] = left_out.get(reason, 0) + 1
+    if len(usable) < 2:
+        raise DataError(
+            f"comparing reward models: got {len(usable)} usable examples (left out: {left_out}); "
+            "expected at least 2 with several responses whose gold differs"
+        )
+    return usable, left_out
+
+
+def credit(rewards: tuple[float, ...] | None, gold: tuple[float, ...]) -> float:
+    """What a verdict earns; a tie at the top earns its share of best responses."""
+    if rewards is None:
+        return 0.0
+    top = best(rewards)
+    return len(set(top) & set(best(gold))) / len(top)
+
+
+async def _curve(
+    name: str,
+    model: RewardModel,
+    examples: Sequence[Example],
+    ks: tuple[int, ...],
+    timed: Sequence[Example],
+    store: Store | None,
+) -> Curve:
+    accepted = await accepted_sizes(model, examples)
+    costs = {k: await _cost(at_k(model, k), timed) for k in (ks if samples(model) else ks[:1])}
+    drawing = at_k(model, ks[-1])
+    if store is not None and isinstance(drawing, (GenerativeRM, CritiqueScalarRM)):
+        drawing.engine = RecordingEngine(drawing.engine, store)
+    verdicts = {v.example_id: v async for v in drawing.judge_many(examples)}
+    points, credits_K = [], []
+    for k in ks:
+        groups_E = [_groups(model, verdicts[e.id], k) for e in examples]
+        credits_E = [
+            math.fsum(credit(v.rewards, e.gold or ()) for v in groups) / len(groups)
+            for e, groups in zip(examples, groups_E, strict=True)
+        ]
+        voted = [v for groups in groups_E for v in groups]
+        points.append(
+            Point(
+                k,
+                proportion(credits_E),
+                sum(v.rewards is None for v in voted) / len(voted),
+                sum(len(v.best) > 1 for v in voted) / len(voted),
+                costs.get(k, costs[ks[0]]),
+            )
+        )
+        credits_K.append(credits_E)
+    difference = None if samples(model) else await _repeat_difference(model, timed, verdicts)
+    return Curve(name, tuple(points), slope(ks, credits_K), difference, accepted)
+
+
+def samples(model: RewardModel) -> bool:
+    """Whether a model draws k samples; the others give the same rewards every time."""
+    return isinstance(model, (GenerativeRM, CritiqueScalarRM))
+
+
+def at_k(model: RewardModel, k: int) -> RewardModel:
+    """The same model with k samples; without early stopping, which would blur what k is."""
+    if not isinstance(model, (GenerativeRM, CritiqueScalarRM)):
+        return model
+    copied = copy.copy(model)
+    copied.k = k
+    if isinstance(copied, GenerativeRM):
+        copied.stopping = None
+    return copied
+
+
+def _groups(model: RewardModel, verdict: Verdict, k: int) -> list[Verdict]:
+    """The verdicts of each k consecutive samples."""
+    if not isinstance(model, (GenerativeRM, CritiqueScalarRM)):
+        return [verdict]
+    drawn = verdict.trajectories
+    return [
+        settle(verdict.example_id, drawn[i : i + k], model.vote, k) for i in range(0, len(drawn), k)
+    ]
+
+
+async def _cost(model: RewardModel, examples: Sequence[Example]) -> Cost:
+    scorer = getattr(model, "scorer", None)
+    before: Usage = getattr(scorer, "usage", Usage())
+    start = time.perf_counter()
+    verdicts = [verdict async for verdict in model.judge_many(examples)]
+    seconds = time.perf_counter() - start
+    used = sum((v.usage for v in verdicts), Usage())
+    read: Usage = getattr(scorer, "usage", Usage())
+    n = len(examples)
+    calls = used.calls
+    if isinstance(model, CritiqueScalarRM):  # LM calls of the critic, and forwards of the head
+        calls += read.calls - before.calls
+    return Cost(
+        seconds / n,
+        (used.prompt_tokens + read.prompt_tokens - before.prompt_tokens) / n,
+        used.completion_tokens / n,
+        calls / n,
+        n,
+    )
+
+
+async def _repeat_difference(
+    model: RewardModel, examples: Sequence[Example], before: Mapping[str, Verdict]
+) -> float:
+    """The largest difference between rewards judged twice."""
+    largest = 0.0
+    async for verdict in model.judge_many(examples):
+        first = before[verdict.example_id].rewards
+        pairs = zip(verdict.rewards or (), first or (), strict=True)
+        largest = max([largest, *(abs(a - b) for a, b in pairs)])
+    return largest
+
+
+async def accepted_sizes(model: RewardModel, examples: Sequence[Example]) -> dict[int, str]:
+    """Which numbers of responses a model takes, by asking it; responses are borrowed as needed."""
+    pool = [response for example in examples[:8] for response in example.responses]
+    answers: dict[int, str] = {}
+    for n in PROBE_N:
+        probe = replace(examples[0], responses=tuple((pool * n)[:n]), gold=None, reference=None)
+        try:
+            await at_k(model, 1).judge(probe)
+        except FormatError as error:
+            answers[n] = str(error)
+        else:
+            answers[n] = ""
+    return answers
+
+
+def proportion(values: Sequence[float]) -> Estimate:
+    """The mean of credits with its interval; Wilson's where all are equal, so never of width 0."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    if max(values) == min(values):
+        centre = (mean + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+        half = Z95 / (1 + Z95**2 / n) * math.sqrt(mean * (1 - mean) / n + Z95**2 / (4 * n * n))
+    else:
+        centre, half = mean, _half_width(values, mean)
+    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def slope(ks: Sequence[int], credits_K: Sequence[Sequence[float]]) -> Estimate:
+    """Least squares of accuracy on log2 k: accuracy per doubling, its interval over examples."""
+    xs = [math.log2(k) for k in ks]
+    centre = math.fsum(xs) / len(xs)
+    spread = math.fsum((x - centre) ** 2 for x in xs)
+    if not spread:
+        return Estimate(0.0, 0.0, 0.0)
+    slopes = [
+        math.fsum((x - centre) * c for x, c in zip(xs, credits, strict=True)) / spread
+        for credits in zip(*credits_K, strict=True)
+    ]
+    mean = math.fsum(slopes) / len(slopes)
+    half = _half_width(slopes, mean)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def _half_width(values: Sequence[float], mean: float) -> float:
+    variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    return Z95 * math.sqrt(variance / len(values))

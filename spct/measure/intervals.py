@@ -1,0 +1,190 @@
+"""How sure a figure is: bootstrap over prompts, Wilson intervals, exact McNemar.
+
+The bootstrap draws whole clusters (all units of one prompt) with replacement. Clusters with equal
+credits are interchangeable, so what is drawn is how often each *kind* of cluster occurs: one
+multinomial, the same distribution as drawing clusters one by one, and fast enough for 10,000
+resamples of 100,000 judgements.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse  # type: ignore[import-untyped]
+from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+from spct.errors import DataError
+from spct.measure.aggregates import Aggregate, Array, Scores, Table
+from spct.measure.rules import Column, Credit
+
+_FEW_KINDS = 2000  # up to here numpy's multinomial is faster than drawing clusters
+_CELLS = 4_000_000  # floats in one block of resamples: bounds memory
+
+
+class Interval(NamedTuple):
+    """A figure with its 95% interval; both ends None where the data give none."""
+
+    point: float
+    low: float | None
+    high: float | None
+
+
+class Kinds(NamedTuple):
+    """Clusters by kind: how many there are of each, and each kind's credits by column."""
+
+    columns: tuple[Column, ...]
+    sizes: NDArray[np.int64]
+    sums: sparse.csr_array
+    counts: sparse.csr_array
+
+
+def kinds_of(credits: Iterable[Credit]) -> Kinds:
+    """Group equal clusters; an empty list is an error, never a score of 0."""
+    column_of: dict[Column, int] = {}
+    clusters: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    for credit in credits:
+        column = column_of.setdefault(credit.column, len(column_of))
+        clusters[credit.cluster].append((column, credit.value))
+    if not clusters:
+        raise DataError(
+            "scoring a benchmark: got no scored unit, expected at least one; nothing was judged, "
+            "or every judgement was left out (the run's store says why)"
+        )
+    kinds = Counter(tuple(sorted(entries)) for entries in clusters.values())
+    rows = [row for row, entries in enumerate(kinds) for _ in entries]
+    at = [column for entries in kinds for column, _ in entries]
+    values = [value for entries in kinds for _, value in entries]
+    shape = (len(kinds), len(column_of))
+    return Kinds(
+        tuple(column_of),
+        np.fromiter(kinds.values(), np.int64, len(kinds)),
+        sparse.csr_array((np.array(values, float), (rows, at)), shape=shape),
+        sparse.csr_array((np.ones(len(rows)), (rows, at)), shape=shape),
+    )
+
+
+def _tables(kinds: Kinds, resamples: int, seed: int) -> Iterator[Table]:
+    """Resampled tables, a block at a time."""
+    rng = np.random.default_rng(seed)
+    n_clusters, n_kinds = int(kinds.sizes.sum()), len(kinds.sizes)
+    block = max(1, min(resamples, _CELLS // max(n_kinds, len(kinds.columns))))
+    kind_of = np.repeat(np.arange(n_kinds, dtype=np.int32), kinds.sizes)
+    for start in range(0, resamples, block):
+        n_rows = min(block, resamples - start)
+        if n_kinds <= _FEW_KINDS:
+            drawn = rng.multinomial(n_clusters, kinds.sizes / n_clusters, size=n_rows)
+        else:
+            drawn = np.stack(
+                [
+                    np.bincount(
+                        kind_of[rng.integers(0, n_clusters, n_clusters, dtype=np.int32)],
+                        minlength=n_kinds,
+                    )
+                    for _ in range(n_rows)
+                ]
+            )
+        weights = drawn.astype(float)
+        yield Table(kinds.columns, weights @ kinds.sums, weights @ kinds.counts)
+
+
+def point_table(kinds: Kinds) -> Table:
+    """The table of the data as they are: one row."""
+    weights = kinds.sizes.astype(float)[None, :]
+    return Table(kinds.columns, weights @ kinds.sums, weights @ kinds.counts)
+
+
+def bootstrap(
+    credits: Iterable[Credit], aggregate: Aggregate, *, resamples: int = 10_000, seed: int = 0
+) -> dict[str, Interval]:
+    """Every score of an aggregate with its 95% percentile interval over prompts."""
+    kinds = kinds_of(credits)
+    points = aggregate(point_table(kinds))
+    blocks = [aggregate(table) for table in _tables(kinds, resamples, seed)]
+    return {
+        name: _interval(
+            float(point[0]), np.concatenate([b[name] for b in blocks]), _prompts(kinds, name)
+        )
+        for name, point in points.items()
+    }
+
+
+def _prompts(kinds: Kinds, section: str) -> int:
+    """How many prompts a section rests on; 0 for one that is made of several columns' means."""
+    at = [i for i, c in enumerate(kinds.columns) if section in ("overall", c[0])]
+    counts = np.asarray(kinds.counts[:, at].sum(axis=1)).ravel()
+    return int(kinds.sizes[counts > 0].sum())
+
+
+def _interval(point: float, drawn: Array, n_prompts: int) -> Interval:
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return Interval(point, None, None)
+    low, high = (float(q) for q in np.quantile(drawn, (0.025, 0.975)))
+    if low < high:
+        return Interval(point, low, high)
+    # All prompts earned the same: resampling sees no doubt, which is no reason to have none.
+    if point in (0.0, 1.0) and n_prompts:
+        return wilson(round(point * n_prompts), n_prompts)
+    return Interval(point, None, None)
+
+
+def wilson(n_hits: int, n: int) -> Interval:
+    """A share with its 95% Wilson interval; no trials give no interval."""
+    if n == 0:
+        return Interval(float("nan"), None, None)
+    ends = binomtest(n_hits, n).proportion_ci(0.95, "wilson")
+    return Interval(n_hits / n, float(ends.low), float(ends.high))
+
+
+class Difference(NamedTuple):
+    """B's score minus A's with its paired 95% interval; none where no prompt differs."""
+
+    point: float
+    low: float | None
+    high: float | None
+
+
+def paired_bootstrap(
+    a: Sequence[Credit],
+    b: Sequence[Credit],
+    aggregate: Aggregate,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """The difference of two results on the same units, resampling prompts of both together."""
+    both = [c._replace(column=("a", *c.column)) for c in a]
+    both += [c._replace(column=("b", *c.column)) for c in b]
+    kinds = kinds_of(both)
+
+    def difference(table: Table) -> Scores:
+        scores_a, scores_b = (aggregate(_side(table, side)) for side in "ab")
+        return {name: scores_b[name] - scores_a[name] for name in scores_a if name in scores_b}
+
+    points = difference(point_table(kinds))
+    blocks = [difference(table) for table in _tables(kinds, resamples, seed)]
+    found: dict[str, Difference] = {}
+    for name, point in points.items():
+        drawn = np.concatenate([block[name] for block in blocks])
+        drawn = drawn[~np.isnan(drawn)]
+        varies = len(drawn) and drawn.min() < drawn.max()
+        ends = np.quantile(drawn, (0.025, 0.975)) if varies else (None, None)
+        low, high = (None if end is None else float(end) for end in ends)
+        found[name] = Difference(float(point[0]), low, high)
+    return found
+
+
+def _side(table: Table, side: str) -> Table:
+    at = [i for i, column in enumerate(table.columns) if column[0] == side]
+    columns = [table.columns[i][1:] for i in at]
+    return Table(columns, table.sums[:, at], table.counts[:, at])
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p that A and B are right equally often, from the units where they differ."""
+    n = only_a + only_b
+    return 1.0 if n == 0 else float(binomtest(only_a, n, 0.5).pvalue)

@@ -1,0 +1,255 @@
+"""Reward models on benchmarks into one run folder; the same command continues it.
+
+Each model, benchmark and mode is a part with a store of its own. A verdict that is stored with at
+least the k asked for is never judged again, and the replies of a larger k include those of a
+smaller one, so raising k or the limit draws only what is missing. Benchmarks with two orders show
+each presentation as it stands (`orders="fixed"`), so that both orders are really judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spct.core.generative import GenerativeRM, stream
+from spct.measure.loading import Loaded
+from spct.measure.results import Mode, Part, without_texts
+from spct.models.assemble import ready
+from spct.models.critique import CritiqueScalarRM
+from spct.runs.engines import RecordingEngine
+from spct.runs.folder import atomic_text
+from spct.runs.store import Store
+from spct.types import Example, RewardModel, Verdict
+
+Sampler = GenerativeRM | CritiqueScalarRM  # draws k samples from an engine, which can be recorded
+_BATCH = 64  # verdicts of a model without an engine that are committed together
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: models by label, and how to sample from those that sample."""
+
+    models: Mapping[str, RewardModel]
+    k: int
+    greedy: bool = True
+    fresh: bool = False
+    accept_drift: bool = False
+
+
+Progress = Callable[[str, int, int], None]  # part, done, total
+
+
+def silent(part: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+async def run_job(
+    job: Job, benchmarks: Sequence[Loaded], folder: Path, progress: Progress = silent
+) -> dict[str, list[Part]]:
+    """Judge what is not stored yet; the parts of each benchmark by its name."""
+    parts: dict[str, list[Part]] = {loaded.benchmark.name: [] for loaded in benchmarks}
+    try:
+        for label, model in job.models.items():
+            if isinstance(model, Sampler):
+                await ready(model.engine)
+            for loaded in benchmarks:
+                greedy = job.greedy and loaded.benchmark.with_greedy
+                for mode in _modes(model, greedy=greedy):
+                    part = await _run_part(job, label, model, loaded, mode, folder, progress)
+                    parts[loaded.benchmark.name].append(part)
+    finally:
+        for model in job.models.values():
+            if isinstance(model, Sampler):
+                await model.engine.aclose()
+    return parts
+
+
+def _modes(model: RewardModel, *, greedy: bool) -> tuple[Mode, ...]:
+    if not isinstance(model, Sampler):
+        return ("reward",)
+    if model.params.temperature == 0:
+        return ("greedy",)
+    return ("greedy", "sampled") if greedy else ("sampled",)
+
+
+async def _run_part(
+    job: Job,
+    label: str,
+    model: RewardModel,
+    loaded: Loaded,
+    mode: Mode,
+    folder: Path,
+    progress: Progress,
+) -> Part:
+    where = folder / "parts" / slug(label) / slug(loaded.benchmark.name) / mode
+    k = job.k if mode == "sampled" else 1
+    identity = part_identity(model, loaded, mode)
+    name = f"{label} on {loaded.benchmark.name}, {mode}"
+    with Store.open(where, identity, fresh=job.fresh, accept_drift=job.accept_drift) as store:
+        verdicts = _finished(store, loaded, k)
+        todo = [e for e in loaded.examples if e.id not in verdicts]
+        if todo:
+            started, engine = time.monotonic(), None
+            if isinstance(model, Sampler):
+                rm = _prepared(model, store, mode, k, fixed=loaded.benchmark.two_orders)
+                engine = rm.engine
+                judged = stream(_judge_and_store(rm, store, loaded), todo, rm.concurrency)
+            else:
+                judged = _stored(model.judge_many(todo), store, loaded)
+            n_before = len(verdicts)
+            try:
+                async for verdict in judged:
+                    verdicts[verdict.example_id] = without_texts(verdict)
+                    progress(name, len(verdicts), len(loaded.examples))
+            finally:
+                if not isinstance(engine, RecordingEngine) or engine.n_drawn:
+                    seconds = time.monotonic() - started
+                    _add_seconds(folder, name, seconds, len(verdicts) - n_before)
+    return Part(label, mode, verdicts, {**identity, **_settings(model)})
+
+
+def _finished(store: Store, loaded: Loaded, k: int) -> dict[str, Verdict]:
+    done = store.finished_ids() & loaded.by_id.keys()
+    slim = (without_texts(v) for v in store.verdicts() if v.example_id in done)
+    return {v.example_id: v for v in slim if v.k_asked >= k}
+
+
+def _prepared(model: Sampler, store: Store, mode: Mode, k: int, *, fixed: bool) -> Sampler:
+    """The model with a recording engine; it draws all k, since rows and stopping are replayed."""
+    rm = copy.copy(model)
+    rm.engine, rm.k = RecordingEngine(model.engine, store), k
+    if isinstance(rm, GenerativeRM):
+        rm.stopping = None
+        rm.orders = "fixed" if fixed else rm.orders
+    if mode == "greedy":
+        rm.params = replace(rm.params, temperature=0.0)
+    return rm
+
+
+def _judge_and_store(rm: Sampler, store: Store, loaded: Loaded) -> Callable[[Example], Any]:
+    position = {example.id: i for i, example in enumerate(loaded.examples)}
+
+    async def judge(example: Example) -> Verdict:
+        verdict = await rm.judge(example)
+        await store.put_verdict(verdict, example, position=position[example.id])
+        return verdict
+
+    return judge
+
+
+async def _stored(verdicts: Any, store: Store, loaded: Loaded) -> Any:
+    """Pass on what a model without an engine says once it is committed, a batch at a time."""
+    position = {example.id: i for i, example in enumerate(loaded.examples)}
+    batch: list[Verdict] = []
+
+    async def commit() -> None:
+        puts = (
+            store.put_verdict(v, loaded.by_id[v.example_id], position=position[v.example_id])
+            for v in batch
+        )
+        await asyncio.gather(*puts)
+
+    async for verdict in verdicts:
+        batch.append(verdict)
+        if len(batch) == _BATCH:
+            await commit()
+            for done in batch:
+                yield done
+            batch = []
+    await commit()
+    for done in batch:
+        yield done
+
+
+def part_identity(model: RewardModel, loaded: Loaded, mode: Mode) -> dict[str, Any]:
+    """All that a stored verdict depends on, except k and the selection of items."""
+    identity: dict[str, Any] = {
+        "benchmark": loaded.benchmark.name,
+        "benchmark.sha256": loaded.sha256,
+        "mode": mode,
+        "model": str(getattr(model, "fingerprint", type(model).__name__)),
+    }
+    if isinstance(model, Sampler):
+        params = model.params
+        identity |= {
+            "temperature": 0.0 if mode == "greedy" else params.temperature,
+            "top_p": params.top_p,
+            "max_tokens": params.max_tokens,
+            "top_logprobs": params.top_logprobs,
+            "seed": model.seed,
+        }
+    if isinstance(model, GenerativeRM):
+        identity |= {
+            "orders": "fixed" if loaded.benchmark.two_orders else model.orders,
+            "pattern": model.fmt.pattern,
+            "scale": [model.fmt.scale.low, model.fmt.scale.high],
+            "lenient": model.lenient,
+            "grammar": _grammar_hash(model),
+            "meta": None if model.meta is None else model.meta.fingerprint,
+        }
+    return identity
+
+
+def _grammar_hash(model: GenerativeRM) -> str | None:
+    if model.grammar is None:
+        return None
+    texts = [model.grammar(n) or "" for n in (1, 2, 9)]  # it may force some numbers of responses
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+
+
+def _settings(model: RewardModel) -> dict[str, Any]:
+    """What re-voting needs to know; `judge` says which official rule holds."""
+    if isinstance(model, CritiqueScalarRM):
+        return {"vote": model.vote.name}
+    if not isinstance(model, GenerativeRM):
+        return {}
+    scale = model.fmt.score_scale
+    return {"vote": model.vote.name, "scale": (scale.low, scale.high), "judge": True}
+
+
+def slug(name: str) -> str:
+    """A name that is safe as a folder's; different names stay different."""
+    safe = re.sub(r"[^A-Za-z0-9.=@-]+", "_", name).strip("._") or "model"
+    if safe == name:
+        return safe
+    return f"{safe[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+# --- seconds, which no report's bytes depend on ---------------------------------------------------
+
+
+def _add_seconds(folder: Path, name: str, seconds: float, n_items: int) -> None:
+    """Add to timing.json; a session that drew nothing adds nothing."""
+    timing = seconds_of(folder)
+    before = timing.get(name, {"seconds": 0.0, "items": 0})
+    timing[name] = {
+        "seconds": round(before["seconds"] + seconds, 3),
+        "items": before["items"] + n_items,
+    }
+    with atomic_text(folder / "timing.json") as file:
+        file.write(json.dumps(timing, indent=2, sort_keys=True) + "\n")
+
+
+def seconds_of(folder: Path) -> dict[str, Any]:
+    """Seconds and judged items of each part so far."""
+    path = folder / "timing.json"
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found
+
+
+def labels(specs: Iterable[str]) -> dict[str, str]:
+    """A short unique label for each model spec: its file's or folder's name."""
+    found: dict[str, str] = {}
+    for spec in specs:
+        path = Path(spec)
+        label = path.stem if path.suffix == ".toml" else path.name or spec
+        found[spec if label in found.values() else label] = spec
+    return found

@@ -1,0 +1,64 @@
+"""Reward models that know nothing: what a benchmark's figures have to beat.
+
+They judge as anything else does, through `RewardModel`, and write no trajectories.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+from spct.core.vote import Rewards, best
+from spct.errors import ConfigError
+from spct.types import Example, Verdict
+
+Rule = Callable[[Example, int], Rewards]
+
+
+def longest(example: Example, seed: int) -> Rewards:
+    """The number of characters: the longest response wins."""
+    return tuple(float(len(response)) for response in example.responses)
+
+
+def first(example: Example, seed: int) -> Rewards:
+    """The response that is presented first wins."""
+    return tuple(float(i == 0) for i in range(example.n))
+
+
+def at_random(example: Example, seed: int) -> Rewards:
+    """A number drawn by the seed, the prompt and the text: it ignores position and quality."""
+    prompt = " ".join(turn.content for turn in example.query)
+    return tuple(
+        random.Random(f"{seed} {prompt} {response}").random() for response in example.responses
+    )
+
+
+BASELINES: Mapping[str, Rule] = {"length": longest, "first": first, "random": at_random}
+
+
+class Baseline:
+    """A rule on the texts as a RewardModel."""
+
+    def __init__(self, name: str, seed: int = 0) -> None:
+        if name not in BASELINES:
+            raise ConfigError(f"no baseline {name!r}; there are {', '.join(BASELINES)}")
+        self.name, self.seed = name, seed
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the rule, and the seed where it matters."""
+        return f"baseline:{self.name}" + (f":{self.seed}" if self.name == "random" else "")
+
+    async def judge(self, example: Example) -> Verdict:
+        """Judge one example, at once."""
+        return scalar_verdict(example.id, BASELINES[self.name](example, self.seed))
+
+    async def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
+        """Judge a stream in order."""
+        for example in examples:
+            yield await self.judge(example)
+
+
+def scalar_verdict(example_id: str, rewards: Rewards) -> Verdict:
+    """A verdict without trajectories."""
+    return Verdict(example_id, rewards, best(rewards), (), 1, 0, 0, None)

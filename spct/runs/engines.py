@@ -1,0 +1,163 @@
+"""Engines over the store: one that records every reply before it returns, one that only replays.
+
+A reply's key covers all that it depends on: the engine's fingerprint, the example, the order shown,
+the messages, the hint, the sampling parameters and its own seed (and, should two samples of a call
+ever share a seed, which of them it is). Changing the parser, the vote or the number of samples
+keeps every key; changing the prompt or the model changes them all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from spct.errors import ConfigError, ContextOverflow, EngineError, StoreError
+from spct.runs.store import Store
+from spct.types import Completion, Engine, Prompt, SamplingParams
+
+
+def call_keys(fingerprint: str, prompt: Prompt, params: SamplingParams) -> list[bytes]:
+    """Return one key a seed of `params`."""
+    settings = (
+        *(prompt.order, prompt.hint, params.temperature, params.top_p, params.max_tokens),
+        *(params.top_logprobs, params.stop, params.grammar),
+    )
+    turns = [text for m in prompt.messages for text in (m.role, m.content)]
+    shared = sha256()
+    for text in (
+        fingerprint,
+        prompt.example_id,
+        json.dumps(settings),
+        params.grammar or "",
+        *turns,
+    ):
+        data = text.encode("utf-8", "surrogatepass")
+        shared.update(b"%d:" % len(data))  # so that no two lists of texts run together
+        shared.update(data)
+    keys, seen = [], Counter[int]()
+    for seed in params.seeds:
+        digest = shared.copy()
+        digest.update(b"%d %d" % (seed, seen[seed]))
+        seen[seed] += 1
+        keys.append(digest.digest())
+    return keys
+
+
+class RecordingEngine:
+    """An engine whose replies outlive the process: it draws only what the store does not hold.
+
+    `n_drawn` and `n_replayed` count completions. Closing it closes the engine, not the store.
+    """
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self.n_drawn = 0
+        self.n_replayed = 0
+        self._engine = engine
+        self._store = store
+        self._in_flight: set[bytes] = set()
+
+    @property
+    def fingerprint(self) -> str:
+        """The engine's own."""
+        return self._engine.fingerprint
+
+    async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
+        """Return stored completions and draw the missing ones, committed before they are seen."""
+        keys = _checked_keys(self.fingerprint, prompt, n, params)
+        if not self._in_flight.isdisjoint(keys):
+            raise ConfigError(
+                f"example {prompt.example_id!r} is being judged twice at once with the same seeds;"
+                " ids must be unique in a run"
+            )
+        self._in_flight.update(keys)
+        try:
+            found = self._store.replies(keys)
+            self.n_replayed += len(found)
+            missing = [i for i, key in enumerate(keys) if key not in found]
+            if missing:
+                found.update(await self._draw(prompt, params, missing, keys))
+        finally:
+            self._in_flight.difference_update(keys)
+        return [found[key] for key in keys]
+
+    async def aclose(self) -> None:
+        """Close the engine."""
+        await self._engine.aclose()
+
+    async def _draw(
+        self, prompt: Prompt, params: SamplingParams, missing: Sequence[int], keys: list[bytes]
+    ) -> dict[bytes, Completion]:
+        seeds = tuple(params.seeds[i] for i in missing)
+        wanted = [keys[i] for i in missing]
+        try:
+            drawn = await self._engine.sample(prompt, len(seeds), replace(params, seeds=seeds))
+        except ContextOverflow as error:  # this example's own failure: a replay must find it
+            failed = [Completion("", "error", error=str(error))] * len(seeds)
+            await self._put(prompt, wanted, seeds, failed)
+            raise
+        if len(drawn) != len(seeds):
+            raise EngineError(
+                f"asked {self.fingerprint} for {len(seeds)} completions of example"
+                f" {prompt.example_id!r}, got {len(drawn)}; an engine must return exactly n"
+            )
+        self.n_drawn += len(drawn)
+        await self._put(prompt, wanted, seeds, drawn)
+        return dict(zip(wanted, drawn, strict=True))
+
+    async def _put(
+        self,
+        prompt: Prompt,
+        keys: Sequence[bytes],
+        seeds: Sequence[int],
+        completions: Sequence[Completion],
+    ) -> None:
+        triples = list(zip(keys, seeds, completions, strict=True))
+        await self._store.put_replies(prompt.example_id, triples)
+
+
+class ReplayEngine:
+    """Answers from the store alone, so parsing and voting can be redone without an LM call.
+
+    `fingerprint` is that of the engine which drew the replies. A call that failed when it was
+    drawn fails again here.
+    """
+
+    def __init__(self, store: Store, fingerprint: str) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the engine which drew the replies."""
+        return self._fingerprint
+
+    async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
+        """Return n stored completions; raise StoreError if one is not stored."""
+        keys = _checked_keys(self._fingerprint, prompt, n, params)
+        found = self._store.failures(keys) | self._store.replies(keys)
+        missing = [seed for key, seed in zip(keys, params.seeds, strict=True) if key not in found]
+        if missing:
+            raise StoreError(
+                f"no stored reply for {len(missing)} of {n} samples of example"
+                f" {prompt.example_id!r} under {self._fingerprint!r} (seeds {missing[:3]}...):"
+                " finish the run first, and keep its prompt format, model, seed and sampling"
+                " parameters; only the parser, the vote and a smaller k may differ"
+            )
+        return [found[key] for key in keys]
+
+    async def aclose(self) -> None:
+        """Nothing to close: the store belongs to its opener."""
+
+
+def _checked_keys(fingerprint: str, prompt: Prompt, n: int, params: SamplingParams) -> list[bytes]:
+    if len(params.seeds) != n:
+        raise ConfigError(
+            f"a stored sample needs a seed: asked for {n} completions of example"
+            f" {prompt.example_id!r}, got the seeds {params.seeds!r}"
+        )
+    if any(not 0 <= seed < 2**63 for seed in params.seeds):
+        raise ConfigError(f"a seed must be from 0 to 2**63 - 1, got {params.seeds!r}")
+    return call_keys(fingerprint, prompt, params)

@@ -1,0 +1,344 @@
+"""The command line as a person meets it: real processes where it matters, exit codes, messages."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from spct.cli.main import COMMANDS, load
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "comparisons.jsonl"
+COUNT = len(EXAMPLES.read_text("utf-8").splitlines())
+FAKE = ("--engine", "scripted")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def rows(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def spct(*argv, **options):
+    """Start a real process."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from spct.cli.main import main; main()", *map(str, argv)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+# --- judge --------------------------------------------------------------------
+
+
+def test_judging_a_query_prints_one_object(run):
+    code, out, _ = run(
+        "judge", *FAKE, "--query", "the capital?", "--response", "the capital", "--response", "?",
+        "--json", "-k", 3,
+    )  # fmt: skip
+    (row,) = rows(out)
+    assert code == 0 and row["winner"] == 0 and row["k_drawn"] == 3
+    trajectory = row["trajectories"][0]
+    assert [p["name"] for p in trajectory["principles"]] == ["Topic", "Wording"]
+    assert trajectory["critique"].startswith("Response 1 shares")
+    assert len(trajectory["scores"]) == 2 and trajectory["unscored"] is None
+
+
+def test_judging_the_example_file_keeps_the_order_of_the_input(run):
+    code, out, err = run("judge", EXAMPLES, *FAKE, "--json")
+    ids = [json.loads(line)["id"] for line in EXAMPLES.read_text().splitlines()]
+    assert code == 0 and [row["id"] for row in rows(out)] == ids
+    assert f"{len(ids)} examples" in err
+
+
+def test_the_human_view_shows_principles_critique_scores_and_verdict(run):
+    code, out, _ = run("judge", EXAMPLES, *FAKE, "--limit", 1, "--full")
+    assert code == 0
+    for text in ("fact-tides", "judgement 8", "Topic (70%)", "scores by response", "wins"):
+        assert text in out
+
+
+def test_standard_input_is_read(tmp_path):
+    with EXAMPLES.open() as file:
+        done = spct("judge", "-", *FAKE, "--json", "--limit", 1, stdin=file)
+        out, _ = done.communicate(timeout=60)
+    assert done.returncode == 0 and len(rows(out)) == 1
+
+
+def test_a_dry_run_shows_the_prompt_and_calls_nothing(run):
+    code, out, err = run("judge", EXAMPLES, "--dry-run", "--model", "/nowhere.gguf")
+    assert code == 0 and "#### Responses to be Scored ####" in out
+    assert f"{COUNT} examples" in err and "tokens" in err
+
+
+def test_hostile_text_does_not_reach_the_terminal(run, tmp_path):
+    example = {"query": "\x1b[2Jhi\u202e", "responses": ["a\x1b]0;owned\x07", "[red]b[/red]"]}
+    Path("evil.jsonl").write_text(json.dumps(example))
+    code, out, _ = run("judge", "evil.jsonl", *FAKE)
+    assert code == 0 and "\x1b]" not in out and "\u202e" not in out and "\x1b[2J" not in out
+    assert "[red]b[/red]" in out
+
+
+def test_too_many_unscored_judgements_exit_with_3(run):
+    template = Path("odd.txt")
+    template.write_text("{{conversation}}{{responses}}\\boxed{x} no scores here")
+    argv = ("judge", EXAMPLES, *FAKE, "--limit", 1, "--template", template)
+    assert run(*argv)[0] == 0
+    code, _, err = run(*argv, "--max-unscored", 0.5)
+    assert code == 3 and "100.0% of the judgements are unscored" in err
+
+
+# --- over an endpoint, with two variables ------------------------------------------
+
+
+@pytest.fixture
+def endpoint():
+    """A real server process that judges; /faults/NAME/v1 misbehaves."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.engines.fault_server", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=EXAMPLES.parents[2],
+    )
+    assert server.stdout is not None
+    port = server.stdout.readline().split()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.kill()
+    server.communicate()
+
+
+def test_two_variables_are_enough(run, endpoint, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "anything")
+    code, out, _ = run("judge", EXAMPLES, "--json", "-k", 4)
+    assert code == 0 and len(rows(out)) == COUNT
+    assert all(row["k_counted"] == 4 for row in rows(out))
+    assert rows(out)[0]["trajectories"][0]["fingerprint"].startswith("openai:mock-judge@")
+    code, out, _ = run("doctor")
+    assert code == 0 and "mock-judge" in out and "2 of 2 judgements counted" in out
+    code, folder, err = run("sample", EXAMPLES, "-k", 2, "--progress", "none")
+    assert code == 0 and f"{2 * COUNT} replies drawn" in err
+    assert "anything" not in (Path(folder.strip()) / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [("401", 4, "OPENAI_API_KEY"), ("404", 4, "nope"), ("overflow", 0, "unscored: failed")],
+)
+def test_an_endpoint_that_refuses_is_named_with_the_cure(
+    run, endpoint, monkeypatch, fault, code, message
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{endpoint}/faults/{fault}/v1")
+    got, out, err = run(
+        "judge", "--query", "q", "--response", "a", "--response", "b", "--model", "m", "--full"
+    )
+    assert got == code and message in out + err
+
+
+def test_an_endpoint_that_is_not_there_exits_with_4_and_its_address(run, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    code, out, _ = run("doctor", "--model", "m")
+    assert code == 4 and "127.0.0.1:9" in out
+
+
+# --- what is wrong is said, with its exit code ------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["judge"], 2, "no examples"),
+        (["judge", "nowhere.jsonl"], 2, "'nowhere.jsonl' does not exist"),
+        (["judge", "--query", "q"], 2, "at least one --response"),
+        (["judge", "--query", " ", "--response", "a"], 2, "--query is empty"),
+        (["judge", str(EXAMPLES), "--query", "q"], 2, "not both"),
+        (["judge", "--response", "a"], 2, "go with --query"),
+        (["judge", str(EXAMPLES), "--range", "a:b"], 2, "--range is 'a:b'"),
+        (["judge", str(EXAMPLES), "--map", "x"], 2, "x"),
+        (["judge", str(EXAMPLES), "--schema", "trl"], 2, "trl"),
+        (["judge", str(EXAMPLES), "--template", "no.txt"], 2, "no.txt"),
+        (["judge", str(EXAMPLES), "--config", "no.toml"], 2, "no.toml"),
+        (["judge", str(EXAMPLES), "--vote", "meta_top"], 2, "needs a meta RM"),
+        (["judge", str(EXAMPLES), "--vote", "expected"], 2, "top_logprobs"),
+        (["judge", str(EXAMPLES), "--vote", "sum", "--k-meta", "2"], 2, "k_meta"),
+        (["judge", str(EXAMPLES), "-k", "0"], 2, "judge.k = 0"),
+        (["judge", str(EXAMPLES), "--sample-id", "zzz"], 2, "zzz"),
+        (["export", "nowhere"], 5, "no run in nowhere"),
+        (["rescore", "nowhere"], 5, "no run in nowhere"),
+        (["sample", str(EXAMPLES), "--resume", "x", "--fresh"], 2, "one of them"),
+    ],
+)
+def test_a_mistake_is_named(run, argv, code, message):
+    got, out, err = run(*argv, *(() if argv[0] == "export" else FAKE))
+    assert got == code and message in err and out == ""
+
+
+@pytest.mark.parametrize("argv", [["jugde"], ["judge", "--nonsense"], ["judge", "--vote", "men"]])
+def test_an_unknown_command_flag_or_choice_exits_with_2(run, argv):
+    assert run(*argv)[0] == 2
+
+
+def test_a_bad_row_is_named_by_file_and_line_before_anything_is_judged(run):
+    good = EXAMPLES.read_text().splitlines()[0]
+    Path("bad.jsonl").write_text(f'{good}\n{{"query": "q", "responses": []}}\n')
+    code, out, err = run("judge", "bad.jsonl", *FAKE, "--json")
+    assert code == 2 and out == "" and "bad.jsonl:2" in err and "responses" in err
+    code, out, err = run("validate", "bad.jsonl")
+    assert code == 2 and "bad.jsonl:2" in err
+
+
+def test_a_missing_extra_is_named_with_its_cure():
+    from spct.errors import ExtraMissing
+
+    error = ExtraMissing("torch", "hf")
+    assert "pip install 'spct[hf]'" in str(error) and error.exit_code == 2
+
+
+# --- runs ---------------------------------------------------------------------------
+
+
+def test_the_same_command_continues_and_repeats_nothing(run):
+    code, folder, err = run("sample", EXAMPLES, *FAKE, "-k", 2)
+    assert code == 0 and f"{2 * COUNT} replies drawn" in err
+    code, again, err = run("sample", EXAMPLES, *FAKE, "-k", 2)
+    assert code == 0 and again == folder and "0 replies drawn" in err
+    _, other, _ = run("sample", EXAMPLES, *FAKE, "-k", 3)
+    assert other != folder
+    _, fresh, err = run("sample", EXAMPLES, *FAKE, "-k", 2, "--fresh")
+    assert fresh != folder and f"{2 * COUNT} replies drawn" in err
+
+
+def test_a_changed_setting_is_refused_with_its_name_and_both_values(run):
+    folder = run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip()
+    code, _, err = run("sample", EXAMPLES, *FAKE, "-k", 3, "--resume", folder)
+    assert code == 2 or code == 5
+    assert "judge.k: was 2, now 3" in err
+    code, _, _ = run("sample", EXAMPLES, *FAKE, "-k", 3, "--resume", folder, "--accept-drift")
+    assert code == 0
+
+
+def test_rescoring_votes_again_without_a_call(run):
+    folder = run("sample", EXAMPLES, *FAKE, "-k", 4)[1].strip()
+    code, out, _ = run("rescore", folder, "--vote", "majority", "-k", 2)
+    assert code == 0
+    assert {row["k_drawn"] for row in rows(out)} == {2}
+    assert all(max(row["rewards"]) <= 1 for row in rows(out))
+    code, _, err = run("rescore", folder, "--seed", 1)
+    assert code == 2 and "other replies would be needed" in err
+
+
+def test_another_vote_is_taken_on_what_an_early_stop_has_drawn(run):
+    how = ("sample", EXAMPLES, *FAKE, "-k", 32, "--stop", "sign_flip")
+    code, folder, _ = run(*how)
+    assert code == 0
+    before = {row["id"]: row["k_drawn"] for row in rows(run("export", folder.strip())[1])}
+    assert min(before.values()) < 32
+    code, out, _ = run("rescore", folder.strip(), "--vote", "majority")
+    assert code == 0
+    assert {row["id"]: row["k_drawn"] for row in rows(out)} == before
+
+
+def test_export_writes_lines_and_parquet(run):
+    folder = run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip()
+    assert len(rows(run("export", folder)[1])) == COUNT
+    assert run("export", folder, "--to", "verdicts.parquet")[0] == 0
+    import pyarrow.parquet as pq
+
+    assert pq.read_table("verdicts.parquet").num_rows == COUNT
+    code, _, err = run("export", folder, "--to", "verdicts.csv")
+    assert code == 2 and ".jsonl" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_job_exits_with_its_signal_and_can_be_continued(number, code):
+    many = "\n".join(
+        json.dumps({"id": str(i), "query": "q", "responses": ["a", "b"]}) for i in range(1500)
+    )
+    Path("many.jsonl").write_text(many)
+    job = spct("sample", "many.jsonl", *FAKE, "-k", 2, "--concurrency", 1)
+    while not any(Path("runs").glob("*/run.db")) and job.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    job.send_signal(number)
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == code, err
+    assert "the same command continues" in err and "Traceback" not in err
+    done = spct("sample", "many.jsonl", *FAKE, "-k", 2, "--progress", "none")
+    _, err = done.communicate(timeout=100)
+    assert done.returncode == 0 and "1500 verdicts are stored now" in err
+    assert not re.search(r"\b0 examples were finished before", err)
+
+
+# --- help ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_loads_and_has_help(run, name):
+    assert load(name)
+    code, out, _ = run(name, "--help")
+    assert code == 0 and "Usage" in out
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['spct', '--help']\n"
+        "from spct.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'aiohttp', 'pydantic', 'numpy', 'fastapi', 'openvino_genai'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    env = {**os.environ, "NO_COLOR": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_version_is_printed(run):
+    from spct import __version__
+
+    assert run("--version")[:2] == (0, f"{__version__}\n")
+
+
+def test_resuming_where_no_run_is_draws_nothing(run, tmp_path):
+    code, _, err = run("sample", EXAMPLES, *FAKE, "--resume", tmp_path / "typo")
+    assert code == 2 and "there is no run in this folder" in err
+    assert not (tmp_path / "typo").exists()
+    code, _, err = run("sample", EXAMPLES, *FAKE, "--accept-drift")
+    assert code == 2 and "--resume" in err
+
+
+@pytest.fixture
+def two_ways(run, tmp_path):
+    """Sample two pairs under one template file, read as the format of a name."""
+    (tmp_path / "t.txt").write_text("{{conversation}} {{responses}}", encoding="utf-8")
+    pairs = [{"id": str(i), "query": "q", "responses": ["a", str(i)]} for i in range(2)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+
+    def sample(name, *more):
+        return run(
+            "sample", tmp_path / "pairs.jsonl", *FAKE, "-k", 1, "--template", tmp_path / "t.txt",
+            "--format", name, *more,
+        )  # fmt: skip
+
+    return sample
+
+
+def test_one_template_read_in_another_way_is_another_run(two_ways):
+    first, second = (two_ways(name)[1].strip() for name in ("pointwise", "pairwise"))
+    assert first and second and first != second
+
+
+def test_a_second_session_does_not_forgive_the_unscored_of_the_first(two_ways):
+    """The scripted judge writes two scores, which is no choice between two."""
+    codes = [two_ways("pairwise", "--max-unscored", 0.1)[0] for _ in range(2)]
+    assert codes == [3, 3]

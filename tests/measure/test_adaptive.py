@@ -1,0 +1,69 @@
+"""Replaying a stopping rule gives what a judge with that rule would have drawn.
+
+k is 12: with waves that double, a k of 4, 8, 16 ... has its last look at k/2, where the lead of the
+exact rule can equal what is left but never exceed it.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from spct.core.generative import GenerativeRM
+from spct.core.stopping import Stopping, exact, sign_flip
+from spct.engines.scripted import ScriptedEngine
+from spct.measure.adaptive import full_votes, replay, replays
+from spct.measure.benchmarks import ours
+from spct.measure.loading import load_benchmark
+from spct.measure.results import Part
+from spct.types import Prompt
+from tests.measure.makers import pairs_file
+
+JUDGE = {"vote": "sum", "scale": (1, 10), "judge": True}
+
+
+def noisy(prompt: Prompt, seed: int) -> str:
+    """Scores that lean to the longer response with noise, so that some votes end early."""
+    rng = random.Random(seed)
+    lean = sum(map(ord, prompt.example_id)) % 6
+    shown = [4 + lean + rng.choice((0, 1)), 3 + rng.choice((0, 1))]
+    scores = [shown[i] if prompt.order == (0, 1) else shown[1 - i] for i in range(2)]
+    return f"Analysis:\nNoise.\nScores: \\boxed{{{scores[0]}, {scores[1]}}}"
+
+
+@pytest.mark.parametrize("rule", [exact, sign_flip(0.1)], ids=lambda r: r.name)
+async def test_the_replay_is_what_the_judge_itself_does(rule: Stopping, tmp_path: Path) -> None:
+    k, examples = 12, load_benchmark(ours(pairs_file(tmp_path / "p.jsonl", 30))).examples
+    full = GenerativeRM(ScriptedEngine(noisy), k=k, seed=5)
+    stopping = GenerativeRM(ScriptedEngine(noisy), k=k, seed=5, stopping=rule)
+    part = Part("m", "sampled", {e.id: await full.judge(e) for e in examples}, JUDGE)
+    found = replay(part, k, rule, full_votes(part, k))
+    for e in examples:
+        real = await stopping.judge(e)
+        assert found.verdicts[e.id].k_drawn == real.k_drawn
+        assert found.verdicts[e.id].rewards == real.rewards
+    assert found.mean_samples < k  # the rule had something to stop
+
+
+async def test_the_exact_rule_never_changes_a_winner(tmp_path: Path) -> None:
+    examples = load_benchmark(ours(pairs_file(tmp_path / "p.jsonl", 40))).examples
+    rm = GenerativeRM(ScriptedEngine(noisy), k=8)
+    part = Part("m", "sampled", {e.id: await rm.judge(e) for e in examples}, JUDGE)
+    by_rule = {r.rule: r for r in replays(part, 8, full_votes(part, 8))}
+    assert by_rule["exact"].changed.point == 0.0
+    assert by_rule["sign_flip0.05"].mean_samples <= 8
+
+
+async def test_nothing_is_replayed_for_one_wave_or_for_votes_without_a_bound(
+    tmp_path: Path,
+) -> None:
+    examples = load_benchmark(ours(pairs_file(tmp_path / "p.jsonl", 3))).examples
+    rm = GenerativeRM(ScriptedEngine(noisy), k=8)
+    verdicts = {e.id: await rm.judge(e) for e in examples}
+    assert replays(Part("m", "sampled", verdicts, JUDGE), 4, verdicts) == ()
+    assert replays(Part("m", "sampled", verdicts, JUDGE | {"vote": "expected"}), 8, verdicts) == ()
+    scalar = {"vote": "mean", "judge": False}  # a head's numbers have no bounds to reason with
+    assert replays(Part("m", "sampled", verdicts, scalar), 8, verdicts) == ()
+    assert replays(Part("m", "greedy", verdicts, JUDGE), 8, verdicts) == ()

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from spct.errors import ConfigError, ExtraMissing, StoreError
+from spct.runs.export import export
+from spct.runs.codec import dump_verdict, load_verdict
+from spct.runs.store import Store
+from spct.types import Completion, Example, Message, TokenLogprob, Verdict
+from tests.runs.nouns import prompt_of, reply_of, verdict_of
+
+
+def any_verdict(i: int) -> Verdict:
+    """One with every optional field, or with none, or with texts that are hard to write."""
+    prompt = prompt_of(f"id-{i}")
+    rare = Completion(
+        "\ud800\x00\n\u2028", "length", (1, 2), (TokenLogprob("8", -0.1, {"8": -0.1}),)
+    )
+    failed = Completion("", "error", error="refused")
+    kinds = [[], [(prompt, 1, reply_of(prompt, 1))], [(prompt, 1, rare), (prompt, 2, failed)]]
+    return verdict_of(f"id-{i}", kinds[i % 3])
+
+
+async def filled(store: Store, order: list[int]) -> Store:
+    for i in order:
+        example = Example(f"id-{i}", (Message("user", "q"),), ("x", "y"), meta={"a": [1, None]})
+        await store.put_verdict(any_verdict(i), example if i % 2 else None, position=i)
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "run", {}) as store:
+        yield store
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+async def test_equal_runs_export_equal_bytes_whatever_the_order_of_work(
+    tmp_path: Path, ending: str
+) -> None:
+    exports = []
+    for name in ("one", "two"):
+        order = list(range(30))
+        random.Random(name).shuffle(order)
+        with Store.open(tmp_path / name, {}) as store:
+            path = tmp_path / f"{name}.{ending}"
+            assert export(await filled(store, order), path) == 30
+            exports.append(path.read_bytes())
+    assert exports[0] == exports[1]
+
+
+async def test_jsonl_has_one_verdict_a_line_that_reads_back(store: Store, tmp_path: Path) -> None:
+    export(await filled(store, [2, 0, 1]), tmp_path / "out.jsonl")
+    lines = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert [load_verdict(json.loads(line)) for line in lines] == [any_verdict(i) for i in range(3)]
+    assert ["example" in json.loads(line) for line in lines] == [False, True, False]
+
+
+async def test_parquet_holds_what_jsonl_holds(store: Store, tmp_path: Path) -> None:
+    export(await filled(store, [0, 1, 2]), tmp_path / "out.parquet")
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    for i, row in enumerate(rows):
+        record = dump_verdict(any_verdict(i))
+        assert row["rewards"] == record["rewards"]
+        assert row["prompts"] == record["prompts"]
+        assert dict(row["unscored"]) == record["unscored"]
+        for got, put in zip(row["trajectories"], record["trajectories"], strict=True):
+            assert got["text"] == put["text"].replace("\ud800", "\\ud800")
+            assert (got["scores"], got["unscored"]) == (put["scores"], put["unscored"])
+            assert got["error"] == put.get("error")
+    assert rows[1]["example"]["meta"] == '{"a":[1,null]}'
+    token = rows[2]["trajectories"][0]["logprobs"][0]
+    assert token == {"token": "8", "logprob": -0.1, "top": [("8", -0.1)]}
+
+
+async def test_a_run_without_verdicts_exports_all_columns(store: Store, tmp_path: Path) -> None:
+    assert export(store, tmp_path / "out.parquet") == 0
+    assert export(store, tmp_path / "out.jsonl") == 0
+    names = pq.read_table(tmp_path / "out.parquet").column_names
+    assert set(dump_verdict(any_verdict(1))) < set(names)
+
+
+async def test_a_dash_means_standard_output(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(await filled(store, [1]), "-") == 1
+    assert json.loads(capsys.readouterr().out)["id"] == "id-1"
+
+
+def test_an_unknown_ending_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown ending '\.csv'; use \.jsonl, \.parquet"):
+        export(store, tmp_path / "out.csv")
+
+
+def test_parquet_without_pyarrow_names_the_extra(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExtraMissing, match=r"pip install 'spct\[parquet\]'"):
+        export(store, tmp_path / "out.parquet")
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_folder_that_is_not_there_is_named(store: Store, tmp_path: Path, ending: str) -> None:
+    with pytest.raises(StoreError, match=r"cannot write .*nowhere"):
+        export(store, tmp_path / "nowhere" / f"out.{ending}")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+async def test_a_failed_export_leaves_the_earlier_file_alone(
+    store: Store, tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / f"out.{ending}"
+    path.write_text("earlier")
+    await filled(store, [1])
+    store.close()
+    with pytest.raises(StoreError):
+        export(store, path)
+    assert path.read_text() == "earlier"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "run"]
