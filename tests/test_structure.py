@@ -15,8 +15,8 @@ CORE = ["neutralise", "parse", "tokenprob", "format", "vote", "stopping", "plan"
 ROOT_MODULES = {"types", "errors", "config"}
 ALLOWED = {
     "core": set(),
-    "engines": set(),
-    "data": set(),
+    "engines": {"core"},
+    "data": {"core"},
     "runs": {"core"},
     "models": {"core", "engines", "data", "runs"},
     "measure": {"core", "engines", "data", "runs", "models"},
