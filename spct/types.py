@@ -6,7 +6,7 @@ Everything here is frozen and is in the *original* order of the responses, excep
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -73,6 +73,8 @@ class SamplingParams:
     `seeds` has one entry a completion, or none. An engine that takes one seed a request uses the
     first. `top_logprobs` None asks for no log probabilities, 0 for those of the sampled tokens.
     `grammar` is an EBNF grammar with the rule `root`, in the dialect of llama.cpp and xgrammar.
+    An engine that makes several calls for n completions awaits `on_completion` with each one and
+    its place among the n as it arrives, so that a reply is stored before its siblings are there.
     """
 
     temperature: float = 0.5
@@ -82,6 +84,7 @@ class SamplingParams:
     top_logprobs: int | None = None
     stop: tuple[str, ...] = ()
     grammar: str | None = None
+    on_completion: OnCompletion | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,9 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] | None = None
     usage: Usage = Usage()
     error: str | None = None
+
+
+OnCompletion = Callable[[int, Completion], Awaitable[None]]  # its place among the n, from 0
 
 
 @dataclass(frozen=True, slots=True)

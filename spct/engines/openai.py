@@ -197,8 +197,20 @@ class OpenAIEngine:
         seeds: Sequence[int | None] = params.seeds or [None] * n
         batched = n > 1 and self._use_n is not False
         done = await self._sample_batch(prompt, n, params, seeds[0]) if batched else []
-        rest = [self._request(prompt, 1, params, seed) for seed in seeds[len(done) :]]
+        if len(done) < n:  # what came is paid for: it is kept before anything more is asked
+            await _arrived(params, 0, done)
+        rest = [
+            self._one(prompt, params, seed, at) for at, seed in enumerate(seeds) if at >= len(done)
+        ]
         return done + [one for got in await _all(rest) for one in got]
+
+    async def _one(
+        self, prompt: Prompt, params: SamplingParams, seed: int | None, at: int
+    ) -> list[Completion]:
+        """One of several requests that make up a sample."""
+        got = await self._request(prompt, 1, params, seed)
+        await _arrived(params, at, got)
+        return got
 
     async def _sample_batch(
         self, prompt: Prompt, n: int, params: SamplingParams, seed: int | None
@@ -293,6 +305,13 @@ def _chat_reply(http: Http, n: int) -> Reply | Failure:
         return read_reply(http.body, n)
     except GarbageReply as error:
         return Failure("garbage", f"{error}; the reply began {http.body[:KEPT_BYTES]!r}")
+
+
+async def _arrived(params: SamplingParams, first: int, completions: Sequence[Completion]) -> None:
+    """Hand completions on as they come, where the caller asked for that."""
+    if params.on_completion is not None:
+        for place, completion in enumerate(completions, first):
+            await params.on_completion(place, completion)
 
 
 async def _all(calls: Sequence[Coroutine[Any, Any, list[Completion]]]) -> list[list[Completion]]:

@@ -90,32 +90,39 @@ class RecordingEngine:
     async def _draw(
         self, prompt: Prompt, params: SamplingParams, missing: Sequence[int], keys: list[bytes]
     ) -> dict[bytes, Completion]:
-        seeds = tuple(params.seeds[i] for i in missing)
-        wanted = [keys[i] for i in missing]
+        """Ask for the missing ones; each is committed as it arrives, not when all are there."""
+        seeds, wanted = [params.seeds[i] for i in missing], [keys[i] for i in missing]
+        stored: set[int] = set()
+
+        async def store(places: Sequence[int], completions: Sequence[Completion]) -> None:
+            triples = [
+                (wanted[at], seeds[at], c) for at, c in zip(places, completions, strict=True)
+            ]
+            stored.update(places)
+            self.n_drawn += len(places)
+            await self._store.put_replies(prompt.example_id, triples)
+
+        async def arrived(place: int, completion: Completion) -> None:
+            if place not in stored:
+                await store([place], [completion])
+
+        asked = replace(params, seeds=tuple(seeds), on_completion=arrived)
         try:
-            drawn = await self._engine.sample(prompt, len(seeds), replace(params, seeds=seeds))
+            drawn = await self._engine.sample(prompt, len(seeds), asked)
         except ContextOverflow as error:  # this example's own failure: a replay must find it
-            failed = [Completion("", "error", error=str(error))] * len(seeds)
-            await self._put(prompt, wanted, seeds, failed)
+            left = [at for at in range(len(seeds)) if at not in stored]
+            await store(left, [Completion("", "error", error=str(error))] * len(left))
+            self.n_drawn -= len(left)
             raise
+        left = [at for at in range(min(len(drawn), len(seeds))) if at not in stored]
+        if left:
+            await store(left, [drawn[at] for at in left])
         if len(drawn) != len(seeds):
             raise EngineError(
                 f"asked {self.fingerprint} for {len(seeds)} completions of example"
                 f" {prompt.example_id!r}, got {len(drawn)}; an engine must return exactly n"
             )
-        self.n_drawn += len(drawn)
-        await self._put(prompt, wanted, seeds, drawn)
         return dict(zip(wanted, drawn, strict=True))
-
-    async def _put(
-        self,
-        prompt: Prompt,
-        keys: Sequence[bytes],
-        seeds: Sequence[int],
-        completions: Sequence[Completion],
-    ) -> None:
-        triples = list(zip(keys, seeds, completions, strict=True))
-        await self._store.put_replies(prompt.example_id, triples)
 
 
 class ReplayEngine:

@@ -113,6 +113,33 @@ async def test_the_same_sample_twice_at_once_is_refused_not_paid_twice(store: St
     assert inner.asked == [1]
 
 
+class OneByOne(CountingEngine):
+    """Makes a call for each completion, as for an endpoint that ignores n; the last one fails."""
+
+    async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
+        assert params.on_completion is not None
+        done = []
+        for place, seed in enumerate(params.seeds):
+            if seed == 9:
+                raise EngineError("went away")
+            done += await super().sample(prompt, 1, replace(params, seeds=(seed,)))
+            await params.on_completion(place, done[-1])
+        return done
+
+
+async def test_each_completion_is_stored_when_it_arrives_whatever_becomes_of_its_siblings(
+    store: Store,
+) -> None:
+    inner = OneByOne()
+    engine = RecordingEngine(inner, store)
+    with pytest.raises(EngineError, match="went away"):
+        await engine.sample(PROMPT, 3, params_of(1, 2, 9))
+    assert store.counts()["calls"] == engine.n_drawn == 2
+    assert await engine.sample(PROMPT, 3, params_of(1, 2, 3)) == replies(1, 2, 3)
+    assert inner.asked == [1, 2, 3]
+    assert (store.counts()["calls"], engine.n_drawn) == (3, 3)
+
+
 @pytest.mark.parametrize("seeds", [(), (1,), (1, 2, 3), (-1, 2), (1, 2**63)])
 async def test_each_sample_needs_a_seed(store: Store, seeds: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="seed"):
@@ -183,7 +210,7 @@ def test_a_key_does_not_depend_on_the_other_seeds_of_the_call() -> None:
 
 
 def test_every_field_of_the_sampling_parameters_is_in_the_key() -> None:
-    assert set(SamplingParams.__slots__) - {"seeds"} <= set(CHANGES)
+    assert set(SamplingParams.__slots__) - {"seeds", "on_completion"} <= set(CHANGES)
 
 
 # --- replaying -----------------------------------------------------------------------------------
