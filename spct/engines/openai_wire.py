@@ -9,12 +9,11 @@ failed completion of its own and does not spoil its siblings.
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from spct.strict_json import NotStrictJSON, read_json
 from spct.types import Completion, FinishReason, Prompt, SamplingParams, TokenLogprob, Usage
 
 # Which request field takes an EBNF grammar: vLLM 0.12 and later, SGLang, llama.cpp's server.
@@ -103,37 +102,9 @@ def read_reply(body: bytes, n: int) -> Reply:
 def strict_json(body: bytes) -> Any:
     """Parse UTF-8 JSON with unique keys and no NaN, Infinity or lone surrogate."""
     try:
-        parsed = _STRICT.decode(body.decode("utf-8"))
-        if re.search(rb"\\u[dD][89a-fA-F]", body):  # half of a pair cannot be stored or sent on
-            json.dumps(parsed, ensure_ascii=False).encode("utf-8")
-    except UnicodeDecodeError as error:
-        raise GarbageReply(f"the body is not UTF-8: {error}") from None
-    except UnicodeEncodeError:
-        raise GarbageReply("the body holds half of a surrogate pair") from None
-    except RecursionError:
-        raise GarbageReply("the body is nested too deeply") from None
-    except ValueError as error:
+        return read_json(body)
+    except NotStrictJSON as error:
         raise GarbageReply(f"the body is not valid JSON: {error}") from None
-    return parsed
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [k for k, _ in pairs]
-        raise ValueError(f"duplicate key {next(k for k in names if names.count(k) > 1)!r}")
-    return found
-
-
-def _finite(literal: str) -> float:
-    number = float(literal)
-    if not math.isfinite(number):
-        raise ValueError(f"{literal} is not a finite number")
-    return number
-
-
-# made once: json.loads would make one a call
-_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
 
 
 def _text(value: object) -> str | None:
