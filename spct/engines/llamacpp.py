@@ -19,7 +19,14 @@ from typing import Any
 import aiohttp
 
 from spct.engines.lora import find_lora
-from spct.engines.probe import Probe, chat_messages, check_context, check_request, timed_sample
+from spct.engines.probe import (
+    Probe,
+    chat_messages,
+    check_context,
+    check_request,
+    hand_on,
+    timed_sample,
+)
 from spct.engines.weights import as_f16, content_key, context_length, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.types import Completion, FinishReason, Prompt, SamplingParams, TokenLogprob, Usage
@@ -96,7 +103,9 @@ class LlamaCppEngine:
                 raise EngineError(f"llama.cpp returned {len(results)} of {share} samples")
             drawn = [_completion(result, params) for result in results]
             paid = drawn[0].usage + Usage(prompt_tokens=len(tokens), calls=1)
-            replies += [replace(drawn[0], usage=paid), *drawn[1:]]
+            drawn[0] = replace(drawn[0], usage=paid)
+            await hand_on(params, len(replies), drawn)
+            replies += drawn
         return replies + [replace(replies[0], usage=Usage())] * (n - n_drawn)
 
     async def probe(self) -> Probe:

@@ -30,6 +30,7 @@ from spct.engines.probe import (
     check_context,
     check_request,
     cut_at_stop,
+    hand_on,
     timed_sample,
 )
 from spct.engines.weights import as_f16, content_key, context_length, find_model, folder_context
@@ -128,17 +129,23 @@ class OpenVINOEngine:
             _Job(input_ids.data.tobytes(), input_ids, self._config(params, i))
             for i in range(n_drawn)
         ]
+
+        async def finished(i: int, job: _Job) -> Completion:
+            reply = self._completion(await asyncio.wrap_future(job.future), params)
+            if i == 0:  # the prompt is computed once, and counted once
+                paid = reply.usage + Usage(prompt_tokens=n_prompt, calls=1)
+                reply = replace(reply, usage=paid)
+            await hand_on(params, i, [reply])
+            return reply
+
         for job in jobs:
             self._inbox.put(job)
         try:
-            outputs = await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs))
+            replies = await asyncio.gather(*(finished(i, job) for i, job in enumerate(jobs)))
         except BaseException:
             for job in jobs:
                 job.abandoned = True
             raise
-        replies = [self._completion(output, params) for output in outputs]
-        paid = replies[0].usage + Usage(prompt_tokens=n_prompt, calls=1)
-        replies[0] = replace(replies[0], usage=paid)
         return replies + [replace(replies[0], usage=Usage())] * (n - n_drawn)
 
     async def probe(self) -> Probe:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,3 +80,13 @@ def cut_at_stop(text: str, stop: tuple[str, ...]) -> str:
     """The text before the first stop string in it."""
     ends = [text.index(mark) for mark in stop if mark in text]
     return text[: min(ends)] if ends else text
+
+
+async def hand_on(params: SamplingParams, first: int, arrived: Sequence[Completion]) -> None:
+    """Give completions first, first + 1, ... to whoever wants each one as it arrives.
+
+    All at once, not one after the other: a store commits in groups, and each wait would be one.
+    """
+    if params.on_completion is not None:
+        put = params.on_completion
+        await asyncio.gather(*(put(i, completion) for i, completion in enumerate(arrived, first)))

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spct.runs.database import storage
 from spct.errors import StoreError
+from spct.runs.database import storage
 
 Row = tuple[str, tuple[Any, ...]]  # a statement and its values
 Waiters = list[asyncio.Future[None]]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from spct.config import Config
-from spct.errors import SpctError
 from spct.core.generative import GenerativeRM, stream
+from spct.errors import SpctError
 from spct.runs.folder import new_run_folder
 from spct.runs.store import Store
 from spct.types import Example, Reason, Usage, Verdict

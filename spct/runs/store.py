@@ -22,16 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from spct.runs.database import (
-    DB_NAME,
-    check_version,
-    connect_reader,
-    connect_writer,
-    set_aside,
-    settle_config,
-    storage,
-    stored_config,
-)
 from spct.errors import StoreError
 from spct.runs.codec import (
     Record,
@@ -43,9 +33,19 @@ from spct.runs.codec import (
     load_completion,
     load_verdict,
 )
+from spct.runs.commit import GroupCommit, Row
+from spct.runs.database import (
+    DB_NAME,
+    check_version,
+    connect_reader,
+    connect_writer,
+    set_aside,
+    settle_config,
+    storage,
+    stored_config,
+)
 from spct.runs.folder import RunLock
 from spct.types import Completion, Example, Verdict
-from spct.runs.commit import GroupCommit, Row
 
 _PAGE = 64  # verdicts read at once: bounds memory, whatever the size of the run
 _VERDICT = "rowid, example_id, payload, checksum, position, n_failed"

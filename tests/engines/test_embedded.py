@@ -11,7 +11,7 @@ import pytest
 
 from spct.engines.lora import find_lora
 from spct.errors import ConfigError, ContextOverflow, DataError, EngineError
-from spct.types import Engine, Message, Prompt, SamplingParams
+from spct.types import Completion, Engine, Message, Prompt, SamplingParams
 
 GRAMMAR = "root ::= [a-c]{3,5}\n"
 NATIVE = ("openvino", "llamacpp")
@@ -72,6 +72,23 @@ async def test_n_samples_of_a_prompt_pay_for_it_once(engine: Engine) -> None:
         assert reply.token_ids is not None
         assert reply.usage.completion_tokens == len(reply.token_ids) <= 6
         assert reply.finish_reason == ("stop" if reply.token_ids[-1] == 2 else "length")
+
+
+@pytest.mark.parametrize("temperature", [2.0, 0.0])
+async def test_a_completion_is_handed_on_at_most_once_and_with_its_place(
+    engine: Engine, temperature: float
+) -> None:
+    arrived: dict[int, Completion] = {}
+
+    async def keep(i: int, completion: Completion) -> None:
+        assert i not in arrived
+        arrived[i] = completion
+
+    params = SamplingParams(
+        temperature=temperature, max_tokens=4, seeds=tuple(range(10)), on_completion=keep
+    )
+    replies = await engine.sample(prompt("hello"), 10, params)
+    assert arrived == {i: replies[i] for i in arrived}
 
 
 async def test_the_same_seeds_give_the_same_text_and_others_another(engine: Engine) -> None:

@@ -22,7 +22,7 @@ from spct.engines.openai import OpenAIEngine, from_env
 from spct.engines.retry import Outage, RetryPolicy
 from spct.errors import ConfigError, ContextOverflow, EndpointError, EngineError
 from spct.types import Completion, Message, Prompt, SamplingParams
-from tests.engines.fault_server import FAULTS, MODEL, FaultServer, chat_reply
+from tests.engines.fault_server import FAULTS, MODEL, FaultServer, as_json, chat_reply
 
 PROMPT = Prompt("e1", (Message("system", "Judge."), Message("user", "Which is better?")), (0, 1))
 PARAMS = SamplingParams(seeds=(7,))
@@ -172,6 +172,25 @@ async def test_an_ignored_n_is_made_up_by_single_calls_with_their_own_seeds() ->
     assert made.stats.warnings["n_ignored"] == 1
 
 
+async def test_completions_are_handed_on_as_they_arrive_although_a_sibling_never_comes() -> None:
+    def slow_for_33(call: Any) -> Any:
+        served = as_json(chat_reply({**call.json, "n": 1}))
+        return replace(served, delay=9.0) if call.json["seed"] == 33 else served
+
+    arrived: dict[int, str] = {}
+
+    async def keep(i: int, completion: Completion) -> None:
+        arrived[i] = completion.text
+
+    params = SamplingParams(seeds=(11, 22, 33, 44), on_completion=keep)
+    async with FaultServer(always=slow_for_33) as server, using(server) as made:
+        call = asyncio.create_task(made.sample(PROMPT, 4, params))
+        while len(arrived) < 3:
+            await asyncio.sleep(0.01)
+        call.cancel()
+    assert sorted(arrived) == [0, 1, 3] and len(set(arrived.values())) == 3
+
+
 async def test_a_refused_n_is_made_up_by_single_calls() -> None:
     async with serving(always="refuses_n") as (server, made):
         completions = await made.sample(PROMPT, 3, SamplingParams(seeds=(1, 2, 3)))
@@ -193,7 +212,6 @@ async def test_more_choices_than_asked_for_are_cut_to_n() -> None:
 
 async def test_choices_come_back_in_the_order_of_their_index() -> None:
     def reversed_choices(call: Any) -> Any:
-        from tests.engines.fault_server import as_json
 
         reply = chat_reply(call.json)
         return as_json({**reply, "choices": reply["choices"][::-1]})
@@ -207,7 +225,6 @@ async def test_choices_come_back_in_the_order_of_their_index() -> None:
 
 async def test_identical_choices_are_counted_because_k_of_them_are_one_vote() -> None:
     def twins(call: Any) -> Any:
-        from tests.engines.fault_server import as_json
 
         reply = chat_reply(call.json)
         return as_json({**reply, "choices": reply["choices"][:1] * 2})

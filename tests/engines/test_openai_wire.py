@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spct.engines.openai_errors import NRefused, failure, read_error
-from spct.engines.openai_wire import FINISH_REASONS, GarbageReply, encode, read_reply, strict_json
+from spct.engines.openai.errors import NRefused, failure, read_error
+from spct.engines.openai.wire import FINISH_REASONS, GarbageReply, encode, read_reply, strict_json
 from spct.engines.transport import Http
 from spct.errors import ContextOverflow, SpctError
 from tests.engines.fault_server import chat_reply

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spct.engines.openai import OpenAIEngine
-from spct.engines.openai_probe import EndpointReport, probe
+from spct.engines.openai.probe import EndpointReport, probe
 from tests.engines.fault_server import MAX_MODEL_LEN, MODEL, FaultServer
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spct.errors import ConfigError, ExtraMissing, StoreError
-from spct.runs.export import export
 from spct.runs.codec import dump_verdict, load_verdict
+from spct.runs.export import export
 from spct.runs.store import Store
 from spct.types import Completion, Example, Message, TokenLogprob, Verdict
 from tests.runs.nouns import prompt_of, reply_of, verdict_of

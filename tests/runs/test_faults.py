@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from spct.errors import StoreError
-from spct.runs.export import export
 from spct.runs.engines import call_keys
+from spct.runs.export import export
 from spct.runs.store import Store
 from tests.runs.conftest import Endpoint
 from tests.runs.nouns import params_of, prompt_of, reply_of, verdict_of

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from spct.core.generative import GenerativeRM
+from spct.core.vote import mean_scores
 from spct.engines.scripted import ScriptedEngine, fake_judgement
 from spct.errors import StoreError
-from spct.runs.export import export
-from spct.core.generative import GenerativeRM
 from spct.runs.engines import RecordingEngine, ReplayEngine
+from spct.runs.export import export
 from spct.runs.store import Store
 from spct.types import Completion, Engine, Example, Message, Prompt, Verdict
-from spct.core.vote import mean_scores
 
 EXAMPLES = [
     Example(f"id-{i}", (Message("user", f"Which tide is number {i}?"),), ("ebb tide", "flood"))

@@ -17,8 +17,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from spct.runs.export import export
 from spct.runs.engines import RecordingEngine, ReplayEngine
+from spct.runs.export import export
 from spct.runs.store import Store
 from spct.types import Completion, Prompt, SamplingParams
 from tests.runs.nouns import params_of, prompt_of, reply_of, verdict_of

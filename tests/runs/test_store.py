@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from spct.runs.database import connect_writer
 from spct.errors import StoreError
+from spct.runs.database import connect_writer
 from spct.runs.engines import call_keys
 from spct.runs.store import Store
 from spct.types import Completion, Example, Message

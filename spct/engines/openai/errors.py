@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from spct.engines.openai_wire import KEPT_BYTES, GarbageReply, strict_json
+from spct.engines.openai.wire import KEPT_BYTES, GarbageReply, strict_json
 from spct.engines.retry import Failure, classify_status, retry_after_s
 from spct.engines.transport import Http
 from spct.errors import ConfigError, ContextOverflow, EndpointError

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from spct.engines.openai_errors import read_error
-from spct.engines.openai_wire import GarbageReply, encode, read_reply, request_fields, strict_json
+from spct.engines.openai.errors import read_error
+from spct.engines.openai.wire import GarbageReply, encode, read_reply, request_fields, strict_json
 from spct.engines.retry import Failure
 from spct.engines.transport import Http
 from spct.types import Completion, Message, Prompt, SamplingParams

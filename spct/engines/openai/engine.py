@@ -1,9 +1,9 @@
 """The `openai` engine: any OpenAI-compatible chat endpoint.
 
 One `sample` is one request with `n`, or n single requests with their own seeds where the endpoint
-ignores or refuses `n` (noticed once, remembered for the session). The parts: `openai_wire` says
-what bytes mean and `openai_errors` what a status means, `transport` exchanges them, `retry` and
-`caller` decide what becomes of a failed attempt, `adaptive` and `gate` how many are under way.
+ignores or refuses `n` (noticed once, remembered for the session). The parts: `wire` says what bytes
+mean and `errors` what a status means, `transport` exchanges them, `retry` and `caller` decide what
+becomes of a failed attempt, `adaptive` and `gate` how many are under way.
 
 - A refused key, a missing model, an endpoint that stays away raise `EndpointError`: the run stops.
 - A prompt that does not fit raises `ContextOverflow`, a field that is refused `ConfigError`.
@@ -23,9 +23,9 @@ from typing import Any
 from spct.engines.adaptive import AdaptiveLimit, Pacer
 from spct.engines.caller import Caller, EngineStats, Request
 from spct.engines.gate import Gate
-from spct.engines.openai_errors import NRefused, failure
-from spct.engines.openai_probe import EndpointReport, probe
-from spct.engines.openai_wire import (
+from spct.engines.openai.errors import NRefused, failure
+from spct.engines.openai.probe import EndpointReport, probe
+from spct.engines.openai.wire import (
     KEPT_BYTES,
     GarbageReply,
     GrammarField,
@@ -35,6 +35,7 @@ from spct.engines.openai_wire import (
     request_fields,
     strict_json,
 )
+from spct.engines.probe import hand_on
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EndpointError, EngineError
@@ -198,7 +199,7 @@ class OpenAIEngine:
         batched = n > 1 and self._use_n is not False
         done = await self._sample_batch(prompt, n, params, seeds[0]) if batched else []
         if len(done) < n:  # what came is paid for: it is kept before anything more is asked
-            await _arrived(params, 0, done)
+            await hand_on(params, 0, done)
         rest = [
             self._one(prompt, params, seed, at) for at, seed in enumerate(seeds) if at >= len(done)
         ]
@@ -209,7 +210,7 @@ class OpenAIEngine:
     ) -> list[Completion]:
         """One of several requests that make up a sample."""
         got = await self._request(prompt, 1, params, seed)
-        await _arrived(params, at, got)
+        await hand_on(params, at, got)
         return got
 
     async def _sample_batch(
@@ -305,13 +306,6 @@ def _chat_reply(http: Http, n: int) -> Reply | Failure:
         return read_reply(http.body, n)
     except GarbageReply as error:
         return Failure("garbage", f"{error}; the reply began {http.body[:KEPT_BYTES]!r}")
-
-
-async def _arrived(params: SamplingParams, first: int, completions: Sequence[Completion]) -> None:
-    """Hand completions on as they come, where the caller asked for that."""
-    if params.on_completion is not None:
-        for place, completion in enumerate(completions, first):
-            await params.on_completion(place, completion)
 
 
 async def _all(calls: Sequence[Coroutine[Any, Any, list[Completion]]]) -> list[list[Completion]]:
