@@ -525,7 +525,7 @@ async def test_a_slot_is_freed_by_every_fault() -> None:
         ("html", "not valid JSON"),
         ("empty_body", "not valid JSON"),
         ("list", "a JSON list, expected an object"),
-        ("deep", "nested too deeply"),
+        ("deep", "nested deeper than 64 levels"),
         ("no_choices", "no choices"),
         ("choice_text", "a choice without a message"),
         ("content_number", "content is a int, expected text"),
@@ -534,7 +534,7 @@ async def test_a_slot_is_freed_by_every_fault() -> None:
         ("1e999", "1e999 is not a finite number"),
         ("bad_utf8", "not UTF-8"),
         ("lone_surrogate", "half of a surrogate pair"),
-        ("duplicate_keys", "duplicate key 'choices'"),
+        ("duplicate_keys", "the key 'choices' occurs twice"),
         ("cut", "the reply broke off"),
     ],
 )
