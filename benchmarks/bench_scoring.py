@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from spct.core.generative import settle
-from spct.core.vote import sum_scores
+from spct.core.vote import mean_scores
 from spct.measure.benchmarks import ours
 from spct.measure.loading import Loaded, load_benchmark
 from spct.measure.report import Settings, benchmark_report
@@ -51,7 +51,7 @@ async def fill(store: Store, loaded: Loaded, k: int) -> None:
     batch = []
     for position, example in enumerate(loaded.examples):
         some = [_trajectory(example, i, rng) for i in range(k)]
-        verdict = settle(example.id, some, sum_scores, k)
+        verdict = settle(example.id, some, mean_scores, k)
         batch.append(store.put_verdict(verdict, example, position=position))
         if len(batch) == 256:
             await asyncio.gather(*batch)

@@ -15,7 +15,6 @@ from spct.core.vote import (
     mean_scores,
     meta_top,
     meta_weighted,
-    sum_scores,
 )
 from spct.types import (
     Completion,
@@ -63,5 +62,4 @@ __all__ = [
     "mean_scores",
     "meta_top",
     "meta_weighted",
-    "sum_scores",
 ]

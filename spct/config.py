@@ -13,9 +13,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from spct.errors import ConfigError
+from spct.errors import SUMS_ARE_GONE, ConfigError
 
 
 class Settings(BaseModel):
@@ -81,9 +81,17 @@ class JudgeConfig(Settings):
     )
     template: str | None = Field(None, description="A file with other wording for the format.")
     k: int = Field(8, ge=1, description="Judgements an example; more cost more and decide better.")
-    vote: Literal["sum", "mean", "majority", "expected", "meta_top", "meta_weighted"] = Field(
-        "sum", description="How judgements become rewards."
+    vote: Literal["mean", "majority", "expected", "meta_top", "meta_weighted"] = Field(
+        "mean", description="How judgements become rewards, on the judge's scale."
     )
+
+    @field_validator("vote", mode="before")
+    @classmethod
+    def _refuse_sums(cls, vote: object) -> object:
+        if vote == "sum":  # the default of stored settings and configs until means came
+            raise ValueError(SUMS_ARE_GONE)
+        return vote
+
     k_meta: int | None = Field(
         None,
         ge=1,

@@ -14,6 +14,11 @@
 A message says what was being done, what was got, what was expected, and what to do about it.
 """
 
+SUMS_ARE_GONE = (
+    "there is no vote 'sum': rewards are means over the counted judgements now, on the judge's "
+    "scale; --vote mean ranks alike"
+)
+
 
 class SpctError(Exception):
     """Base of every error that spct raises on purpose; `exit_code` is the CLI's."""

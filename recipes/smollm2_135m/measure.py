@@ -22,7 +22,7 @@ from recipes.smollm2_135m.floors import longest_credit, words_credits
 from recipes.smollm2_135m.mix import recipe_formats
 from spct.core.format import POINTWISE, Format
 from spct.core.generative import GenerativeRM
-from spct.core.vote import sum_scores
+from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
@@ -92,7 +92,7 @@ def rows_of(
 ) -> dict[str, Any]:
     """Credits by k and by example, and the health of the judgements."""
     found = [verdicts[e.id] for e in examples]
-    credits = {str(k): credits_at(examples, verdicts, sum_scores, k) for k in ks}
+    credits = {str(k): credits_at(examples, verdicts, mean_scores, k) for k in ks}
     return {
         "ids": [e.id for e in examples],
         "credits": credits,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.synthetic.errors import FAULTS, fault_shares
-from spct.core.vote import sum_scores
+from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
 from spct.runs.store import Store
 from spct.train.report import credits_at, difference
@@ -106,7 +106,7 @@ def sampled_credits(pipeline: Path, model: str, examples: Sequence[Example]) -> 
     """What one sample of a pipeline's model earns, for each example."""
     with Store.read(pipeline / "evaluate" / model / "sampled") as store:
         verdicts = {v.example_id: v for v in store.verdicts()}
-    return credits_at(examples, verdicts, sum_scores, 1)
+    return credits_at(examples, verdicts, mean_scores, 1)
 
 
 def ablation_lines(

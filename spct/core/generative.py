@@ -14,7 +14,7 @@ from dataclasses import replace
 from spct.core.format import POINTWISE, Format, meta_conversation
 from spct.core.plan import Call, Orders, plan
 from spct.core.stopping import Stopping
-from spct.core.vote import Vote, best, sum_scores
+from spct.core.vote import Vote, best, mean_scores
 from spct.errors import ConfigError, ContextOverflow, EngineError
 from spct.types import (
     Completion,
@@ -89,7 +89,7 @@ class GenerativeRM:
         fmt: Format = POINTWISE,
         *,
         k: int = 8,
-        vote: Vote = sum_scores,
+        vote: Vote = mean_scores,
         orders: Orders = "balanced",
         params: SamplingParams | None = None,
         seed: int = 0,

@@ -53,7 +53,7 @@ class Stopping:
         if vote.swing is None or vote.rows is None:
             raise ConfigError(
                 f"early stopping ({self.name}) needs a vote that sums over judgements "
-                f"(sum, mean, majority); {vote.name!r} does not"
+                f"(mean, majority); {vote.name!r} does not"
             )
 
     def should_stop(

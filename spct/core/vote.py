@@ -1,4 +1,4 @@
-"""Votes: trajectories of one example -> one reward a response, or None when nothing counts.
+"""Votes: trajectories of one example -> one reward per response, or None when nothing counts.
 
 Unscored trajectories never vote; `Verdict.k_counted` says how many did. Sums are exactly rounded,
 so the order of trajectories cannot move a reward. Nothing here breaks a tie (see `best`).
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spct.core.parse import Scale
-from spct.errors import ConfigError
+from spct.errors import SUMS_ARE_GONE, ConfigError
 from spct.types import Trajectory
 
 Rewards = tuple[float, ...]
@@ -81,9 +81,8 @@ def _expected_rows(trajectories: Sequence[Trajectory]) -> list[Rewards]:
     return [t.judgement.expected for t in trajectories if t.judgement and t.judgement.expected]
 
 
-# Eq. 14: the sum of the scores over the samples.
-sum_scores = Vote("sum", lambda ts: _sum(scores_of(ts)), swing=_width, rows=scores_of)
-# The same ranking on the scale of one score (Eq. 12 for scalars).
+# Eq. 14 sums the scores over the k samples. We divide by the number counted: the ranking is the
+# same, and a judgement that failed or was not drawn (early stopping) does not lower the reward.
 mean_scores = Vote("mean", lambda ts: _mean(scores_of(ts)), swing=_width, rows=scores_of)
 # Eq. 13: the share of judgements that a response wins; m that tie at the top get 1/m each.
 majority = Vote(
@@ -96,7 +95,7 @@ expected_scores = Vote(
 
 
 def meta_top(k_meta: int | None = None) -> Vote:
-    """Sum the scores of the `k_meta` trajectories that the meta RM ranks highest (section 4).
+    """Average the scores of the `k_meta` trajectories that the meta RM ranks highest (section 4).
 
     Default: half of those scored, at least one. Equal meta scores go by sample index.
     """
@@ -106,7 +105,7 @@ def meta_top(k_meta: int | None = None) -> Vote:
     def combine(trajectories: Sequence[Trajectory]) -> Rewards | None:
         ranked = sorted(_with_meta(trajectories), key=lambda pair: (-pair[0], pair[1].index))
         keep = max(1, len(ranked) // 2) if k_meta is None else k_meta
-        return _sum(scores_of([t for _, t in ranked[:keep]]))
+        return _mean(scores_of([t for _, t in ranked[:keep]]))
 
     return Vote("meta_top" if k_meta is None else f"meta_top{k_meta}", combine, needs="meta")
 
@@ -146,11 +145,11 @@ def _with_meta(trajectories: Sequence[Trajectory]) -> list[tuple[float, Trajecto
     return pairs
 
 
-VOTES = {v.name: v for v in (sum_scores, mean_scores, majority, expected_scores, meta_weighted)}
+VOTES = {v.name: v for v in (mean_scores, majority, expected_scores, meta_weighted)}
 
 
 def vote_named(name: str, k_meta: int | None = None) -> Vote:
-    """The vote of a name: sum, mean, majority, expected, meta_top or meta_weighted.
+    """The vote of a name: mean, majority, expected, meta_top or meta_weighted.
 
     A vote's own `name` finds it again: `meta_top3` is `meta_top` with k_meta = 3.
     """
@@ -158,6 +157,8 @@ def vote_named(name: str, k_meta: int | None = None) -> Vote:
         return meta_top(k_meta)
     if k_meta is None and name.startswith("meta_top") and name[len("meta_top") :].isdecimal():
         return meta_top(int(name[len("meta_top") :]))
+    if name == "sum":
+        raise ConfigError(SUMS_ARE_GONE)
     if name not in VOTES:
         raise ConfigError(f"no vote {name!r}; there are {', '.join([*VOTES, 'meta_top'])}")
     if k_meta is not None:

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from spct.engines.retry import RetryPolicy
 from spct.errors import ConfigError, DataError, EngineError, FormatError, TrainError
 from spct.integrations.remote import RemoteRM
-from spct.serve.comparable import comparable
 from spct.types import Example, RewardModel, Verdict
 
 T = TypeVar("T")
@@ -138,7 +137,7 @@ class Hook:
         """The reward model, loaded at its first use."""
         with self._lock:
             if self._model is None:
-                self._model = comparable(self._load())
+                self._model = self._load()
             return self._model
 
     async def judge_all(self, examples: Sequence[Example]) -> list[Judged]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spct.core.vote import best, scores_of, sum_scores
+from spct.core.vote import best, mean_scores, scores_of
 from spct.measure.aggregates import Array
 from spct.measure.loading import Loaded
 from spct.measure.results import Row
@@ -107,7 +107,7 @@ def _two_winners(loaded: Loaded, row: Row) -> Iterable[tuple[frozenset[str], fro
         by_order: defaultdict[tuple[int, ...], list[Trajectory]] = defaultdict(list)
         for trajectory in verdict.trajectories:
             by_order[trajectory.prompt.order].append(trajectory)
-        voted = [sum_scores(some) for some in by_order.values()]
+        voted = [mean_scores(some) for some in by_order.values()]
         tops = [frozenset(example.responses[i] for i in best(r)) for r in voted if r is not None]
         yield from pairwise(tops)
 

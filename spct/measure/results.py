@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from spct.core.generative import settle
 from spct.core.parse import Scale
-from spct.core.vote import Vote, meta_top, sum_scores, vote_named
+from spct.core.vote import Vote, mean_scores, meta_top, vote_named
 from spct.measure.loading import Loaded
 from spct.measure.rules import Credit, Judged, Policy, Rule
 from spct.types import (
@@ -80,8 +80,8 @@ class Part:
 
     @property
     def vote(self) -> Vote:
-        """The vote of its Voting rows: the model's own, or the sum under a meta-guided one."""
-        return sum_scores if self._named.needs == "meta" else self._named
+        """The vote of its Voting rows: the model's own, or the mean under a meta-guided one."""
+        return mean_scores if self._named.needs == "meta" else self._named
 
     @property
     def meta_vote(self) -> Vote:
@@ -90,7 +90,7 @@ class Part:
 
     @property
     def _named(self) -> Vote:
-        found: Vote = vote_named(str(self.config.get("vote", "sum")))
+        found: Vote = vote_named(str(self.config.get("vote", "mean")))
         return found
 
     @property

@@ -16,7 +16,6 @@ from spct.core.generative import GenerativeRM
 from spct.errors import DataError, EngineError, FormatError
 from spct.serve.ask import Outcome, Placed, Sample, check_query, check_response, example
 from spct.serve.coalesce import Coalescer
-from spct.serve.comparable import comparable
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.groups import Groups, MixedGroup
@@ -53,7 +52,7 @@ class Gateway:
     """Judges examples and samples for callers; everything HTTP is above it."""
 
     def __init__(self, model: RewardModel, config: ServeConfig, name: str) -> None:
-        self.model, self.config, self.name = comparable(model), config, name
+        self.model, self.config, self.name = model, config, name
         self.fingerprint = fingerprint_of(self.model, name)
         self.metrics = Metrics(spct.__version__, self.fingerprint["digest"])
         self.slots = Slots(config.max_concurrency, config.max_queue)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from spct.config import Settings
 from spct.core.generative import GenerativeRM
-from spct.core.vote import Vote, meta_top, sigmoid, sum_scores
+from spct.core.vote import Vote, mean_scores, meta_top, sigmoid
 from spct.measure.plots import save_figure
 from spct.models.hf_scorer import load_scorer
 from spct.runs.engines import ReplayEngine
@@ -117,8 +117,8 @@ async def evaluate(
         greedy = await _verdicts(engine, examples, formats, config, out / name / "greedy", 1, 0.0)
         folder = out / name / "sampled"
         sampled = await _verdicts(engine, examples, formats, config, folder, k, config.temperature)
-        credits[name, "greedy", 1] = credits_at(examples, greedy, sum_scores, 1)
-        _vote(credits, name, "voting", examples, sampled, sum_scores, ks_up_to(k), config)
+        credits[name, "greedy", 1] = credits_at(examples, greedy, mean_scores, 1)
+        _vote(credits, name, "voting", examples, sampled, mean_scores, ks_up_to(k), config)
         report.models[name] = ModelReport(
             greedy=estimate(credits[name, "greedy", 1]),
             voting={k: estimate(credits[name, "voting", k]) for k in ks_up_to(k)},

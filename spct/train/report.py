@@ -111,7 +111,7 @@ def _subsets(
 def _voted_credit(vote: Vote, subset: Sequence[Trajectory], gold: Sequence[float]) -> float:
     counted = [t for t in subset if vote.counts(t)]
     n_counted = len(counted)
-    if vote.name == "meta_top":  # it sums half of the scored, at least one
+    if vote.name == "meta_top":  # it averages half of the scored, at least one
         n_counted = max(1, n_counted // 2)
     return credit(vote(counted), gold, n_counted)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from spct.core.format import FORMATS, POINTWISE, SINGLE, Format, load_format
 from spct.core.generative import read, settle, stream
 from spct.core.plan import Call, plan
-from spct.core.vote import sum_scores
+from spct.core.vote import mean_scores
 from spct.errors import ContextOverflow
 from spct.runs.engines import RecordingEngine
 from spct.runs.store import Store
@@ -73,7 +73,7 @@ async def draw(example: Example, engine: Engine, formats: Formats, what: Draw) -
         )
     parts = await asyncio.gather(*(_sample(call, engine, fmt, what.params) for call in calls))
     trajectories = [trajectory for part in parts for trajectory in part]
-    return settle(example.id, trajectories, sum_scores, len(trajectories))
+    return settle(example.id, trajectories, mean_scores, len(trajectories))
 
 
 async def _sample(

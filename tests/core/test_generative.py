@@ -31,7 +31,7 @@ async def test_a_verdict_is_in_the_original_order_whatever_was_shown(make_exampl
     for orders in ("balanced", "random", "fixed"):
         rm = GenerativeRM(ScriptedEngine(prefers("b")), k=6, orders=orders)
         verdict = await rm.judge(make_example("a", "b", "c"))
-        assert verdict.rewards == (24, 54, 24)
+        assert verdict.rewards == (4, 9, 4)
         assert verdict.winner == 1 and verdict.agreement == 1
         assert (verdict.k_asked, verdict.k_drawn, verdict.k_counted) == (6, 6, 6)
 

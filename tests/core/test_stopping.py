@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spct.core.parse import TEN
 from spct.core.stopping import exact, sign_flip, sign_flip_p
-from spct.core.vote import best, expected_scores, majority, mean_scores, meta_top, sum_scores
+from spct.core.vote import best, expected_scores, majority, mean_scores, meta_top
 from spct.errors import ConfigError
 from spct.types import Completion, Judgement, Prompt, Trajectory
 
@@ -20,7 +20,7 @@ def trajectories(rows):
     ]
 
 
-def stops(rule, rows, left, vote=sum_scores, looks=3):
+def stops(rule, rows, left, vote=mean_scores, looks=3):
     return rule.should_stop(trajectories(rows), vote, TEN, left, looks)
 
 
@@ -33,12 +33,12 @@ def test_exact_waits_until_the_lead_is_out_of_reach():
 
 def test_exact_counts_votes_and_not_scores_under_a_majority():
     assert stops(exact, [(6, 5)] * 5, left=3, vote=majority)
-    assert not stops(exact, [(6, 5)] * 5, left=3, vote=sum_scores)
+    assert not stops(exact, [(6, 5)] * 5, left=3, vote=mean_scores)
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 10), st.integers(1, 10)), min_size=4, max_size=12),
-    st.sampled_from([sum_scores, mean_scores, majority]),
+    st.sampled_from([mean_scores, mean_scores, majority]),
 )
 def test_exact_never_stops_before_something_that_changes_the_winner(rows, vote):
     for cut in range(1, len(rows)):

@@ -15,7 +15,6 @@ from spct.core.vote import (
     meta_top,
     meta_weighted,
     sigmoid,
-    sum_scores,
     vote_named,
 )
 from spct.errors import ConfigError
@@ -32,22 +31,21 @@ def figure_3(make_trajectory):
     ]
 
 
-def test_the_papers_figure_3_sums_to_17_and_25(figure_3):
-    assert sum_scores(figure_3) == (17, 25)
+def test_the_papers_figure_3_sums_to_17_and_25_over_4_judgements(figure_3):
     assert mean_scores(figure_3) == (17 / 4, 25 / 4)
 
 
 def test_the_papers_figure_3_meta_guided_keeps_5_and_13(figure_3):
-    assert meta_top()(figure_3) == (5, 13)
-    assert meta_top(2)(figure_3) == (5, 13)
+    assert meta_top()(figure_3) == (5 / 2, 13 / 2)
+    assert meta_top(2)(figure_3) == (5 / 2, 13 / 2)
     assert meta_top(1)(figure_3) == (4, 8)
-    assert meta_top(99)(figure_3) == (17, 25)
+    assert meta_top(99)(figure_3) == (17 / 4, 25 / 4)
 
 
-def test_the_papers_table_17_sums_to_20_and_27(make_trajectory):
+def test_the_papers_table_17_sums_to_20_and_27_over_3_judgements(make_trajectory):
     """Samples (8, 8), and (9, 5), (10, 7) that were shown in reverse."""
-    voted = sum_scores([make_trajectory(s) for s in ((8, 8), (5, 9), (7, 10))])
-    assert voted == (20, 27)
+    voted = mean_scores([make_trajectory(s) for s in ((8, 8), (5, 9), (7, 10))])
+    assert voted == (20 / 3, 27 / 3)
 
 
 def test_majority_shares_a_judgement_that_ties(make_trajectory):
@@ -146,29 +144,31 @@ def test_an_unscored_trajectory_changes_no_reward(samples, vote):
 
 
 def test_a_tie_is_a_tie_and_never_the_first(make_trajectory):
-    verdict = settle("e", [make_trajectory((8, 3)), make_trajectory((3, 8), 1)], sum_scores, 2)
-    assert verdict.rewards == (11, 11)
+    verdict = settle("e", [make_trajectory((8, 3)), make_trajectory((3, 8), 1)], mean_scores, 2)
+    assert verdict.rewards == (5.5, 5.5)
     assert verdict.best == (0, 1) and verdict.winner is None
     assert verdict.agreement == 0
 
 
 def test_a_single_response_wins_nothing(make_trajectory):
-    verdict = settle("e", [make_trajectory((8,))], sum_scores, 1)
+    verdict = settle("e", [make_trajectory((8,))], mean_scores, 1)
     assert verdict.rewards == (8,) and verdict.winner is None and verdict.agreement == 1
 
 
 def test_sums_of_tenths_tie_exactly():
     rows = [(0.1, 0.3), (0.2, 0.3), (0.3, 0.0)]
     ts = [trajectory((a, b, 0.0), i, 0.0) for i, (a, b) in enumerate(rows)]
-    assert best(sum_scores(ts)) == (0, 1)
+    assert best(mean_scores(ts)) == (0, 1)
 
 
 def test_votes_are_found_by_name():
-    assert vote_named("sum") is sum_scores
+    assert vote_named("mean") is mean_scores
     assert vote_named("meta_top", 3).name == "meta_top3"
     with pytest.raises(ConfigError, match="no vote 'median'"):
         vote_named("median")
     with pytest.raises(ConfigError, match="k_meta"):
-        vote_named("sum", 3)
+        vote_named("mean", 3)
+    with pytest.raises(ConfigError, match="means over the counted"):
+        vote_named("sum")
     with pytest.raises(ConfigError, match="at least one"):
         meta_top(0)

@@ -21,7 +21,7 @@ from spct.measure.results import Part
 from spct.types import Prompt
 from tests.measure.makers import pairs_file
 
-JUDGE = {"vote": "sum", "scale": (1, 10), "judge": True}
+JUDGE = {"vote": "mean", "scale": (1, 10), "judge": True}
 
 
 def noisy(prompt: Prompt, seed: int) -> str:

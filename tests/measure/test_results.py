@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spct.core.generative import settle
-from spct.core.vote import sum_scores
+from spct.core.vote import mean_scores
 from spct.measure import metrics
 from spct.measure.benchmarks import ours
 from spct.measure.loading import Loaded, load_benchmark
@@ -20,23 +20,23 @@ SCORES = [(1, 5), (5, 6), (4, 8), (7, 6)]  # the paper's Fig. 3
 
 
 def sampled(trajectories: list[Trajectory]) -> Verdict:
-    return settle("e", trajectories, sum_scores, len(trajectories))
+    return settle("e", trajectories, mean_scores, len(trajectories))
 
 
-def test_the_paper_s_worked_example_votes_to_its_sums() -> None:
+def test_the_paper_s_worked_example_votes_to_its_means() -> None:
     full = sampled([trajectory("e", i, s) for i, s in enumerate(SCORES)])
-    assert revote(full, 4, sum_scores).rewards == (17, 25)
+    assert revote(full, 4, mean_scores).rewards == (4.25, 6.25)
 
 
 def test_a_smaller_k_is_the_first_k_samples_by_index_whatever_their_order_in_the_store() -> None:
     some = [trajectory("e", i, s) for i, s in enumerate(SCORES)]
     random.Random(1).shuffle(some)
-    found = revote(sampled(some), 2, sum_scores)
-    assert (found.rewards, found.k_drawn) == ((6, 11), 2)
+    found = revote(sampled(some), 2, mean_scores)
+    assert (found.rewards, found.k_drawn) == ((3, 5.5), 2)
 
 
 def test_rows_are_greedy_one_sample_voting_and_meta() -> None:
-    metas = [1.0, -2.0, 3.0, -4.0]  # samples 0 and 2 rank highest: sums 5 and 13
+    metas = [1.0, -2.0, 3.0, -4.0]  # samples 0 and 2 rank highest: means 2.5 and 6.5
     some = [
         trajectory("e", i, s, meta_score=m)
         for i, (s, m) in enumerate(zip(SCORES, metas, strict=True))
@@ -47,7 +47,7 @@ def test_rows_are_greedy_one_sample_voting_and_meta() -> None:
     ]
     rows = {row.name: row for row in rows_of(parts, [1, 4, 8])}
     assert list(rows) == ["greedy", "one sample", "Voting@4", "Meta@4"]  # 8 were not drawn
-    assert rows["Meta@4"].verdicts["e"].rewards == (5, 13)
+    assert rows["Meta@4"].verdicts["e"].rewards == (2.5, 6.5)
     assert rows["one sample"].verdicts["e"].rewards == (1, 5)
 
 
@@ -60,7 +60,7 @@ def test_slim_verdicts_keep_everything_but_the_texts() -> None:
     full = sampled([trajectory("e", i, s) for i, s in enumerate([*SCORES, None])])
     slim = without_texts(full)
     assert {t.completion.text for t in slim.trajectories} == {""}
-    assert revote(slim, 5, sum_scores) == without_texts(revote(full, 5, sum_scores))
+    assert revote(slim, 5, mean_scores) == without_texts(revote(full, 5, mean_scores))
     assert slim.unscored == full.unscored == {"no_verdict": 1}
 
 
@@ -71,7 +71,7 @@ def test_costs_are_those_of_the_samples_used() -> None:
         trajectory("e", 2, (1, 2), usage=Usage(0, 9, 0)),  # the prompt was booked on sample 0
     ]
     full = sampled(some)
-    assert metrics.cost([revote(full, 1, sum_scores)]) == Usage(100, 7, 1)
+    assert metrics.cost([revote(full, 1, mean_scores)]) == Usage(100, 7, 1)
     assert metrics.cost([full]) == Usage(200, 24, 2)
 
 
@@ -181,7 +181,8 @@ def test_a_unit_that_was_half_judged_is_not_scored(two: Loaded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vote", "rewards"), [("meta_top1", (4, 8)), ("meta_top3", (6, 14)), ("meta_top", (5, 13))]
+    ("vote", "rewards"),
+    [("meta_top1", (4, 8)), ("meta_top3", (2, 14 / 3)), ("meta_top", (2.5, 6.5))],
 )
 def test_a_models_own_meta_guided_vote_is_that_of_its_meta_rows(
     vote: str, rewards: tuple[float, ...]
@@ -194,5 +195,5 @@ def test_a_models_own_meta_guided_vote_is_that_of_its_meta_rows(
     (_, voting, meta) = rows_of(
         [Part("m", "sampled", {"e": sampled(some)}, {"vote": vote})], [1, 4]
     )
-    assert (voting.name, voting.verdicts["e"].rewards) == ("Voting@4", (11, 20))
+    assert (voting.name, voting.verdicts["e"].rewards) == ("Voting@4", (2.75, 5))
     assert (meta.name, meta.verdicts["e"].rewards) == ("Meta@4", rewards)

