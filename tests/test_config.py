@@ -62,6 +62,11 @@ def test_a_misspelt_variable_is_an_error():
         resolve(Config, env={"SPCT_ENGINE_MODLE": "x"})
 
 
+def test_a_stored_vote_by_sums_is_answered_with_means():
+    with pytest.raises(ConfigError, match="rewards are means"):
+        resolve(Config, env={"SPCT_JUDGE_VOTE": "sum"})
+
+
 def test_settings_are_frozen():
     config, _ = made()
     with pytest.raises(ValueError, match="frozen"):

@@ -158,7 +158,7 @@ def load(name: str, out: Path) -> RewardModel:
 async def credits_of(rm: RewardModel, examples: Sequence[Example]) -> list[float]:
     """What each example's verdict earns."""
     verdicts = await verdicts_of(rm, examples)
-    return [credit(verdicts[e.id].rewards, e.gold or (), 1) for e in examples]
+    return [credit(verdicts[e.id].rewards, e.gold or ()) for e in examples]
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ SEED = 0
 
 def longest_credit(example: Example) -> float:
     """What choosing the longest response (in characters) earns."""
-    return credit(longest(example, SEED), example.gold or (), 1)
+    return credit(longest(example, SEED), example.gold or ())
 
 
 def words_credits(train: Sequence[Example], test: Sequence[Example]) -> list[float]:
@@ -51,7 +51,7 @@ def words_credits(train: Sequence[Example], test: Sequence[Example]) -> list[flo
     )
     penalty, _ = choose(features, [normalised_query(p.example) for p in pairs], SEED)
     weights, _ = fit(features, penalty)
-    return [credit(tuple((rows(e.responses) @ weights).tolist()), e.gold or (), 1) for e in test]
+    return [credit(tuple((rows(e.responses) @ weights).tolist()), e.gold or ()) for e in test]
 
 
 def words(text: str) -> list[str]:

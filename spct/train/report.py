@@ -59,16 +59,15 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
     return estimate([x - y for x, y in zip(a, b, strict=True)])
 
 
-def credit(rewards: tuple[float, ...] | None, gold: Sequence[float], n_counted: int) -> float:
+def credit(rewards: tuple[float, ...] | None, gold: Sequence[float]) -> float:
     """What a voted verdict earns: 1, 0, or the chance that breaking its tie at random is right.
 
-    For one response the reward is a sum of `n_counted` scores of 0 or 1.
+    For one response the reward is a mean of scores of 0 or 1.
     """
     if rewards is None:
         return 0.0
     if len(gold) == 1:
-        mean = rewards[0] / n_counted
-        return 0.5 if mean == 0.5 else float((mean > 0.5) == bool(gold[0]))
+        return 0.5 if rewards[0] == 0.5 else float((rewards[0] > 0.5) == bool(gold[0]))
     top = best(rewards)
     return float(gold.index(max(gold)) in top) / len(top)
 
@@ -109,11 +108,7 @@ def _subsets(
 
 
 def _voted_credit(vote: Vote, subset: Sequence[Trajectory], gold: Sequence[float]) -> float:
-    counted = [t for t in subset if vote.counts(t)]
-    n_counted = len(counted)
-    if vote.name == "meta_top":  # it averages half of the scored, at least one
-        n_counted = max(1, n_counted // 2)
-    return credit(vote(counted), gold, n_counted)
+    return credit(vote([t for t in subset if vote.counts(t)]), gold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,6 @@ def test_an_endpoint_that_is_not_there_exits_with_4_and_its_address(run, monkeyp
         (["judge", str(EXAMPLES), "--vote", "meta_top"], 2, "needs a meta RM"),
         (["judge", str(EXAMPLES), "--vote", "expected"], 2, "top_logprobs"),
         (["judge", str(EXAMPLES), "--vote", "mean", "--k-meta", "2"], 2, "k_meta"),
-        (["judge", str(EXAMPLES), "--vote", "sum"], 2, "rewards are means"),
         (["judge", str(EXAMPLES), "-k", "0"], 2, "judge.k = 0"),
         (["judge", str(EXAMPLES), "--sample-id", "zzz"], 2, "zzz"),
         (["export", "nowhere"], 5, "no run in nowhere"),

@@ -60,7 +60,7 @@ async def test_failures_are_left_out_counted_and_kept(make_example):
     verdict = await GenerativeRM(ScriptedEngine(reply), k=6).judge(make_example())
     assert verdict.unscored == {"failed": 1, "no_verdict": 1, "out_of_range": 1}
     assert (verdict.k_drawn, verdict.k_counted) == (6, 3)
-    assert verdict.rewards == (12, 27)
+    assert verdict.rewards == (4, 9)
     assert [t.index for t in verdict.trajectories] == list(range(6))
 
 
@@ -142,7 +142,7 @@ async def test_a_judge_without_opinion_draws_all_k(make_example):
 
 async def test_single_and_pairwise_formats(make_example):
     yes = ScriptedEngine(lambda prompt, seed: r"Scores: \boxed{1}")
-    assert (await GenerativeRM(yes, SINGLE, k=3).judge(make_example("a"))).rewards == (3,)
+    assert (await GenerativeRM(yes, SINGLE, k=3).judge(make_example("a"))).rewards == (1,)
     first = GenerativeRM(yes, PAIRWISE, k=4, vote=majority)
     assert (await first.judge(make_example())).rewards == (0.5, 0.5)
 

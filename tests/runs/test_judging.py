@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spct.core.generative import GenerativeRM
-from spct.core.vote import mean_scores
+from spct.core.vote import majority
 from spct.engines.scripted import ScriptedEngine, fake_judgement
 from spct.errors import StoreError
 from spct.runs.engines import RecordingEngine, ReplayEngine
@@ -68,12 +68,10 @@ async def test_a_rescore_gives_the_same_verdicts_and_another_vote_without_an_eng
         assert await judge_all(store, replay) == first
         export(store, tmp_path / "again.jsonl")
         assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "first.jsonl").read_bytes()
-        means = await judge_all(store, replay, vote=mean_scores)
-        assert any(means[name].rewards != first[name].rewards for name in first)
-        for name, verdict in means.items():
-            if verdict.rewards and first[name].rewards:
-                sums = [reward * verdict.k_counted for reward in verdict.rewards]
-                assert sums == pytest.approx(first[name].rewards)
+        shares = await judge_all(store, replay, vote=majority)
+        assert any(shares[name].rewards != first[name].rewards for name in first)
+        for verdict in shares.values():
+            assert verdict.rewards is None or sum(verdict.rewards) == pytest.approx(1)
 
 
 async def test_a_rescore_under_another_prompt_format_is_refused(tmp_path: Path) -> None:

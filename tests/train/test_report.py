@@ -39,17 +39,17 @@ def verdict(*scores: tuple[float, ...] | None) -> Verdict:
 def test_a_tie_earns_its_chance(
     rewards: tuple[float, ...] | None, gold: tuple[float, ...], earned: float
 ) -> None:
-    assert credit(rewards, gold, 1) == pytest.approx(earned)
+    assert credit(rewards, gold) == pytest.approx(earned)
 
 
 @pytest.mark.parametrize(
-    ("total", "counted", "gold", "earned"),
-    [(3.0, 4, 1.0, 1.0), (1.0, 4, 1.0, 0.0), (2.0, 4, 1.0, 0.5), (1.0, 4, 0.0, 1.0)],
+    ("mean", "gold", "earned"),
+    [(0.75, 1.0, 1.0), (0.25, 1.0, 0.0), (0.5, 1.0, 0.5), (0.25, 0.0, 1.0)],
 )
 def test_a_single_response_is_right_by_the_side_of_its_mean(
-    total: float, counted: int, gold: float, earned: float
+    mean: float, gold: float, earned: float
 ) -> None:
-    assert credit((total,), (gold,), counted) == earned
+    assert credit((mean,), (gold,)) == earned
 
 
 def test_the_curve_starts_at_the_mean_over_single_judgements() -> None:
