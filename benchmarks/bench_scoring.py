@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from spct.core.generative import settle
+from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.measure.benchmarks import ours
 from spct.measure.loading import Loaded, load_benchmark

@@ -50,7 +50,7 @@ QUESTIONS = [words(3600) for _ in range(500)]
 REWARDS = (8.0, 5.0)
 
 
-class EchoEngine:
+class EchoEngine(Engine):
     """Answers after `latency` seconds."""
 
     fingerprint = "echo"

@@ -31,11 +31,11 @@ def judge(
     example = Example("query", turns, tuple(responses), reference=reference)
 
     async def run() -> Verdict:
-        from spct.models.assemble import build_judge, ready
+        from spct.models.assemble import build_judge
 
         rm = build_judge(_config(settings), engine)
         try:
-            await ready(rm.engine)
+            await rm.open()
             return await rm.judge(example)
         finally:
             if engine is None:

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "spct"
 FILES = sorted(ROOT.rglob("*.py"))
 # The core in the order in which its files may import each other.
-CORE = ["neutralise", "parse", "tokenprob", "format", "vote", "stopping", "plan", "generative"]
+CORE = ["neutralise", "parse", "tokenprob", "format", "vote", "stopping"]
+CORE += ["plan", "settle", "settings", "generative"]
 # Readers of what others wrote, beside the line from a plan to a verdict.
 READERS = ["parts", "conversation"]
 # Each package, and the packages that it may import; the root's nouns are open to all.

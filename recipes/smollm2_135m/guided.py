@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, How, load_tests, write_credits
-from spct.core.generative import with_meta_scores
+from spct.core.settle import with_meta_scores
 from spct.core.vote import meta_top
 from spct.models.hf_scorer import load_scorer
 from spct.runs.store import Store

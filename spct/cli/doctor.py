@@ -6,7 +6,7 @@ import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,14 +26,6 @@ SAMPLE = Example(
     gold=(1.0, 0.0),
 )
 _UNKNOWN = "could not tell"
-
-
-class Probing(Protocol):
-    """An engine that can say what it can do; the report is a dataclass."""
-
-    async def probe(self) -> Any:
-        """Try out what can be tried, with a handful of small requests."""
-        ...
 
 
 @takes_settings
@@ -78,10 +70,9 @@ def doctor(
 async def _examine(config: Config, engine: Engine) -> tuple[dict[str, Any], Verdict | None]:
     try:
         facts: dict[str, Any] = {}
-        if hasattr(engine, "probe"):
-            report = await cast(Probing, engine).probe()
+        if (report := await engine.probe()) is not None:
             facts |= {k: v for k, v in asdict(report).items() if k not in ("engine", "sample")}
-            if getattr(report, "is_usable", True) is False:
+            if not report.is_usable:
                 return facts, None
         facts |= {"adapter": adapter_told(config.engine), "fingerprint": engine.fingerprint}
         small = config.model_copy(update={"judge": config.judge.model_copy(update={"k": 2})})

@@ -18,7 +18,7 @@ from spct.config import Config, Origins
 from spct.core.generative import GenerativeRM
 from spct.core.plan import plan
 from spct.errors import ConfigError
-from spct.models.assemble import build_format, build_judge, is_untrained, ready, with_defaults
+from spct.models.assemble import build_format, build_judge, is_untrained, with_defaults
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.judging import Tally, check_budget
 from spct.types import Example, Verdict
@@ -96,7 +96,7 @@ async def _judge_all(
             yield example
 
     try:
-        await ready(rm.engine)
+        await rm.open()
         async with aclosing(rm.judge_many(taken())) as verdicts:
             async for verdict in verdicts:
                 done[verdict.example_id] = verdict

@@ -16,13 +16,12 @@ from spct.cli.progress import Progress, Style
 from spct.cli.signals import Job
 from spct.config import Config, Origins
 from spct.errors import ConfigError
-from spct.models.assemble import build_engine, build_judge, ready, with_defaults
+from spct.models.assemble import build_engine, build_judge, with_defaults
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import write_run_files
 from spct.runs.judging import Tally, check_budget, identity, judge_into, run_folder
 from spct.runs.store import Store
-from spct.types import Engine
 
 
 @takes_settings
@@ -94,7 +93,7 @@ async def _sample_all(
 ) -> Path:
     engine, tally = build_engine(config.engine), Tally()
     try:
-        await ready(engine)
+        await engine.open()
         made = identity(config, build_judge(config, engine), chosen.identity())
         with closing(opened(made)) as store:
             finished = store.finished_ids()
@@ -107,8 +106,8 @@ async def _sample_all(
                 async with aclosing(verdicts):
                     async for verdict in verdicts:
                         tally.add(verdict)
-                        bar.show(tally, _retries(engine))
-                bar.show(tally, _retries(engine), last=True)
+                        bar.show(tally, engine.retries)
+                bar.show(tally, engine.retries, last=True)
             _report(tally, recording, store, len(finished))
             return store.folder
     finally:
@@ -132,8 +131,3 @@ def _report(tally: Tally, recording: RecordingEngine, store: Store, n_before: in
         f"verdicts are stored now{damaged}",
         file=sys.stderr,
     )
-
-
-def _retries(engine: Engine) -> int:
-    """Requests tried again; engines that call no endpoint have none."""
-    return getattr(getattr(engine, "stats", None), "retries", 0)

@@ -76,6 +76,18 @@ class Format:
         """What a judgement's scores may be: those of a pairwise judgement are 1 and 0."""
         return BINARY if self.pattern == "pairwise" else self.scale
 
+    @property
+    def sizes(self) -> tuple[int, int | None]:
+        """The fewest and the most responses that it shows at once; None for any number."""
+        if "{{response}}" in self.template:
+            return 1, 1
+        return (2, None) if self.pattern == "pairwise" else (1, None)
+
+    @property
+    def shows_reference(self) -> bool:
+        """Whether the template has a place for a known good answer."""
+        return "{{reference}}" in self.template
+
     def check(self, example: Example) -> None:
         """Raise `FormatError` if this format cannot show this example."""
         if not example.responses:
@@ -91,7 +103,7 @@ class Format:
             raise FormatError(
                 f"example {example.id!r} has {example.n} responses; format {self.name!r} takes one"
             )
-        if example.reference is not None and "{{reference}}" not in self.template:
+        if example.reference is not None and not self.shows_reference:
             raise FormatError(
                 f"example {example.id!r} has a reference, but the template of format "
                 f"{self.name!r} has no slot {{{{reference}}}} to show it in"

@@ -1,79 +1,41 @@
-"""sample and settle: the one way from an example to a verdict.
-
-`settle` (pure) turns what an engine brought back into a verdict, and `GenerativeRM` puts an engine
-between `plan` and `settle`. Everything that judges - evaluator, server, data builder, RL reward -
-goes through these.
-"""
+"""GenerativeRM: an engine between `plan` and `settle`; the only I/O on the way to a verdict."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Self
 
-from spct.core.format import POINTWISE, Format, meta_conversation
+from spct.core.format import POINTWISE, Format
 from spct.core.plan import Call, Orders, plan
+from spct.core.settings import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
+from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
 from spct.core.stopping import Stopping
-from spct.core.vote import Vote, best, mean_scores
-from spct.errors import ConfigError, ContextOverflow, EngineError
+from spct.core.vote import Vote, mean_scores
+from spct.errors import ConfigError, ContextOverflow
 from spct.types import (
+    JSON,
     Completion,
     Engine,
     Example,
     SamplingParams,
     Scorer,
+    Traits,
     Trajectory,
-    Unscored,
     Usage,
     Verdict,
 )
 
 
-def read(
-    call: Call,
-    completions: Sequence[Completion],
-    fmt: Format,
-    fingerprint: str,
-    *,
-    lenient: bool = False,
-) -> list[Trajectory]:
-    """Parse what a call brought back; one trajectory a sample, in the original order."""
-    return [
-        Trajectory(
-            call.prompt.example_id,
-            index,
-            seed,
-            call.prompt,
-            completion,
-            fmt.read(completion, call.prompt.order, lenient=lenient),
-            fingerprint,
-        )
-        for index, seed, completion in zip(call.indices, call.seeds, completions, strict=True)
-    ]
-
-
-def settle(
-    example_id: str, trajectories: Iterable[Trajectory], vote: Vote, k_asked: int
-) -> Verdict:
-    """Vote. Every trajectory is kept in the verdict, by sample index; the unscored do not count."""
-    drawn = tuple(sorted(trajectories, key=lambda t: t.index))
-    counted = [t for t in drawn if vote.counts(t)]
-    rewards = vote(counted)
-    top = () if rewards is None else best(rewards)
-    agreeing = sum(best(t.judgement.scores) == top for t in counted if t.judgement)
-    return Verdict(
-        example_id=example_id,
-        rewards=rewards,
-        best=top,
-        trajectories=drawn,
-        k_asked=k_asked,
-        k_drawn=len(drawn),
-        k_counted=len(counted),
-        agreement=agreeing / len(counted) if counted and rewards is not None else None,
-        usage=sum((t.completion.usage for t in drawn), Usage()),
-    )
-
-
+@dataclass(frozen=True, eq=False)
 class GenerativeRM:
     """A generative reward model: an engine, a format, k samples and a vote.
 
@@ -83,42 +45,83 @@ class GenerativeRM:
     `judge_many` has in flight.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        fmt: Format = POINTWISE,
-        *,
-        k: int = 8,
-        vote: Vote = mean_scores,
-        orders: Orders = "balanced",
-        params: SamplingParams | None = None,
-        seed: int = 0,
-        lenient: bool = False,
-        stopping: Stopping | None = None,
-        meta: Scorer | None = None,
-        grammar: Callable[[int], str | None] | None = None,
-        concurrency: int = 64,
-    ) -> None:
-        if k < 1:
-            raise ConfigError(f"k is {k}; a verdict needs at least one judgement")
-        if vote.needs == "meta" and meta is None:
-            raise ConfigError(f"the vote {vote.name!r} needs a meta RM: pass meta=... (--meta)")
-        params = params or SamplingParams()
-        if vote.needs == "logprobs" and not params.top_logprobs:
+    engine: Engine
+    fmt: Format = POINTWISE
+    _: KW_ONLY
+    k: int = 8
+    vote: Vote = mean_scores
+    orders: Orders = "balanced"
+    params: SamplingParams = DEFAULT_PARAMS
+    seed: int = 0
+    lenient: bool = False
+    stopping: Stopping | None = None
+    meta: Scorer | None = None
+    grammar: Callable[[int], str | None] | None = None
+    concurrency: int = 64
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError(f"k is {self.k}; a verdict needs at least one judgement")
+        if self.vote.needs == "meta" and self.meta is None:
             raise ConfigError(
-                f"the vote {vote.name!r} needs top_logprobs of at least 1 (--top-logprobs)"
+                f"the vote {self.vote.name!r} needs a meta RM: pass meta=... (--meta)"
             )
-        if stopping is not None:
-            stopping.check(vote)
-        self.engine, self.fmt, self.k, self.vote = engine, fmt, k, vote
-        self.orders, self.params, self.seed, self.lenient = orders, params, seed, lenient
-        self.stopping, self.meta, self.grammar = stopping, meta, grammar
-        self.concurrency = concurrency
+        if self.vote.needs == "logprobs" and not self.params.top_logprobs:
+            raise ConfigError(
+                f"the vote {self.vote.name!r} needs top_logprobs of at least 1 (--top-logprobs)"
+            )
+        if self.stopping is not None:
+            self.stopping.check(self.vote)
 
     @property
     def fingerprint(self) -> str:
         """Engine, model and format: what the scores come from."""
         return f"{self.engine.fingerprint}/{self.fmt.fingerprint}"
+
+    @property
+    def traits(self) -> Traits:
+        """Those of its format and its vote."""
+        fewest, most = self.fmt.sizes
+        return Traits(
+            fewest,
+            most,
+            gains_from_samples=True,
+            takes_reference=self.fmt.shows_reference,
+            scale=(self.fmt.score_scale.low, self.fmt.score_scale.high),
+            needs=frozenset([self.vote.needs] if self.vote.needs else []),
+            settings=settings_of(self),
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What the meta RM has read."""
+        return Usage() if self.meta is None else self.meta.usage
+
+    def identity(self) -> Mapping[str, JSON]:
+        """Engine, wording, recipe: all that a verdict depends on."""
+        return {
+            "engine": self.engine.fingerprint,
+            "format": self.fmt.fingerprint,
+            "pattern": self.fmt.pattern,
+            "scale": [self.fmt.scale.low, self.fmt.scale.high],
+            "k": self.k,
+            "vote": self.vote.name,
+            "stopping": None if self.stopping is None else self.stopping.name,
+            "orders": self.orders,
+            "seed": self.seed,
+            **params_identity(self.params),
+            "lenient": self.lenient,
+            "grammar": grammar_digest(self.grammar),
+            "meta": None if self.meta is None else self.meta.fingerprint,
+        }
+
+    def with_(self, **changes: Any) -> Self:
+        """A copy with other settings; those of `params` may be named by themselves."""
+        return changed(self, changes)
+
+    async def open(self) -> None:
+        """Let the engine find out what its fingerprint needs."""
+        await self.engine.open()
 
     async def judge(self, example: Example) -> Verdict:
         """Judge one example; every failure is in the verdict, none is a number."""
@@ -150,9 +153,15 @@ class GenerativeRM:
         """Judge a stream; verdicts come as they finish, `examples` is read as it is needed."""
         return stream(self.judge, examples, self.concurrency)
 
+    def settle(self, example_id: str, trajectories: Iterable[Trajectory], k: int) -> Verdict:
+        """Vote on trajectories that are stored."""
+        return settle(example_id, trajectories, self.vote, k)
+
     async def aclose(self) -> None:
-        """Close the engine."""
+        """Close the engine and the meta RM."""
         await self.engine.aclose()
+        if self.meta is not None:
+            await self.meta.aclose()
 
     async def _draw(self, example: Example, start: int, stop: int) -> list[Trajectory]:
         calls = plan(
@@ -176,36 +185,9 @@ class GenerativeRM:
             completions = [failed] * len(call.indices)
         trajectories = read(call, completions, self.fmt, self.fingerprint, lenient=self.lenient)
         if self.vote.needs == "logprobs":
-            _require_logprobs(trajectories, self.engine.fingerprint)
-            return [_with_probability(t) for t in trajectories]
+            require_logprobs(trajectories, self.engine.fingerprint)
+            return [with_probability(t) for t in trajectories]
         return trajectories
-
-
-def _require_logprobs(trajectories: Sequence[Trajectory], engine: str) -> None:
-    for t in trajectories:
-        if t.judgement and not t.completion.logprobs:
-            raise EngineError(
-                f"the vote needs token probabilities, and {engine} gave none; use an engine with "
-                "log probabilities (spct doctor shows which) or another vote"
-            )
-
-
-def _with_probability(t: Trajectory) -> Trajectory:
-    """The trajectory; unscored if its verdict's tokens have no usable distribution."""
-    if t.judgement is None or t.judgement.expected is not None:
-        return t
-    why = "too little of the verdict's probability is on tokens that the engine reported"
-    return replace(t, outcome=Unscored("no_probability", why))
-
-
-async def with_meta_scores(
-    meta: Scorer, example: Example, trajectories: Sequence[Trajectory]
-) -> list[Trajectory]:
-    """The trajectories, with a meta score (a logit) on each that has a judgement."""
-    scored = [t for t in trajectories if t.judgement is not None]
-    scores = await meta.score([meta_conversation(example, t) for t in scored]) if scored else []
-    by_index = {t.index: score for t, score in zip(scored, scores, strict=True)}
-    return [replace(t, meta_score=by_index.get(t.index)) for t in trajectories]
 
 
 async def stream(

@@ -27,7 +27,7 @@ from spct.engines.probe import (
 )
 from spct.engines.weights import content_key, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
-from spct.types import Completion, Prompt, SamplingParams, TokenLogprob, Usage
+from spct.types import Completion, Engine, Prompt, SamplingParams, TokenLogprob, Usage
 
 try:
     import torch
@@ -54,7 +54,7 @@ class _Call:
         return self.n * (len(self.prompt_ids) + self.params.max_tokens)
 
 
-class HFEngine:
+class HFEngine(Engine):
     """Samples from a transformers folder; bfloat16 on a GPU, float32 on a CPU.
 
     `adapters` are peft folders, merged into the weights. For a model that is loaded already, as in

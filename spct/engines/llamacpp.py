@@ -29,7 +29,15 @@ from spct.engines.probe import (
 )
 from spct.engines.weights import as_f16, content_key, context_length, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
-from spct.types import Completion, FinishReason, Prompt, SamplingParams, TokenLogprob, Usage
+from spct.types import (
+    Completion,
+    Engine,
+    FinishReason,
+    Prompt,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
 
 try:
     import xllamacpp
@@ -40,7 +48,7 @@ FINISH: dict[str, FinishReason] = {"eos": "stop", "word": "stop", "limit": "leng
 MAX_CONTEXT = 4096  # the cache is allocated at once, for every slot
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(Engine):
     """Samples from a GGUF file; None is the default model.
 
     `adapters` are LoRA files or folders in peft's safetensors layout. `max_concurrency` samples are

@@ -35,7 +35,15 @@ from spct.engines.probe import (
 )
 from spct.engines.weights import as_f16, content_key, context_length, find_model, folder_context
 from spct.errors import ConfigError, EngineError, ExtraMissing
-from spct.types import Completion, FinishReason, Prompt, SamplingParams, TokenLogprob, Usage
+from spct.types import (
+    Completion,
+    Engine,
+    FinishReason,
+    Prompt,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
 
 try:
     import openvino_genai as genai
@@ -60,7 +68,7 @@ class _Job:
     abandoned: bool = False  # nobody waits for it any more
 
 
-class OpenVINOEngine:
+class OpenVINOEngine(Engine):
     """Samples from a GGUF file or an exported OpenVINO folder; None is the default model.
 
     `adapters` are LoRA files or folders in peft's safetensors layout. `cache_gib` bounds the memory

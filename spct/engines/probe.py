@@ -31,6 +31,11 @@ class Probe:
     tokens_per_second: float
     sample: Completion
 
+    @property
+    def is_usable(self) -> bool:
+        """An embedded engine that could be asked works."""
+        return True
+
 
 PROBE_PROMPT = Prompt("probe", (Message("user", "Name three colours of the rainbow."),), (0,))
 

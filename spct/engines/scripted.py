@@ -12,13 +12,15 @@ import random
 import re
 from collections.abc import Callable
 
-from spct.types import Completion, Prompt, SamplingParams, Usage
+from spct.types import Completion, Engine, Prompt, SamplingParams, Usage
 
 Reply = Callable[[Prompt, int], str | Completion]
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Answer each sample with `reply(prompt, seed)`, after `delay_s` seconds a call."""
+
+    fingerprint = ""  # set below; here it takes the place of the protocol's property
 
     def __init__(self, reply: Reply | None = None, *, name: str = "fake", delay_s: float = 0.0):
         self._reply = reply or fake_judgement

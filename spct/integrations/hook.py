@@ -17,11 +17,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from spct.engines.retry import RetryPolicy
 from spct.errors import ConfigError, DataError, EngineError, FormatError, TrainError
-from spct.integrations.remote import RemoteRM
+from spct.models.remote import RemoteRM
 from spct.types import Example, RewardModel, Verdict
 
 T = TypeVar("T")
@@ -123,9 +123,8 @@ class Hook:
             self._loop = self._model = None
         if loop is None:
             return
-        close = getattr(model, "aclose", None)
-        if close is not None:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(close(), loop))
+        if model is not None:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(model.aclose(), loop))
         loop.call_soon_threadsafe(loop.stop)
 
     def _close_at_exit(self) -> None:
@@ -139,6 +138,11 @@ class Hook:
             if self._model is None:
                 self._model = self._load()
             return self._model
+
+    @property
+    def gateway(self) -> RemoteRM | None:
+        """The model where members of one group may be asked for in several calls, else None."""
+        return cast(RemoteRM, self.model) if self.model.traits.joins_groups else None
 
     async def judge_all(self, examples: Sequence[Example]) -> list[Judged]:
         """Judge examples together; those that fail or are late have no verdict."""

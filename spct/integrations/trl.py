@@ -20,7 +20,6 @@ from typing import Any
 from spct.errors import ConfigError
 from spct.integrations.groups import Run, Turns, runs_of
 from spct.integrations.hook import Hook
-from spct.integrations.remote import RemoteRM
 from spct.runs.identity import content_id
 from spct.types import RewardModel
 
@@ -79,7 +78,7 @@ async def _rewards(
     rewards: Rewards = [None] * sum(len(run.rows) for run in runs)
     whole = [run for run in runs if group_size is None or len(run.rows) == group_size]
     parts = [run for run in runs if group_size is not None and len(run.rows) != group_size]
-    if parts and not isinstance(hook.model, RemoteRM):
+    if parts and hook.gateway is None:
         raise ConfigError(
             f"this process holds {len(parts[0].rows)} of a prompt's {group_size} completions, so "
             "they cannot be compared here; make the local batch a multiple of the group, or serve "
@@ -99,15 +98,15 @@ async def _rewards(
 
 
 async def _members(hook: Hook, parts: Sequence[Run], size: int, step: int) -> list[Rewards]:
-    model = hook.model
+    gateway = hook.gateway
 
     async def ask(run: Run) -> Rewards:
-        assert isinstance(model, RemoteRM)
+        assert gateway is not None
         asked, texts = run.example, [run.example.responses[i] for i in run.index]
         # the same on every process, and another at every step
         name = f"step {step} {content_id(asked.query, [], asked.reference)}"
         result = await hook.within_deadline(
-            model.member_rewards(
+            gateway.member_rewards(
                 asked.query, texts, group=name, size=size, reference=asked.reference
             )
         )

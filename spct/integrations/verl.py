@@ -21,7 +21,6 @@ from typing import Any
 from spct.errors import ConfigError, DataError
 from spct.integrations.groups import query_of, runs_of
 from spct.integrations.hook import Hook
-from spct.integrations.remote import RemoteRM
 from spct.runs.identity import content_id
 from spct.types import Message
 
@@ -123,13 +122,13 @@ def _reference(ground_truth: Any) -> str | None:
 async def _member(
     hook: Hook, query: tuple[Message, ...], response: str, reference: str | None, size: int
 ) -> float | None:
-    model = hook.model
-    if not isinstance(model, RemoteRM):
+    gateway = hook.gateway
+    if gateway is None:
         raise ConfigError(
             "verl calls once a sample, so a group can only be put together by a gateway: serve the "
             "reward model with `spct serve` and name its address in SPCT_REWARD_MODEL"
         )
     name = content_id(query, [], reference)
-    work = model.member_rewards(query, [response], group=name, size=size, reference=reference)
+    work = gateway.member_rewards(query, [response], group=name, size=size, reference=reference)
     rewards = await hook.on_loop(hook.within_deadline(work))
     return None if isinstance(rewards, str) else rewards[0]

@@ -13,16 +13,13 @@ its interval is paired across k.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spct.core.generative import GenerativeRM, settle
 from spct.core.vote import best
 from spct.errors import ConfigError, DataError, FormatError
-from spct.models.critique import CritiqueScalarRM
 from spct.runs.engines import RecordingEngine
 from spct.runs.store import Store
 from spct.types import Example, RewardModel, Usage, Verdict
@@ -154,10 +151,11 @@ async def _curve(
     store: Store | None,
 ) -> Curve:
     accepted = await accepted_sizes(model, examples)
-    costs = {k: await _cost(at_k(model, k), timed) for k in (ks if samples(model) else ks[:1])}
+    samples = model.traits.gains_from_samples
+    costs = {k: await _cost(at_k(model, k), timed) for k in (ks if samples else ks[:1])}
     drawing = at_k(model, ks[-1])
-    if store is not None and isinstance(drawing, (GenerativeRM, CritiqueScalarRM)):
-        drawing.engine = RecordingEngine(drawing.engine, store)
+    if store is not None and drawing.engine is not None:
+        drawing = drawing.with_(engine=RecordingEngine(drawing.engine, store))
     verdicts = {v.example_id: v async for v in drawing.judge_many(examples)}
     points, credits_K = [], []
     for k in ks:
@@ -177,47 +175,35 @@ async def _curve(
             )
         )
         credits_K.append(credits_E)
-    difference = None if samples(model) else await _repeat_difference(model, timed, verdicts)
+    difference = None if samples else await _repeat_difference(model, timed, verdicts)
     return Curve(name, tuple(points), slope(ks, credits_K), difference, accepted)
-
-
-def samples(model: RewardModel) -> bool:
-    """Whether a model draws k samples; the others give the same rewards every time."""
-    return isinstance(model, (GenerativeRM, CritiqueScalarRM))
 
 
 def at_k(model: RewardModel, k: int) -> RewardModel:
     """The same model with k samples; without early stopping, which would blur what k is."""
-    if not isinstance(model, (GenerativeRM, CritiqueScalarRM)):
-        return model
-    copied = copy.copy(model)
-    copied.k = k
-    if isinstance(copied, GenerativeRM):
-        copied.stopping = None
-    return copied
+    wished = {"k": k, "stopping": None}
+    known = model.traits.settings
+    return model.with_(**{name: value for name, value in wished.items() if name in known})
 
 
 def _groups(model: RewardModel, verdict: Verdict, k: int) -> list[Verdict]:
     """The verdicts of each k consecutive samples."""
-    if not isinstance(model, (GenerativeRM, CritiqueScalarRM)):
+    if not model.traits.gains_from_samples:
         return [verdict]
     drawn = verdict.trajectories
-    return [
-        settle(verdict.example_id, drawn[i : i + k], model.vote, k) for i in range(0, len(drawn), k)
-    ]
+    return [model.settle(verdict.example_id, drawn[i : i + k], k) for i in range(0, len(drawn), k)]
 
 
 async def _cost(model: RewardModel, examples: Sequence[Example]) -> Cost:
-    scorer = getattr(model, "scorer", None)
-    before: Usage = getattr(scorer, "usage", Usage())
+    before = model.usage
     start = time.perf_counter()
     verdicts = [verdict async for verdict in model.judge_many(examples)]
     seconds = time.perf_counter() - start
     used = sum((v.usage for v in verdicts), Usage())
-    read: Usage = getattr(scorer, "usage", Usage())
+    read = model.usage
     n = len(examples)
     calls = used.calls
-    if isinstance(model, CritiqueScalarRM):  # LM calls of the critic, and forwards of the head
+    if model.engine is not None:  # a verdict without an engine counts its forwards itself
         calls += read.calls - before.calls
     return Cost(
         seconds / n,

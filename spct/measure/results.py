@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from spct.core.generative import settle
 from spct.core.parse import Scale
+from spct.core.settle import settle
 from spct.core.vote import Vote, mean_scores, meta_top, vote_named
 from spct.measure.loading import Loaded
 from spct.measure.rules import Credit, Judged, Policy, Rule

@@ -9,27 +9,25 @@ each presentation as it stands (`orders="fixed"`), so that both orders are reall
 from __future__ import annotations
 
 import asyncio
-import copy
 import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spct.core.generative import GenerativeRM, stream
+from spct.core.generative import stream
 from spct.measure.loading import Loaded
 from spct.measure.results import Mode, Part, without_texts
-from spct.models.assemble import ready
-from spct.models.critique import CritiqueScalarRM
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store
-from spct.types import Example, RewardModel, Verdict
+from spct.types import Engine, Example, RewardModel, Verdict
 
-Sampler = GenerativeRM | CritiqueScalarRM  # draws k samples from an engine, which can be recorded
+# Settings that stored samples are voted under afterwards: they draw nothing else.
+_REVOTED = {"k", "vote", "stopping"}
 _BATCH = 64  # verdicts of a model without an engine that are committed together
 
 
@@ -58,8 +56,7 @@ async def run_job(
     parts: dict[str, list[Part]] = {loaded.benchmark.name: [] for loaded in benchmarks}
     try:
         for label, model in job.models.items():
-            if isinstance(model, Sampler):
-                await ready(model.engine)
+            await model.open()
             for loaded in benchmarks:
                 greedy = job.greedy and loaded.benchmark.with_greedy
                 for mode in _modes(model, greedy=greedy):
@@ -67,15 +64,14 @@ async def run_job(
                     parts[loaded.benchmark.name].append(part)
     finally:
         for model in job.models.values():
-            if isinstance(model, Sampler):
-                await model.engine.aclose()
+            await model.aclose()
     return parts
 
 
 def _modes(model: RewardModel, *, greedy: bool) -> tuple[Mode, ...]:
-    if not isinstance(model, Sampler):
+    if not model.traits.gains_from_samples:
         return ("reward",)
-    if model.params.temperature == 0:
+    if model.identity()["temperature"] == 0:
         return ("greedy",)
     return ("greedy", "sampled") if greedy else ("sampled",)
 
@@ -98,9 +94,9 @@ async def _run_part(
         todo = [e for e in loaded.examples if e.id not in verdicts]
         if todo:
             started, engine = time.monotonic(), None
-            if isinstance(model, Sampler):
-                rm = _prepared(model, store, mode, k, fixed=loaded.benchmark.two_orders)
-                engine = rm.engine
+            if model.engine is not None:
+                engine = RecordingEngine(model.engine, store)
+                rm = drawing(model, k, mode, fixed=loaded.benchmark.two_orders, engine=engine)
                 judged = stream(_judge_and_store(rm, store, loaded), todo, rm.concurrency)
             else:
                 judged = _stored(model.judge_many(todo), store, loaded)
@@ -110,7 +106,7 @@ async def _run_part(
                     verdicts[verdict.example_id] = without_texts(verdict)
                     progress(name, len(verdicts), len(loaded.examples))
             finally:
-                if not isinstance(engine, RecordingEngine) or engine.n_drawn:
+                if engine is None or engine.n_drawn:
                     seconds = time.monotonic() - started
                     _add_seconds(folder, name, seconds, len(verdicts) - n_before)
     return Part(label, mode, verdicts, {**identity, **_settings(model)})
@@ -122,19 +118,16 @@ def _finished(store: Store, loaded: Loaded, k: int) -> dict[str, Verdict]:
     return {v.example_id: v for v in slim if v.k_asked >= k}
 
 
-def _prepared(model: Sampler, store: Store, mode: Mode, k: int, *, fixed: bool) -> Sampler:
-    """The model with a recording engine; it draws all k, since rows and stopping are replayed."""
-    rm = copy.copy(model)
-    rm.engine, rm.k = RecordingEngine(model.engine, store), k
-    if isinstance(rm, GenerativeRM):
-        rm.stopping = None
-        rm.orders = "fixed" if fixed else rm.orders
-    if mode == "greedy":
-        rm.params = replace(rm.params, temperature=0.0)
-    return rm
+def drawing(model: RewardModel, k: int, mode: Mode, *, fixed: bool, engine: Engine) -> RewardModel:
+    """The model as it is recorded: it draws all k, since rows and stopping are replayed."""
+    wished: dict[str, Any] = {"engine": engine, "k": k, "stopping": None}
+    wished |= {"orders": "fixed"} if fixed else {}
+    wished |= {"temperature": 0.0} if mode == "greedy" else {}
+    known = model.traits.settings
+    return model.with_(**{name: value for name, value in wished.items() if name in known})
 
 
-def _judge_and_store(rm: Sampler, store: Store, loaded: Loaded) -> Callable[[Example], Any]:
+def _judge_and_store(rm: RewardModel, store: Store, loaded: Loaded) -> Callable[[Example], Any]:
     position = {example.id: i for i, example in enumerate(loaded.examples)}
 
     async def judge(example: Example) -> Verdict:
@@ -175,44 +168,24 @@ def part_identity(model: RewardModel, loaded: Loaded, mode: Mode) -> dict[str, A
         "benchmark": loaded.benchmark.name,
         "benchmark.sha256": loaded.sha256,
         "mode": mode,
-        "model": str(getattr(model, "fingerprint", type(model).__name__)),
+        "model": model.fingerprint,
     }
-    if isinstance(model, Sampler):
-        params = model.params
-        identity |= {
-            "temperature": 0.0 if mode == "greedy" else params.temperature,
-            "top_p": params.top_p,
-            "max_tokens": params.max_tokens,
-            "top_logprobs": params.top_logprobs,
-            "seed": model.seed,
-        }
-    if isinstance(model, GenerativeRM):
-        identity |= {
-            "orders": "fixed" if loaded.benchmark.two_orders else model.orders,
-            "pattern": model.fmt.pattern,
-            "scale": [model.fmt.scale.low, model.fmt.scale.high],
-            "lenient": model.lenient,
-            "grammar": _grammar_hash(model),
-            "meta": None if model.meta is None else model.meta.fingerprint,
-        }
+    identity |= {k: v for k, v in model.identity().items() if k not in _REVOTED}
+    if mode == "greedy":
+        identity["temperature"] = 0.0
+    if loaded.benchmark.two_orders and "orders" in identity:
+        identity["orders"] = "fixed"
     return identity
-
-
-def _grammar_hash(model: GenerativeRM) -> str | None:
-    if model.grammar is None:
-        return None
-    texts = [model.grammar(n) or "" for n in (1, 2, 9)]  # it may force some numbers of responses
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def _settings(model: RewardModel) -> dict[str, Any]:
     """What re-voting needs to know; `judge` says which official rule holds."""
-    if isinstance(model, CritiqueScalarRM):
-        return {"vote": model.vote.name}
-    if not isinstance(model, GenerativeRM):
-        return {}
-    scale = model.fmt.score_scale
-    return {"vote": model.vote.name, "scale": (scale.low, scale.high), "judge": True}
+    found: dict[str, Any] = {}
+    if "vote" in model.identity():
+        found["vote"] = model.identity()["vote"]
+    if model.traits.scale is not None:
+        found |= {"scale": model.traits.scale, "judge": True}
+    return found
 
 
 def slug(name: str) -> str:

@@ -75,12 +75,6 @@ def build_engine(config: EngineConfig) -> Engine:
         raise ExtraMissing(error.name, extra) from error
 
 
-async def ready(engine: Engine) -> None:
-    """Let an engine find out what its fingerprint needs, such as the one model that is served."""
-    if hasattr(engine, "open"):
-        await engine.open()
-
-
 def _scripted(config: EngineConfig) -> Engine:
     from spct.engines.scripted import ScriptedEngine
 

@@ -6,11 +6,14 @@ They judge as anything else does, through `RewardModel`, and write no trajectori
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from spct.core.settings import settings_of
 from spct.core.vote import Rewards, best
 from spct.errors import ConfigError
-from spct.types import Example, Verdict
+from spct.models.base import FrozenModel
+from spct.types import Example, Traits, Verdict
 
 Rule = Callable[[Example, int], Rewards]
 
@@ -36,27 +39,32 @@ def at_random(example: Example, seed: int) -> Rewards:
 BASELINES: Mapping[str, Rule] = {"length": longest, "first": first, "random": at_random}
 
 
-class Baseline:
+@dataclass(frozen=True, eq=False)
+class Baseline(FrozenModel):
     """A rule on the texts as a RewardModel."""
 
-    def __init__(self, name: str, seed: int = 0) -> None:
-        if name not in BASELINES:
-            raise ConfigError(f"no baseline {name!r}; there are {', '.join(BASELINES)}")
-        self.name, self.seed = name, seed
+    name: str
+    seed: int = 0
+
+    concurrency = 1  # a rule takes no time
+
+    def __post_init__(self) -> None:
+        if self.name not in BASELINES:
+            raise ConfigError(f"no baseline {self.name!r}; there are {', '.join(BASELINES)}")
 
     @property
     def fingerprint(self) -> str:
         """Names the rule, and the seed where it matters."""
         return f"baseline:{self.name}" + (f":{self.seed}" if self.name == "random" else "")
 
+    @property
+    def traits(self) -> Traits:
+        """Any number of responses; a reference is not looked at."""
+        return Traits(settings=settings_of(self))
+
     async def judge(self, example: Example) -> Verdict:
         """Judge one example, at once."""
         return scalar_verdict(example.id, BASELINES[self.name](example, self.seed))
-
-    async def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
-        """Judge a stream in order."""
-        for example in examples:
-            yield await self.judge(example)
 
 
 def scalar_verdict(example_id: str, rewards: Rewards) -> Verdict:

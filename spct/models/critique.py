@@ -12,17 +12,21 @@ second pass, so that any engine will do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Self
 
 from spct.core.format import Format
-from spct.core.generative import settle, stream
+from spct.core.generative import stream
 from spct.core.plan import sample_seed
+from spct.core.settings import DEFAULT_PARAMS, changed, params_identity, settings_of
+from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.errors import ConfigError, ContextOverflow
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.types import (
+    JSON,
     Completion,
     Engine,
     Example,
@@ -32,6 +36,7 @@ from spct.types import (
     Reason,
     SamplingParams,
     Scorer,
+    Traits,
     Trajectory,
     Unscored,
     Usage,
@@ -41,31 +46,61 @@ from spct.types import (
 _REASONS: dict[str, Reason] = {"length": "truncated", "content_filter": "refused"}
 
 
+@dataclass(frozen=True, eq=False)
 class CritiqueScalarRM:
     """Rewards are logits on query, response and critique, averaged over k critiques."""
 
-    vote = mean_scores
+    engine: Engine
+    scorer: Scorer
+    fmt: Format = CRITIQUE
+    _: KW_ONLY
+    k: int = 1
+    params: SamplingParams = DEFAULT_PARAMS
+    seed: int = 0
+    concurrency: int = 16
 
-    def __init__(
-        self,
-        engine: Engine,
-        scorer: Scorer,
-        fmt: Format = CRITIQUE,
-        *,
-        k: int = 1,
-        params: SamplingParams | None = None,
-        seed: int = 0,
-        concurrency: int = 16,
-    ) -> None:
-        if k < 1:
-            raise ConfigError(f"k is {k}; a reward needs at least one critique")
-        self.engine, self.scorer, self.fmt, self.k = engine, scorer, fmt, k
-        self.params, self.seed, self.concurrency = params or SamplingParams(), seed, concurrency
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError(f"k is {self.k}; a reward needs at least one critique")
 
     @property
     def fingerprint(self) -> str:
         """What the rewards come from: critic, wording and scorer."""
         return f"{self.engine.fingerprint}/{self.fmt.fingerprint}/{self.scorer.fingerprint}"
+
+    @property
+    def traits(self) -> Traits:
+        """Any number of responses; more critiques help a little."""
+        return Traits(
+            gains_from_samples=True,
+            takes_reference=self.fmt.shows_reference,
+            settings=settings_of(self),
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What the head has read so far."""
+        return self.scorer.usage
+
+    def identity(self) -> Mapping[str, JSON]:
+        """Critic, wording, head and recipe."""
+        return {
+            "engine": self.engine.fingerprint,
+            "format": self.fmt.fingerprint,
+            "scorer": self.scorer.fingerprint,
+            "k": self.k,
+            "vote": mean_scores.name,
+            "seed": self.seed,
+            **params_identity(self.params),
+        }
+
+    def with_(self, **changes: Any) -> Self:
+        """A copy with other settings; those of `params` may be named by themselves."""
+        return changed(self, changes)
+
+    async def open(self) -> None:
+        """Let the critic find out what its fingerprint needs."""
+        await self.engine.open()
 
     async def judge(self, example: Example) -> Verdict:
         """Write k critiques of each response, score all, average."""
@@ -80,11 +115,20 @@ class CritiqueScalarRM:
                 self._trajectory(example, prompts, j, seeds[j], [gone] * example.n, None)
                 for j in range(self.k)
             ]
-        return settle(example.id, trajectories, self.vote, self.k)
+        return self.settle(example.id, trajectories, self.k)
 
-    def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
+    def judge_many(self, examples: Iterable[Example]) -> AsyncGenerator[Verdict, None]:
         """Judge a stream with bounded concurrency."""
         return stream(self.judge, examples, self.concurrency)
+
+    def settle(self, example_id: str, trajectories: Sequence[Trajectory], k: int) -> Verdict:
+        """The mean over the samples whose critiques are all usable (Eq. 12)."""
+        return settle(example_id, trajectories, mean_scores, k)
+
+    async def aclose(self) -> None:
+        """Close the critic and the scorer."""
+        await self.engine.aclose()
+        await self.scorer.aclose()
 
     async def _critiques(
         self, prompts: Sequence[Prompt], seeds: Sequence[int]

@@ -6,10 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from spct.config import Config, read_toml, validated
-from spct.core.generative import GenerativeRM
 from spct.errors import ConfigError
 from spct.models.baselines import BASELINES, Baseline
-from spct.models.critique import CritiqueScalarRM
 from spct.types import RewardModel
 
 
@@ -37,9 +35,7 @@ def model_named(spec: str, seed: int, k: int) -> RewardModel:
     from spct.models.load import load_reward_model
 
     model = load_reward_model(spec, k=k)
-    if isinstance(model, (GenerativeRM, CritiqueScalarRM)):
-        model.seed = seed
-    return model
+    return model.with_(seed=seed) if "seed" in model.traits.settings else model
 
 
 def _config(spec: str) -> Config:

@@ -9,29 +9,42 @@ Departure from Eq. 5, which gives S = 0 to the first response: a tie is a tie.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import permutations
 
 from spct.core.format import Format
-from spct.core.generative import stream
+from spct.core.settings import settings_of
 from spct.errors import ContextOverflow
+from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
 from spct.models.formats import PAIR
 from spct.models.scalar import scalar_verdict
-from spct.types import Example, Judgement, Scorer, Unscored, Verdict
+from spct.types import Example, Judgement, Traits, Unscored, Verdict
 
 
-class PairwiseScalarRM:
+@dataclass(frozen=True, eq=False)
+class PairwiseScalarRM(ScorerModel):
     """Rewards are summed margins, so they add up to 0; two responses get m and -m."""
 
-    def __init__(self, scorer: Scorer, fmt: Format = PAIR, *, concurrency: int = 16) -> None:
-        self.scorer, self.fmt, self.concurrency = scorer, fmt, concurrency
+    fmt: Format = PAIR
+    _: KW_ONLY
+    concurrency: int = 16
 
     @property
     def fingerprint(self) -> str:
         """What the rewards come from: scorer and wording."""
         return f"{self.scorer.fingerprint}/{self.fmt.fingerprint}"
+
+    @property
+    def traits(self) -> Traits:
+        """Those of its wording: two responses or more."""
+        fewest, most = self.fmt.sizes
+        return Traits(
+            fewest,
+            most,
+            takes_reference=self.fmt.shows_reference,
+            settings=settings_of(self),
+        )
 
     async def judge(self, example: Example) -> Verdict:
         """Compare all pairs in both orders; a single response is a `FormatError`."""
@@ -48,10 +61,6 @@ class PairwiseScalarRM:
             for i in range(example.n)
         )
         return scalar_verdict(example, Judgement((), "", rewards), self.fingerprint, len(pairs))
-
-    def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
-        """Judge a stream; concurrent examples share batches."""
-        return stream(self.judge, examples, self.concurrency)
 
 
 def pair_conversation(

@@ -6,11 +6,13 @@ on the other responses.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from dataclasses import KW_ONLY, dataclass
 
-from spct.core.generative import settle, stream
+from spct.core.settings import settings_of
+from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.errors import ContextOverflow, DataError, FormatError
+from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
 from spct.types import (
     Completion,
@@ -18,7 +20,7 @@ from spct.types import (
     Judgement,
     Message,
     Prompt,
-    Scorer,
+    Traits,
     Trajectory,
     Unscored,
     Usage,
@@ -26,16 +28,22 @@ from spct.types import (
 )
 
 
-class PointwiseScalarRM:
+@dataclass(frozen=True, eq=False)
+class PointwiseScalarRM(ScorerModel):
     """Rewards are the logits of a scorer on query and response."""
 
-    def __init__(self, scorer: Scorer, *, concurrency: int = 64) -> None:
-        self.scorer, self.concurrency = scorer, concurrency
+    _: KW_ONLY
+    concurrency: int = 64
 
     @property
     def fingerprint(self) -> str:
         """What the rewards come from."""
         return self.scorer.fingerprint
+
+    @property
+    def traits(self) -> Traits:
+        """Any number of responses, and no place for a reference."""
+        return Traits(takes_reference=False, settings=settings_of(self))
 
     async def judge(self, example: Example) -> Verdict:
         """Score each response; one that does not fit the context leaves the example unscored."""
@@ -48,10 +56,6 @@ class PointwiseScalarRM:
             return scalar_verdict(example, Unscored("failed", str(error)), self.fingerprint, 0)
         outcome = Judgement((), "", tuple(logits))
         return scalar_verdict(example, outcome, self.fingerprint, len(logits))
-
-    def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
-        """Judge a stream; concurrent examples share batches."""
-        return stream(self.judge, examples, self.concurrency)
 
 
 def conversation(example: Example, i: int) -> Conversation:

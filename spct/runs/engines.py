@@ -16,7 +16,7 @@ from hashlib import sha256
 
 from spct.errors import ConfigError, ContextOverflow, EngineError, StoreError
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Prompt, SamplingParams
+from spct.types import Completion, Engine, Probed, Prompt, SamplingParams
 
 
 def call_keys(fingerprint: str, prompt: Prompt, params: SamplingParams) -> list[bytes]:
@@ -46,7 +46,7 @@ def call_keys(fingerprint: str, prompt: Prompt, params: SamplingParams) -> list[
     return keys
 
 
-class RecordingEngine:
+class RecordingEngine(Engine):
     """An engine whose replies outlive the process: it draws only what the store does not hold.
 
     `n_drawn` and `n_replayed` count completions. Closing it closes the engine, not the store.
@@ -63,6 +63,19 @@ class RecordingEngine:
     def fingerprint(self) -> str:
         """The engine's own."""
         return self._engine.fingerprint
+
+    @property
+    def retries(self) -> int:
+        """The engine's own."""
+        return self._engine.retries
+
+    async def open(self) -> None:
+        """Open the engine."""
+        await self._engine.open()
+
+    async def probe(self) -> Probed | None:
+        """Probe the engine."""
+        return await self._engine.probe()
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
         """Return stored completions and draw the missing ones, committed before they are seen."""
@@ -125,7 +138,7 @@ class RecordingEngine:
         return dict(zip(wanted, drawn, strict=True))
 
 
-class ReplayEngine:
+class ReplayEngine(Engine):
     """Answers from the store alone, so parsing and voting can be redone without an LM call.
 
     `fingerprint` is that of the engine which drew the replies. A call that failed when it was

@@ -61,9 +61,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        close = getattr(reward_model, "aclose", None)
-        if close is not None:
-            await close()
+        await reward_model.aclose()
 
     app = FastAPI(
         title="spct reward gateway",

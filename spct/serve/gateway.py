@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
@@ -12,7 +11,6 @@ from hashlib import sha256
 from typing import TypeVar
 
 import spct
-from spct.core.generative import GenerativeRM
 from spct.errors import DataError, EngineError, FormatError
 from spct.serve.ask import Outcome, Placed, Sample, check_query, check_response, example
 from spct.serve.coalesce import Coalescer
@@ -29,23 +27,21 @@ log = logging.getLogger("spct.serve")
 
 def fingerprint_of(model: RewardModel, name: str) -> dict[str, str]:
     """What the scores come from: name, model, template, recipe, version, and their digest."""
-    parts = {"name": name, "model": str(getattr(model, "fingerprint", type(model).__name__))}
-    if isinstance(model, GenerativeRM):
-        parts["model"] = model.engine.fingerprint
-        parts["template"] = model.fmt.fingerprint
-        stopping = model.stopping.name if model.stopping else "none"
-        meta = model.meta.fingerprint if model.meta else "none"
-        params = model.params
-        parts["recipe"] = (
-            f"k={model.k} vote={model.vote.name} orders={model.orders} seed={model.seed} "
-            f"temperature={params.temperature:g} top_p={params.top_p:g} "
-            f"max_tokens={params.max_tokens} lenient={model.lenient} stopping={stopping} "
-            f"meta={meta}"
-        )
+    recipe = dict(model.identity())
+    parts = {"name": name, "model": str(recipe.pop("engine", model.fingerprint))}
+    if "format" in recipe:
+        parts["template"] = str(recipe.pop("format"))
+        parts["recipe"] = " ".join(f"{key}={_shown(value)}" for key, value in recipe.items())
     parts["version"] = spct.__version__
     text = "\n".join(f"{key}={value}" for key, value in parts.items())
     parts["digest"] = sha256(text.encode()).hexdigest()[:16]
     return parts
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if type(value) in (int, float) else str(value)
 
 
 class Gateway:
@@ -157,11 +153,9 @@ class Gateway:
     def _with_k(self, k: int) -> RewardModel:
         if k > self.config.max_k:
             raise invalid(f"k is {k}; the limit is {self.config.max_k}", "k")
-        if not isinstance(self.model, GenerativeRM):
+        if not self.model.traits.gains_from_samples:
             raise invalid("the model served draws no samples; leave k out", "k")
-        model = copy.copy(self.model)
-        model.k = k
-        return model
+        return self.model.with_(k=k)
 
     def _failed(self, error: str) -> Outcome:
         self.metrics.judged.labels("failed").inc()

@@ -20,7 +20,7 @@ from spct.engines.ends import end_ids
 from spct.errors import ContextOverflow, EngineError, ExtraMissing
 from spct.train.adapters import load_merged
 from spct.train.sft import load_tokenizer
-from spct.types import Completion, Prompt, SamplingParams, Usage
+from spct.types import Completion, Engine, Prompt, SamplingParams, Usage
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class _Waiting:
     reply: asyncio.Future[Completion]
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Sample from a model folder in batches of `batch_size` sequences."""
 
     def __init__(
@@ -64,10 +64,15 @@ class LocalEngine:
         self.batch_size = batch_size
         kind = "" if dtype == "auto" else f":{dtype}"
         commit = getattr(self.model.config, "_commit_hash", None)
-        self.fingerprint = f"local:{_weights_hash(Path(model), commit)}{kind}"
+        self._fingerprint = f"local:{_weights_hash(Path(model), commit)}{kind}"
         self._waiting: list[_Waiting] = []
         self._batch: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The weights that it began with."""
+        return self._fingerprint
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
         """Queue n samples and wait until their batches are done."""

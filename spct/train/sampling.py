@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spct.core.format import FORMATS, POINTWISE, SINGLE, Format, load_format
-from spct.core.generative import read, settle, stream
+from spct.core.generative import stream
 from spct.core.plan import Call, plan
+from spct.core.settle import read, settle
 from spct.core.vote import mean_scores
 from spct.errors import ContextOverflow
 from spct.runs.engines import RecordingEngine

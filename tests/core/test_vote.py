@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.generative import settle
+from spct.core.settle import settle
 from spct.core.vote import (
     VOTES,
     best,

@@ -223,7 +223,7 @@ async def test_verl_questions_may_be_messages_as_parquet_gives_them(verl_hook):
 
 
 async def test_verl_groups_meet_at_the_gateway_and_are_refused_without_one(verl_hook):
-    from spct.integrations.remote import RemoteRM
+    from spct.models.remote import RemoteRM
 
     verl_hook(Model())
     with pytest.raises(ConfigError, match="gateway"):

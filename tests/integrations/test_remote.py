@@ -8,7 +8,7 @@ import pytest
 
 from spct.engines.retry import RetryPolicy
 from spct.errors import DataError, EndpointError
-from spct.integrations.remote import RemoteRM
+from spct.models.remote import RemoteRM
 from spct.serve.config import ServeConfig
 from spct.types import Example, Message
 from tests.serve.local import Model, scripted, served

@@ -341,9 +341,13 @@ class CountingScorer:
     """A head: the length of what it reads."""
 
     fingerprint = "counting"
+    usage = Usage()
 
     async def score(self, conversations: Any) -> list[float]:
         return [float(sum(len(m.content) for m in c)) for c in conversations]
+
+    async def aclose(self) -> None:
+        pass
 
 
 async def test_a_semi_scalar_model_is_sampled_recorded_and_scored_as_scalar(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.generative import settle
+from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.measure import metrics
 from spct.measure.benchmarks import ours

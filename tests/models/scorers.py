@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from spct.types import Message
+from spct.types import Message, Usage
 
 Conversation = tuple[Message, ...]
 
@@ -19,3 +19,10 @@ class FunctionScorer:
     async def score(self, conversations: Sequence[Conversation]) -> list[float]:
         self.seen += conversations
         return [self._score(c) for c in conversations]
+
+    @property
+    def usage(self) -> Usage:
+        return Usage()
+
+    async def aclose(self) -> None:
+        pass

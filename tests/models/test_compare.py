@@ -18,7 +18,6 @@ from spct.measure.compare import (
     compare,
     credit,
     proportion,
-    samples,
     slope,
 )
 from spct.measure.compare_report import figure, markdown, properties, write_report
@@ -124,7 +123,8 @@ def test_a_model_at_k_is_a_copy_without_early_stopping() -> None:
     copied = at_k(judge, 2)
     assert isinstance(copied, GenerativeRM)
     assert (copied.k, copied.stopping, judge.k, judge.stopping) == (2, None, 8, exact)
-    assert samples(judge) and not samples(PointwiseScalarRM(FunctionScorer(likes_good)))
+    scalar = PointwiseScalarRM(FunctionScorer(likes_good))
+    assert judge.traits.gains_from_samples and not scalar.traits.gains_from_samples
 
 
 def test_the_slope_by_hand() -> None:

@@ -10,11 +10,11 @@ import pytest
 from spct.errors import ConfigError, ContextOverflow, EngineError, StoreError
 from spct.runs.engines import RecordingEngine, ReplayEngine, call_keys
 from spct.runs.store import Store
-from spct.types import Completion, Message, Prompt, SamplingParams
+from spct.types import Completion, Engine, Message, Prompt, SamplingParams
 from tests.runs.nouns import params_of, prompt_of, reply_of
 
 
-class CountingEngine:
+class CountingEngine(Engine):
     """Gives `reply_of` each seed, or what `answer` says; remembers the seeds it was asked for."""
 
     fingerprint = "test"

@@ -34,7 +34,7 @@ IN_FLIGHT = 16
 SEEDS = {(0, 1): (1, 2), (1, 0): (3, 4)}  # a prompt's order, and its samples
 
 
-class LoggedEngine:
+class LoggedEngine(Engine):
     """Answers within a few milliseconds, and logs every answer."""
 
     fingerprint = "test"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,12 +12,13 @@ import aiohttp
 import uvicorn
 from fastapi import FastAPI
 
-from spct.core.generative import GenerativeRM, stream
+from spct.core.generative import GenerativeRM
 from spct.core.vote import best, mean_scores
 from spct.engines.scripted import ScriptedEngine
+from spct.models.base import FrozenModel
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
-from spct.types import Example, Verdict
+from spct.types import Example, Traits, Verdict
 
 
 def scripted(k: int = 2) -> GenerativeRM:
@@ -31,10 +32,12 @@ def verdict(example: Example, rewards: Sequence[float] | None) -> Verdict:
     return Verdict(example.id, known, top, (), 1, 1, counted, 1.0 if counted else None)
 
 
-class Model:
+class Model(FrozenModel):
     """A reward model that is a function; it remembers what it judged and what was cancelled."""
 
     fingerprint = "model:test"
+    concurrency = 8
+    traits = Traits()
 
     def __init__(
         self,
@@ -60,9 +63,6 @@ class Model:
             raise self.error
         self.judged.append(example)
         return verdict(example, self._rewards(example))
-
-    def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
-        return stream(self.judge, examples, 8)
 
 
 class Client:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from spct.core.generative import settle
+from spct.core.settle import settle
 from spct.core.vote import majority, mean_scores
 from spct.errors import DataError
 from spct.measure.plots import save_figure

@@ -39,7 +39,7 @@ from spct.engines.probe import hand_on
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EndpointError, EngineError
-from spct.types import Completion, FinishReason, Prompt, SamplingParams, Usage
+from spct.types import Completion, Engine, FinishReason, Prompt, SamplingParams, Usage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ CHAT, MODELS = "chat/completions", "models"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """Samples from a chat endpoint.
 
     `model` None takes the only model that the endpoint serves (`await open()` finds its name).
@@ -118,6 +118,11 @@ class OpenAIEngine:
     def stats(self) -> EngineStats:
         """What happened so far."""
         return self._caller.stats
+
+    @property
+    def retries(self) -> int:
+        """Requests that were tried again."""
+        return self.stats.retries
 
     @property
     def limit(self) -> AdaptiveLimit:

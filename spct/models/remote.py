@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any
 
-from spct.core.generative import stream
+from spct.core.settings import settings_of
 from spct.engines.retry import Failure, RetryPolicy, classify_status, retry_after_s
 from spct.engines.transport import Http, Transport
 from spct.errors import DataError, EndpointError
-from spct.types import Example, Message, Usage, Verdict
+from spct.models.base import FrozenModel
+from spct.types import Example, Message, Traits, Usage, Verdict
 
 _AGAIN = frozenset({"rate_limited", "down", "timeout", "garbage"})
 _MAX_REPLY_BYTES = 16_000_000
 
 
-class RemoteRM:
+@dataclass(frozen=True, eq=False)
+class RemoteRM(FrozenModel):
     """Judges through `url`, the address of a gateway; a retry gets the answer of the first try.
 
     Verdicts carry no trajectories: ask the gateway's /v1/judge with `include` to read judgements.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str = "EMPTY",
-        timeout_s: float = 300.0,
-        retry: RetryPolicy | None = None,
-        concurrency: int = 64,
-    ) -> None:
-        self._transport = Transport(
-            base_url=url.rstrip("/"), api_key=api_key, max_reply_bytes=_MAX_REPLY_BYTES
+    url: str
+    _: KW_ONLY
+    api_key: str = field(default="EMPTY", repr=False)
+    timeout_s: float = 300.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    concurrency: int = 64
+    _rng: Random = field(default_factory=lambda: Random(0), repr=False)
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(
+            base_url=self.url.rstrip("/"), api_key=self.api_key, max_reply_bytes=_MAX_REPLY_BYTES
         )
-        self._timeout_s, self.concurrency = timeout_s, concurrency
-        self._retry, self._rng = retry or RetryPolicy(), Random(0)
+
+    @property
+    def traits(self) -> Traits:
+        """The gateway says no when asked for what its model does not take."""
+        return Traits(joins_groups=True, settings=settings_of(self))
 
     @property
     def fingerprint(self) -> str:
@@ -51,10 +59,6 @@ class RemoteRM:
             body["reference"] = example.reference
         reply = await self._post("v1/judge", {"examples": [body]})
         return _verdict(example.id, reply["results"][0])
-
-    def judge_many(self, examples: Iterable[Example]) -> AsyncIterator[Verdict]:
-        """Judge a stream; verdicts come as they finish."""
-        return stream(self.judge, examples, self.concurrency)
 
     async def member_rewards(
         self,
@@ -84,7 +88,7 @@ class RemoteRM:
         data = json.dumps(body).encode()
         failed = 0
         while True:
-            reply = await self._transport.exchange("POST", path, data, self._timeout_s)
+            reply = await self._transport.exchange("POST", path, data, self.timeout_s)
             if isinstance(reply, Http) and reply.status == 200:
                 answer = _read(reply.body)
                 if answer is not None:
@@ -92,12 +96,12 @@ class RemoteRM:
                 reply = Failure("garbage", "a 200 whose body is not the gateway's")
             failed += 1
             kind, message = _failure(reply)
-            if kind not in _AGAIN or failed > self._retry.max_retries:
+            if kind not in _AGAIN or failed > self.retry.max_retries:
                 if isinstance(reply, Http) and reply.status in (413, 422):
                     raise DataError(f"the gateway refused an example: {message}")
                 raise EndpointError(f"calling {self._transport.url(path)}: {message}")
             asked = retry_after_s(reply.headers) if isinstance(reply, Http) else None
-            backoff_s = self._retry.backoff_s(failed, self._rng)
+            backoff_s = self.retry.backoff_s(failed, self._rng)
             await asyncio.sleep(backoff_s if asked is None else max(asked, backoff_s))
 
 
