@@ -31,13 +31,10 @@ from spct.models.load import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.train import cloud, pairwise, scalar, sft
-from spct.train.cloud import CloudConfig
-from spct.train.config import SftConfig
+from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
 from spct.train.local import LocalEngine
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.train.pairwise import PairwiseConfig
 from spct.train.report import credit
-from spct.train.scalar import ScalarConfig
 from spct.types import Example, RewardModel, SamplingParams
 
 SETS = ("truthfulqa", "evouna", "gsm8k", "ukp", "ukp_shorter", "pandalm", "llmbar")

@@ -22,7 +22,7 @@ from spct.data import prepare
 from spct.data.fields import text_of
 from spct.data.local import SETS, read_local
 from spct.data.rows import read_examples
-from spct.errors import ConfigError, SpctError, StoreError
+from spct.errors import ConfigError, Overlapping, StoreError
 from spct.runs.codec import dump_example, to_line
 from spct.runs.folder import atomic_text
 from spct.types import Example
@@ -38,12 +38,6 @@ To = Annotated[str, typer.Option("--out", "-o", help="JSONL file to write; - is 
 Seed = Annotated[int, typer.Option(help="Of what is drawn at random.")]
 Count = Annotated[int, typer.Option(min=1, help="Sub-lists of one example, at most.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the queries.")]
-
-
-class Overlapping(SpctError):
-    """Test queries were found in training data."""
-
-    exit_code = 6
 
 
 @app.command("local")

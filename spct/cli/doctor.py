@@ -13,7 +13,7 @@ from rich.console import Console
 
 from spct.cli.card import safe, show_verdict
 from spct.cli.options import takes_settings
-from spct.config import Config, Origins
+from spct.config import Config
 from spct.errors import EndpointError, EngineError
 from spct.models.assemble import adapter_told, build_engine, build_judge, engine_kind, with_defaults
 from spct.runs.codec import dump_verdict
@@ -31,7 +31,6 @@ _UNKNOWN = "could not tell"
 @takes_settings
 def doctor(
     config: Config,
-    origins: Origins,
     scorer: Annotated[
         Path | None, typer.Option(help="Check this scalar model's folder instead of an engine.")
     ] = None,

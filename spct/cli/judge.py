@@ -14,7 +14,7 @@ from spct.cli import source
 from spct.cli.card import safe, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.signals import Job
-from spct.config import Config, Origins
+from spct.config import Config
 from spct.core.generative import GenerativeRM
 from spct.core.plan import plan
 from spct.errors import ConfigError
@@ -32,7 +32,6 @@ FORCED = (
 @takes_settings
 def judge(
     config: Config,
-    origins: Origins,
     file: source.File = None,
     query: Annotated[str | None, typer.Option(help="Judge this query's responses.")] = None,
     response: Annotated[list[str] | None, typer.Option(help="A response; repeat it.")] = None,

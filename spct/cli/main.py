@@ -1,8 +1,7 @@
 """The command line: `spct COMMAND`. Commands are imported when called, so help stays quick.
 
-Results go to standard output, messages to standard error. Exit codes: 0 done, 1 internal error,
-2 bad usage, config or input, 3 finished but over an error budget, 4 endpoint unreachable or
-refused, 5 storage, 6 a gate failed, 130 stopped by SIGINT, 143 by SIGTERM.
+Results go to standard output, messages to standard error. The exit codes stand in spct/errors.py;
+a signal is 130 (SIGINT) or 143 (SIGTERM).
 """
 
 from __future__ import annotations
@@ -17,27 +16,39 @@ from typer.core import TyperCommand, TyperGroup
 
 from spct import __version__
 from spct.cli.signals import Stopped, stop_on_signals
-from spct.errors import SpctError
+from spct.cli.usage import ONE_LINE, explain, finish, moved
+from spct.errors import ConfigError, SpctError, did_you_mean
 
-COMMANDS = {
-    "judge": ("spct.cli.judge:judge", "Judge examples, or one query with its responses."),
-    "sample": ("spct.cli.sample:sample", "Judge a whole file into a run that can continue."),
-    "rescore": ("spct.cli.runs:rescore", "Parse and vote a run again, without an LM call."),
-    "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
-    "doctor": ("spct.cli.doctor:doctor", "Check an engine, endpoint or scorer."),
-    "bench": ("spct.cli.bench:bench", "Run reward models over benchmarks and report."),
-    "compare-runs": ("spct.cli.bench:compare_runs", "Two benchmark runs, item by item."),
-    "compare": ("spct.cli.compare:compare", "The same examples through several reward models."),
-    "rft": ("spct.cli.train:rft", "Rejective fine-tuning: build its data, then train."),
-    "rl": ("spct.cli.train:rl", "Rule-based online RL (GRPO) of a judge."),
-    "meta": ("spct.cli.train:meta", "The meta RM: build its data, then train it."),
-    "pipeline": ("spct.cli.train:pipeline", "All training stages in a row, with one report."),
-    "train": ("spct.cli.train_heads:app", "Train Bradley-Terry, pairwise and CLoud models."),
-    "serve": ("spct.cli.serve:serve", "Serve a reward model to RL trainers."),
-    "data": ("spct.cli.data:app", "Prepare sets of examples: split, draw, mix, compare."),
-    "validate": ("spct.cli.validate:validate", "Check a file of examples."),
-    "config": ("spct.cli.settings:settings", "Show every setting and where it comes from."),
+# Each panel of `spct --help`: the commands in it, where they stand and what they do.
+PANELS: dict[str, dict[str, tuple[str, str]]] = {
+    "Judge and runs": {
+        "judge": ("spct.cli.judge:judge", "Judge examples, or one query with its responses."),
+        "sample": ("spct.cli.sample:sample", "Judge a whole file into a run that can continue."),
+        "rescore": ("spct.cli.runs:rescore", "Parse and vote a run again, without an LM call."),
+        "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
+        "doctor": ("spct.cli.doctor:doctor", "Check an engine, endpoint or scorer."),
+    },
+    "Measure": {
+        "bench": ("spct.cli.bench:bench", "Run reward models over benchmarks and report."),
+        "compare": ("spct.cli.compare:compare", "The same examples through several models."),
+        "compare-runs": ("spct.cli.bench:compare_runs", "Two benchmark runs, item by item."),
+    },
+    "Train": {
+        "train": ("spct.cli.train:app", "Train a judge, a meta RM or a scalar reward model."),
+    },
+    "Serve": {
+        "serve": ("spct.cli.serve:serve", "Serve a reward model to RL trainers."),
+    },
+    "Data and settings": {
+        "data": (
+            "spct.cli.data:app+spct.cli.train_data:app",
+            "Prepare examples, and what the stages learn from.",
+        ),
+        "validate": ("spct.cli.validate:validate", "Check a file of examples."),
+        "config": ("spct.cli.settings:settings", "Show every setting and where it comes from."),
+    },
 }
+COMMANDS = {name: entry for panel in PANELS.values() for name, entry in panel.items()}
 
 
 class LazyGroup(TyperGroup):
@@ -51,23 +62,36 @@ class LazyGroup(TyperGroup):
         """What help shows of a command; the real one is loaded by `resolve_command`."""
         if cmd_name not in COMMANDS:
             return None
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
+        panel = next(title for title, commands in PANELS.items() if cmd_name in commands)
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1], rich_help_panel=panel)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Load the command that is called; an unknown one is named with its nearest."""
-        name, stub, rest = super().resolve_command(ctx, args)
-        return name, stub and load(str(name)), rest
+        """Load the command that is called; an old or unknown one is named with the right one."""
+        if (now := moved(args)) is not None:
+            raise ConfigError(now)
+        if args[0] not in COMMANDS:
+            raise ConfigError(
+                f"no command {args[0]!r}{did_you_mean(args[0], COMMANDS)} (spct --help lists them)"
+            )
+        return args[0], load(args[0]), args[1:]
 
 
 def load(name: str) -> Any:
     """Import a command: a function, or a Typer app with commands of its own."""
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    target = getattr(import_module(module), attribute)
+    target, *more = map(_imported, COMMANDS[name][0].split("+"))
     if isinstance(target, typer.Typer):
-        return typer.main.get_command(target)
+        group, *others = (typer.main.get_command(part) for part in (target, *more))
+        for other in others:
+            group.commands |= other.commands  # type: ignore[attr-defined]
+        return finish(group)
     app = typer.Typer(add_completion=False, context_settings=CONTEXT)
     app.command(name, help=target.__doc__)(target)
-    return typer.main.get_command(app)
+    return finish(typer.main.get_command(app))
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -93,13 +117,18 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     stop_on_signals()
     try:
-        typer.main.get_command(app).main(argv, prog_name="spct")
+        code = typer.main.get_command(app).main(argv, prog_name="spct", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except Stopped:
         print("stopped; what is finished is kept, the same command continues", file=sys.stderr)
         raise
     except SpctError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ONE_LINE as error:
+        if told := explain(error):
+            print(f"error: {told}", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -1,98 +1,203 @@
-"""Every setting of a config as a command-line option, made from its field and description."""
+"""Every setting as a command-line option, made from its field: type, default and description.
+
+A command says which settings it reads by its parameters: one whose type is `Settings` is a section
+of the config (its name is the section's), one whose type is made of sections brings them all. The
+command is called with the resolved sections. Its other parameters are options of its own.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import typer
+from pydantic import create_model
 from pydantic.fields import FieldInfo
 
-from spct.config import Config, Origins, Settings, resolve
+from spct.cli.usage import show_all
+from spct.config import Origins, Settings, models_in, resolve
 
-# Settings whose flag is not simply their own name.
-FLAGS = {
-    ("engine", "kind"): ("--engine",),
-    ("engine", "model"): ("--model", "-m"),
-    ("engine", "max_concurrency"): ("--max-concurrency", "-j"),
-    ("judge", "k"): ("--samples", "-k"),
+# Flags that are not simply the setting's own name. A letter means one thing in every command: -k
+# judgements per example, -j requests in flight, -m the model, -c the config file, -o the output.
+FLAGS: Mapping[str, tuple[str, ...]] = {
+    "engine.kind": ("--engine",),
+    "engine.model": ("--model", "-m"),
+    "engine.max_concurrency": ("--max-concurrency", "-j"),
+    "judge.k": ("--samples", "-k"),
 }
-CONFIG_FILE = typer.Option("--config", "-c", help="A TOML file with the sections engine and judge.")
+# What people set first: shown by --help, everything else by --help-all.
+MAIN = frozenset(
+    {"engine.kind", "engine.model", "engine.base_url", "judge.k", "judge.vote", "judge.temperature"}
+)
+TITLES = {"judge": "Judging", "engine": "Engine and network", "serve": "Gateway"}
+# Every section that some command reads, and where it is defined. One file may hold them all: a
+# command leaves the tables of others alone, and `spct config` shows and checks the whole.
+SECTIONS: Mapping[str, str] = {
+    "engine": "spct.config:EngineConfig",
+    "judge": "spct.config:JudgeConfig",
+    "serve": "spct.serve.config:ServeConfig",
+    "cold_start": "spct.train.config:SftConfig",
+    "rft_data": "spct.train.config:RftDataConfig",
+    "rft": "spct.train.config:SftConfig",
+    "rl": "spct.train.config:RlConfig",
+    "meta": "spct.train.config:MetaConfig",
+    "bradley_terry": "spct.train.config:ScalarConfig",
+    "pairwise": "spct.train.config:PairwiseConfig",
+    "cloud": "spct.train.config:CloudConfig",
+}
+
+File = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A TOML file with a table for each section.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="<key=value>", help="One setting, such as judge.k=4; repeat it."),
+]
+HelpAll = Annotated[
+    bool,
+    typer.Option("--help-all", is_eager=True, callback=show_all, help="Show every option."),
+]
+Sections: TypeAlias = dict[str, type[Settings]]
 
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that takes `config` and `origins` one option for each setting of `Config`.
+    """Give a command one option for each setting of the sections that it takes.
 
     Flags win over SPCT_SECTION_KEY variables, those over the file of --config, that over defaults.
     """
+    parameters = inspect.signature(command, eval_str=True).parameters
+    wanted = {
+        name: parameter.annotation
+        for name, parameter in parameters.items()
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, Settings)
+    }
+    single = [name for name, cls in wanted.items() if not _is_composite(cls)]
+    sections = {k: v for name, cls in wanted.items() for k, v in _sections(name, cls).items()}
+    sections |= {"engine": sections.pop("engine")} if "engine" in sections else {}  # last in help
+    every = create_model(  # type: ignore[call-overload]
+        "Sections", __base__=Settings, **{name: (cls, cls()) for name, cls in sections.items()}
+    )
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        flags = {
-            section: {key: given.pop(f"{section}__{key}", None) for key in settings.model_fields}
-            for section, settings in _sections().items()
-        }
-        config, origins = resolve(Config, flags=flags, file=given.pop("config_file"))
-        command(config=config, origins=origins, **given)
+        flags: dict[str, dict[str, Any]] = {section: {} for section in sections}
+        for section, key, _ in _settings(sections):
+            value = given.pop(f"{section}__{key}")
+            flags[section][key] = tuple(value) or None if isinstance(value, list) else value
+        config, origins = resolve(
+            every,
+            flags=flags,
+            sets=given.pop("sets") or (),
+            file=given.pop("config_file"),
+            own=single[-1] if single else None,
+            elsewhere=[name for name in SECTIONS if name not in sections],
+        )
+        for name, cls in wanted.items():
+            parts = {part: getattr(config, part) for part in _sections(name, cls)}
+            given[name] = cls(**parts) if _is_composite(cls) else parts[name]
+        if "origins" in parameters:
+            given["origins"] = origins
+        del given["help_all"]
+        command(**given)
 
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-        if name not in ("config", "origins")
+        for name, parameter in parameters.items()
+        if name not in wanted and name != "origins"
     ]
-    file = inspect.Parameter(
-        "config_file",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[Path | None, CONFIG_FILE],
-    )
-    settings = [
-        _option(section, key, field)
-        for section, cls in _sections().items()
-        for key, field in cls.model_fields.items()
-        if get_origin(_bare(field.annotation)) is not dict  # tables are for config files
+    made = [
+        *own,
+        _keyword("config_file", File),
+        _keyword("sets", Sets),
+        *(_option(section, key, field) for section, key, field in _settings(sections)),
+        _keyword("help_all", HelpAll, default=False),
     ]
-    run.__signature__ = inspect.Signature([*own, file, *settings])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in [*own, file, *settings]}
+    run.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in made}
     return run
 
 
-def _sections() -> dict[str, type[Settings]]:
-    return {name: field.annotation for name, field in Config.model_fields.items()}  # type: ignore[misc]
+def _is_composite(cls: type[Settings]) -> bool:
+    """Whether a model only joins sections, as `Config` joins engine and judge."""
+    return all(
+        isinstance(f.annotation, type) and issubclass(f.annotation, Settings)
+        for f in cls.model_fields.values()
+    )
+
+
+def _sections(name: str, cls: type[Settings]) -> Sections:
+    if not _is_composite(cls):
+        return {name: cls}
+    return {key: field.annotation for key, field in cls.model_fields.items()}  # type: ignore[misc]
+
+
+def _settings(sections: Sections) -> Iterator[tuple[str, str, FieldInfo]]:
+    """The settings that have flags; tables are for files and --set."""
+    for section, cls in sections.items():
+        for key, field in cls.model_fields.items():
+            if get_origin(_bare(field.annotation)) is not dict and not models_in(field.annotation):
+                yield section, key, field
+
+
+def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
 def _option(section: str, key: str, field: FieldInfo) -> inspect.Parameter:
-    names = FLAGS.get((section, key), (f"--{key.replace('_', '-')}",))
-    kind = _bare(field.annotation)
-    if kind is bool:
+    """One flag. The settings read its text, so that every source fails with the same words."""
+    dotted, bare = f"{section}.{key}", _bare(field.annotation)
+    names = FLAGS.get(dotted, (f"--{key.replace('_', '-')}",))
+    if bare is bool:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
-    shown = "" if field.default is None else f" [default: {field.default}]"
+    repeats = get_origin(bare) is tuple and str in get_args(bare)
     option = typer.Option(
         *names,
-        help=f"{field.description}{shown}",
-        rich_help_panel=f"Settings: {section}",
+        help=_described(field),
+        metavar=None if bare is bool else _metavar(bare),
+        rich_help_panel=None if dotted in MAIN else TITLES.get(section, f"Settings: {section}"),
         show_default=False,
     )
-    return inspect.Parameter(
-        f"{section}__{key}",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind | None, option],
-    )
+    kind = bool if bare is bool else list[str] if repeats else str
+    return _keyword(f"{section}__{key}", Annotated[kind | None, option])
+
+
+def _described(field: FieldInfo) -> str:
+    """The description, then the words that may be given, then the default."""
+    words = _words(_bare(field.annotation))
+    choices = f" One of {', '.join(words)}." if len(words) > 1 else ""
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default)) or None
+    shown = "" if default is None or default is False else f" [default: {default}]"
+    return f"{field.description}{choices}{shown}"
+
+
+def _metavar(bare: Any) -> str:
+    """What stands for the value: its type, or `name` for one of several words."""
+    if get_origin(bare) is tuple:
+        item = _bare(get_args(bare)[0])
+        return "<text>" if item is str else f"<{item.__name__},...>"
+    return {int: "<int>", float: "<float>", Path: "<path>", str: "<text>"}.get(bare, "<name>")
+
+
+def _words(bare: Any) -> list[str]:
+    return [str(word) for word in get_args(bare)] if get_origin(bare) is Literal else []
 
 
 def _bare(annotation: Any) -> Any:
     """The type without `| None` and without constraints."""
     if get_origin(annotation) in (Union, UnionType):
-        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        return _bare(parts[0])
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
 
 
-def shown_settings(config: Config, origins: Origins) -> list[tuple[str, str, str]]:
+def shown_settings(config: Settings, origins: Origins) -> list[tuple[str, str, str]]:
     """Each setting's dotted key, value and origin."""
     return [
         (f"{section}.{key}", repr(value), origins[f"{section}.{key}"])

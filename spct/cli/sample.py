@@ -14,7 +14,7 @@ from spct.cli import source
 from spct.cli.options import takes_settings
 from spct.cli.progress import Progress, Style
 from spct.cli.signals import Job
-from spct.config import Config, Origins
+from spct.config import Config
 from spct.errors import ConfigError
 from spct.models.assemble import build_engine, build_judge, with_defaults
 from spct.runs.database import DB_NAME
@@ -27,7 +27,6 @@ from spct.runs.store import Store
 @takes_settings
 def sample(
     config: Config,
-    origins: Origins,
     file: source.File = None,
     schema: source.Schema = "auto",
     mapping: source.Map = None,

@@ -1,7 +1,7 @@
-"""The training commands: `spct rft data`, `rft train`, `rl`, `meta data`, `meta train`, `pipeline`.
+"""`spct train`: the training stages. A stage reads files and writes a folder; reports are JSON.
 
-Settings come from a TOML file (`--config`, one stage's keys at the top level) and from repeated
-`--set key=value`, which wins. Reports go to standard output as JSON.
+A stage's settings are the table of its name in the config file; its keys may also stand at the top
+of a file of its own.
 """
 
 from __future__ import annotations
@@ -9,231 +9,116 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tomllib
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from spct.config import EngineConfig, Settings, read_toml, validated
+from spct.cli.options import Sets, takes_settings
+from spct.config import EngineConfig, resolve
 from spct.errors import ConfigError
+from spct.train.config import (
+    CloudConfig,
+    MetaConfig,
+    PairwiseConfig,
+    RlConfig,
+    ScalarConfig,
+    SftConfig,
+)
 
-rft = typer.Typer(no_args_is_help=True, help="Rejective fine-tuning: build the data, then train.")
-meta = typer.Typer(no_args_is_help=True, help="The meta RM: build its data, then train it.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Train a judge, a meta RM or a scalar model."
+)
 
-S = TypeVar("S", bound=Settings)
-File = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of this stage.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, over the file.")]
-Out = Annotated[Path, typer.Option(help="Folder to write; a killed run continues there.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Model folder or name to start from.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder to write; the same command continues there.")
+]
+Data = Annotated[
+    list[Path], typer.Option(help="Examples with gold, or TRL preference rows; repeat it.")
+]
+Dev = Annotated[list[Path] | None, typer.Option(help="Examples to measure accuracy on.")]
 Template = Annotated[str, typer.Option(help="Format for several responses: a name or a file.")]
-Model = Annotated[str | None, typer.Option(help="Model of the engine that samples.")]
-Adapter = Annotated[str | None, typer.Option(help="LoRA adapter on that model.")]
-Kind = Annotated[str, typer.Option("--engine", help="Engine that samples.")]
-BaseUrl = Annotated[str | None, typer.Option(help="Of a compatible endpoint.")]
 Single = Annotated[str, typer.Option(help="Format for single responses (0/1): name or file.")]
 
 
-def settings(kind: type[S], file: Path | None, given: list[str] | None) -> S:
-    """The settings of a stage: the file, then `--set`."""
-    values = read_toml(file) if file is not None else {}
-    for item in given or []:
-        key, equals, text = item.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {item!r}: expected key=value")
-        values[key.strip()] = _value(text.strip())
-    return validated(kind, values, str(file or "--set"))
-
-
-def sampler(
-    kind: str, model: str | None, adapter: str | None, base_url: str | None
-) -> EngineConfig:
-    """The engine that samples, from its flags."""
-    flags = {"kind": kind, "model": model, "adapter": adapter, "base_url": base_url}
-    return validated(EngineConfig, flags, "the engine's flags")
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string
-
-
-def _show(report: Any) -> None:
-    print(json.dumps(report, indent=2, default=str))
-
-
-@rft.command("data")
-def rft_data(
-    examples: Annotated[Path, typer.Argument(help="Examples with gold.")],
+@app.command("rft")
+@takes_settings
+def train_rft(
+    rows: Annotated[Path, typer.Argument(help="Chat rows (rows.jsonl of `spct data rft`).")],
+    model: Model,
     out: Out,
-    model: Model = None,
-    adapter: Adapter = None,
-    engine: Kind = "auto",
-    base_url: BaseUrl = None,
-    general: Annotated[Path | None, typer.Option(help="General chat rows to mix in.")] = None,
-    layout: Annotated[
-        str, typer.Option(help="prompt_completion (TRL, OpenRLHF) or messages (verl).")
-    ] = "prompt_completion",
-    template: Template = "pointwise",
-    single_template: Single = "single",
-    config: File = None,
-    set: Set = None,
-) -> None:
-    """Sample judgements, reject the wrong and the too easy, write chat rows and a funnel."""
-    from spct.data.rows import read_examples
-    from spct.models.assemble import build_engine
-    from spct.train.config import RftDataConfig
-    from spct.train.rft import as_messages, build, write_rows
-    from spct.train.sampling import formats_from
-    from spct.train.sft import read_rows
-
-    if layout not in ("prompt_completion", "messages"):
-        raise ConfigError(f"--layout {layout!r}: expected prompt_completion or messages")
-    chosen = sampler(engine, model, adapter, base_url)
-    funnel = asyncio.run(
-        build(
-            read_examples(examples),
-            build_engine(chosen),
-            formats_from(template, single_template),
-            settings(RftDataConfig, config, set),
-            out,
-            read_rows(general) if general else (),
-        )
-    )
-    if layout == "messages":
-        path = out / "rows.jsonl"
-        write_rows(map(as_messages, read_rows(path)), out / "messages.jsonl")
-    _show(funnel.record())
-
-
-@rft.command("filter")
-def rft_filter(
-    examples: Annotated[Path, typer.Argument(help="Examples with gold.")],
-    out: Annotated[Path, typer.Option(help="JSONL file of the examples that are not too easy.")],
-    model: Model = None,
-    adapter: Adapter = None,
-    engine: Kind = "auto",
-    base_url: BaseUrl = None,
-    template: Template = "pointwise",
-    single_template: Single = "single",
-    config: File = None,
-    set: Set = None,
-) -> None:
-    """Drop the examples that `easy_samples` samples all get right; for RL on many processes."""
-    from spct.data.rows import read_examples
-    from spct.models.assemble import build_engine
-    from spct.runs.codec import dump_example
-    from spct.train.config import RlConfig
-    from spct.train.rft import write_rows
-    from spct.train.rl import hard_examples
-    from spct.train.sampling import formats_from
-
-    chosen = sampler(engine, model, adapter, base_url)
-    found = list(read_examples(examples))
-    formats = formats_from(template, single_template)
-    kept = asyncio.run(
-        hard_examples(found, build_engine(chosen), formats, settings(RlConfig, config, set))
-    )
-    write_rows(map(dump_example, kept), out)
-    _show({"asked": len(found), "too_easy": len(found) - len(kept), "kept": len(kept)})
-
-
-@rft.command("train")
-def rft_train(
-    rows: Annotated[Path, typer.Argument(help="Chat rows (rows.jsonl of `spct rft data`).")],
-    model: Annotated[str, typer.Option(help="Model folder or name to tune.")],
-    out: Out,
-    config: File = None,
-    set: Set = None,
+    rft: SftConfig,
 ) -> None:
     """Tune a model on accepted judgements; the loss is on the completion alone."""
     from spct.train import sft
-    from spct.train.config import SftConfig
 
-    _show(asdict(sft.train(model, sft.read_rows(rows), out, settings(SftConfig, config, set))))
+    show(asdict(sft.train(model, sft.read_rows(rows), out, rft)))
 
 
-def rl(
+@app.command("rl")
+@takes_settings
+def train_rl(
     examples: Annotated[Path, typer.Argument(help="Examples with gold.")],
-    model: Annotated[str, typer.Option(help="Model folder or name to train.")],
+    model: Model,
     out: Out,
+    rl: RlConfig,
     dev: Annotated[Path | None, typer.Option(help="Examples to watch (with dev_steps).")] = None,
     template: Template = "pointwise",
     single_template: Single = "single",
-    config: File = None,
-    set: Set = None,
 ) -> None:
     """Train with GRPO on the outcome rule: +1 for a correct judgement, -1 for any other."""
     from spct.data.rows import read_examples
     from spct.train import rl as stage
-    from spct.train.config import RlConfig
     from spct.train.dev import dev_set
     from spct.train.local import LocalEngine
     from spct.train.sampling import formats_from
 
-    chosen = settings(RlConfig, config, set)
     formats = formats_from(template, single_template)
     found = list(read_examples(examples))
     watched = dev_set(read_examples(dev), found) if dev is not None else None
     asked = len(found)
-    if chosen.drop_easy:
+    if rl.drop_easy:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(
-                "spct rl on several processes with drop_easy = true: each would sample for itself; "
-                "run `spct rft filter` once before, and set drop_easy = false"
+                "spct train rl on several processes with drop_easy = true: each would sample for "
+                "itself; run `spct data rft-filter` once before, and set drop_easy = false"
             )
-        engine = LocalEngine(model, device="cpu" if chosen.use_cpu else "auto")
-        found = asyncio.run(stage.hard_examples(found, engine, formats, chosen))
-    rows, funnel = stage.rl_rows(found, formats, seed=chosen.seed, passes=chosen.passes)
-    report = stage.train(model, rows, out, chosen, formats, watched)
-    _show({**asdict(report), "n_too_easy": asked - len(found), "skipped": dict(funnel.skipped)})
+        engine = LocalEngine(model, device="cpu" if rl.use_cpu else "auto")
+        found = asyncio.run(stage.hard_examples(found, engine, formats, rl))
+    rows, funnel = stage.rl_rows(found, formats, seed=rl.seed, passes=rl.passes)
+    report = stage.train(model, rows, out, rl, formats, watched)
+    show({**asdict(report), "n_too_easy": asked - len(found), "skipped": dict(funnel.skipped)})
 
 
-@meta.command("data")
-def meta_data(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of `spct rft data` or `sample`.")],
-    out: Annotated[Path, typer.Option(help="JSONL file to write.")],
-) -> None:
-    """Label the trajectories of runs by the outcome rule; the folder's name is the source."""
-    from spct.runs.store import Store
-    from spct.train.meta_rm import MetaFunnel, meta_rows
-    from spct.train.rft import stored, write_rows
-
-    funnel, rows = MetaFunnel(), []
-    for folder in runs:
-        with Store.read(folder) as store:
-            pairs = ((example, t) for example, ts in stored(store) for t in ts)
-            rows += meta_rows(pairs, folder.name, funnel)
-    write_rows(rows, out)
-    _show(asdict(funnel))
-
-
-@meta.command("train")
-def meta_train(
-    rows: Annotated[Path, typer.Argument(help="Labelled trajectories of `spct meta data`.")],
-    model: Annotated[
-        str, typer.Option(help="Model folder or name to put the head on; an adapter is merged.")
-    ],
+@app.command("meta")
+@takes_settings
+def train_meta(
+    rows: Annotated[Path, typer.Argument(help="Labelled trajectories of `spct data meta`.")],
+    model: Model,
     out: Out,
-    config: File = None,
-    set: Set = None,
+    meta: MetaConfig,
 ) -> None:
-    """Train the one-logit head with binary cross-entropy."""
+    """Train the meta RM: a one-logit head with binary cross-entropy. An adapter is merged first."""
     from spct.train import meta_rm
     from spct.train.adapters import merged_folder
-    from spct.train.config import MetaConfig
     from spct.train.sft import read_rows
 
     start = merged_folder(model, out / "base")
-    _show(asdict(meta_rm.train(start, read_rows(rows), out, settings(MetaConfig, config, set))))
+    show(asdict(meta_rm.train(start, read_rows(rows), out, meta)))
 
 
+@app.command()
 def pipeline(
-    config: Annotated[Path, typer.Argument(help="TOML file with [files] and a table a stage.")],
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="TOML file with [files] and a table per stage.")
+    ],
+    sets: Sets = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Run this stage alone, even if it is done; repeatable.")
+        list[str] | None, typer.Option(help="Run this stage alone, even if it is done; repeat it.")
     ] = None,
 ) -> None:
     """Run the stages in a row; finished ones are skipped, a killed one continues."""
@@ -242,5 +127,79 @@ def pipeline(
     for name in only or []:
         if name not in STAGES:
             raise ConfigError(f"--only {name!r}: no such stage; there are {', '.join(STAGES)}")
-    chosen = validated(PipelineConfig, read_toml(config), str(config))
-    _show(run(chosen, [stage for stage in STAGES if stage in (only or [])]))
+    chosen, _ = resolve(PipelineConfig, file=config, sets=sets or ())
+    show(run(chosen, [stage for stage in STAGES if stage in (only or [])]))
+
+
+@app.command("bradley-terry")
+@takes_settings
+def train_bradley_terry(
+    model: Model, data: Data, out: Out, bradley_terry: ScalarConfig, dev: Dev = None
+) -> None:
+    """Train a pointwise head on pairs (TRL RewardTrainer)."""
+    from spct.train.scalar import conversation_pairs, train
+
+    pairs, dev_pairs = (conversation_pairs(found) for found in (_pairs(data), _pairs(dev, "dev")))
+    show(asdict(train(model, pairs, out, bradley_terry, dev=dev_pairs)))
+
+
+@app.command("pairwise")
+@takes_settings
+def train_pairwise(
+    model: Model, data: Data, out: Out, pairwise: PairwiseConfig, dev: Dev = None
+) -> None:
+    """Train a head that reads two responses at once (PairRM's way)."""
+    from spct.train.pairwise import train
+
+    show(asdict(train(model, _pairs(data), out, pairwise, dev=_pairs(dev, "dev"))))
+
+
+@app.command("cloud")
+@takes_settings
+def train_cloud(
+    model: Model,
+    data: Data,
+    critiques: Annotated[
+        list[Path], typer.Option(help="Examples with meta.critiques, one text or null a response.")
+    ],
+    out: Out,
+    cloud: CloudConfig,
+    dev: Dev = None,
+) -> None:
+    """Train a critic on given critiques, then a head on the critic's own (CLoud)."""
+    from spct.models.assemble import build_engine
+    from spct.train.cloud import train
+
+    report = train(
+        model,
+        _examples(critiques),
+        _pairs(data),
+        out,
+        cloud,
+        lambda folder: build_engine(EngineConfig(kind="hf", model=str(folder))),
+        dev=_pairs(dev, "dev"),
+    )
+    show(asdict(report))
+
+
+def show(report: Any) -> None:
+    """Print a report."""
+    print(json.dumps(report, indent=2, default=str))
+
+
+def _examples(paths: Sequence[Path] | None) -> list[Any]:
+    from spct.data.rows import read_examples
+
+    return [example for path in paths or () for example in read_examples(path)]
+
+
+def _pairs(paths: Sequence[Path] | None, what: str = "training") -> list[Any]:
+    """The pairs of files; standard error says what was skipped."""
+    from spct.train.pairs import PairFunnel, pairs_of
+
+    if not paths:
+        return []
+    funnel = PairFunnel()
+    pairs = pairs_of(_examples(paths), funnel)
+    print(f"{what}: {funnel}", file=sys.stderr)
+    return pairs

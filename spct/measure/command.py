@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spct.errors import ConfigError, SpctError
+from spct.errors import ConfigError, GateFailed, OverBudget
 from spct.measure.benchmarks import benchmark_named
 from spct.measure.figures import draw
 from spct.measure.loading import Loaded, load_benchmark
@@ -31,16 +31,10 @@ from spct.measure.results import Part, revote
 from spct.measure.runner import Job, Progress, labels, run_job, seconds_of, silent
 from spct.models.named import model_named
 from spct.runs.folder import atomic_text, write_run_files
-from spct.runs.judging import OverBudget, run_folder
+from spct.runs.judging import run_folder
 from spct.types import RewardModel
 
 Json = dict[str, Any]
-
-
-class GateFailed(SpctError):
-    """A score is below what --fail-under demands."""
-
-    exit_code = 6
 
 
 @dataclass(frozen=True, slots=True)

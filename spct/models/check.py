@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from spct.errors import ConfigError, ContextOverflow, SpctError
+from spct.errors import CheckFailed, ConfigError, ContextOverflow, SpctError
 from spct.models.encode import Conversation
 from spct.types import Message, Scorer
 
@@ -66,12 +66,6 @@ class ScorerReport:
         """Raise `CheckFailed` if a finding failed."""
         if self.worst is not None:
             raise CheckFailed(f"checking the scorer {self.scorer!r}: {self.worst}")
-
-
-class CheckFailed(SpctError, ValueError):
-    """A scorer whose numbers cannot be trusted."""
-
-    exit_code = 6
 
 
 def check_scorer(spec: Path | str) -> ScorerReport:

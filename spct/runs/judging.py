@@ -15,7 +15,7 @@ from typing import Any
 
 from spct.config import Config
 from spct.core.generative import GenerativeRM, stream
-from spct.errors import SpctError
+from spct.errors import OverBudget
 from spct.runs.folder import new_run_folder
 from spct.runs.store import Store
 from spct.types import Example, Reason, Usage, Verdict
@@ -130,9 +130,3 @@ def check_budget(tally: Tally, max_unscored: float) -> None:
             f"{tally.unscored_share:.1%} of the judgements are unscored, allowed is "
             f"{max_unscored:.1%} (--max-unscored); the reasons are in the records"
         )
-
-
-class OverBudget(SpctError):
-    """Finished, but more failed than was allowed."""
-
-    exit_code = 3

@@ -24,9 +24,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
-
-from spct.config import Settings
 from spct.core.format import Format
 from spct.core.plan import sample_seed
 from spct.data.files import read_objects
@@ -37,28 +34,14 @@ from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.train import scalar, sft
 from spct.train.adapters import merged_folder
-from spct.train.config import Positive, SftConfig
+from spct.train.config import CloudConfig
 from spct.train.pairs import Pair
 from spct.train.resume import begin
-from spct.train.scalar import ConversationPair, ScalarConfig
+from spct.train.scalar import ConversationPair
 from spct.train.sft import Row, TrainReport
 from spct.types import Completion, Engine, Example, SamplingParams
 
 CRITIC, ADAPTER, HEAD, OWN = "critic", "critic-adapter", "head", "own_critiques.jsonl"
-
-
-class CloudConfig(Settings):
-    """`spct train cloud`: the settings of its three steps."""
-
-    critic: SftConfig = Field(SftConfig(), description="Step 1: the critic's tuning.")
-    head: ScalarConfig = Field(ScalarConfig(), description="Step 3: the head's training.")
-    n_critiques: Positive = Field(
-        1, description="Own critiques a response; more vary the head's data."
-    )
-    temperature: float = Field(0.5, ge=0, description="Of the critiques, in step 2 and in use.")
-    max_critique_tokens: Positive = Field(512, description="Limit of one; a cut one is left out.")
-    concurrency: Positive = Field(16, description="Responses in flight in step 2.")
-    seed: int = Field(0, description="Seed of the sampled critiques.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ what is chosen here. A field's description says what moving it does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spct.config import Settings, read_toml, validated
 
@@ -54,7 +54,7 @@ class Optimisation(Settings):
 
 
 class RftDataConfig(Settings):
-    """`spct rft data`: which trajectories become training rows."""
+    """`spct data rft`: which trajectories become training rows."""
 
     n_samples: int = Field(
         3, ge=0, description="Non-hinted samples an example (the paper's N_RFT)."
@@ -80,11 +80,11 @@ class RftDataConfig(Settings):
 
 
 class SftConfig(Optimisation):
-    """`spct rft train`: supervised tuning on accepted trajectories (the paper's Table 5)."""
+    """`spct train rft`: supervised tuning on accepted trajectories (the paper's Table 5)."""
 
 
 class RlConfig(Optimisation):
-    """`spct rl`: GRPO on the outcome rule."""
+    """`spct train rl`: GRPO on the outcome rule."""
 
     learning_rate: float = Field(4e-7, gt=0, description="Peak rate of AdamW.")
     schedule: Literal["linear", "cosine", "constant"] = Field(
@@ -121,11 +121,71 @@ class RlConfig(Optimisation):
 
 
 class MetaConfig(Optimisation):
-    """`spct meta train`: a one-logit head with binary cross-entropy."""
+    """`spct train meta`: a one-logit head with binary cross-entropy."""
 
     learning_rate: float = Field(1e-5, gt=0, description="Peak rate of AdamW.")
     batch_size: Positive = Field(512, description="Trajectories an optimizer step.")
     balance: bool = Field(True, description="Weigh the rarer class up to the commoner one's mass.")
+
+
+class HeadConfig(Optimisation):
+    """`spct train bradley-terry | pairwise | cloud`; the paper states none of these rates."""
+
+    learning_rate: float = Field(1e-5, gt=0, description="Peak rate of AdamW.")
+    batch_size: Positive = Field(512, description="Pairs an optimizer step, over all processes.")
+    dev_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps between evaluations on the dev set; 0 evaluates at the end only.",
+    )
+    frozen: bool = Field(
+        False,
+        description="Keep the backbone, read every conversation once and fit the head to the end; "
+        "rates and steps do not apply. For a CPU: a pair costs two forwards in all.",
+    )
+    layer: Positive | None = Field(
+        None,
+        description="With frozen: use this many of the backbone's first layers; None: all. Fewer "
+        "are faster, and may judge better.",
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.frozen and self.lora_rank:
+            raise ValueError(
+                f"frozen = true goes without adapters, got lora_rank = {self.lora_rank}; set it to "
+                "0, or frozen to false"
+            )
+        if self.layer is not None and not self.frozen:
+            raise ValueError(f"layer = {self.layer} goes with frozen = true only")
+        return self
+
+
+class ScalarConfig(HeadConfig):
+    """`spct train bradley-terry`."""
+
+    use_margins: bool = Field(
+        False, description="Ask for a gap of at least gold's difference, times margin_scale."
+    )
+    margin_scale: float = Field(1.0, gt=0, description="Logits per unit of gold's difference.")
+
+
+class PairwiseConfig(HeadConfig):
+    """`spct train pairwise`; a batch counts sequences, two a pair."""
+
+
+class CloudConfig(Settings):
+    """`spct train cloud`: the settings of its three steps."""
+
+    critic: SftConfig = Field(SftConfig(), description="Step 1: the critic's tuning.")
+    head: ScalarConfig = Field(ScalarConfig(), description="Step 3: the head's training.")
+    n_critiques: Positive = Field(
+        1, description="Own critiques a response; more vary the head's data."
+    )
+    temperature: float = Field(0.5, ge=0, description="Of the critiques, in step 2 and in use.")
+    max_critique_tokens: Positive = Field(512, description="Limit of one; a cut one is left out.")
+    concurrency: Positive = Field(16, description="Responses in flight in step 2.")
+    seed: int = Field(0, description="Seed of the sampled critiques.")
 
 
 S = TypeVar("S", bound=Settings)

@@ -18,7 +18,7 @@ from spct.models.batches import length_sorted
 from spct.models.card import ModelCard
 from spct.models.head import HEADS, new_head
 from spct.train import heads
-from spct.train.heads import HeadConfig
+from spct.train.config import HeadConfig
 from spct.train.linear import Features, choose, fit
 from spct.train.sft import TrainReport, set_attention
 

@@ -12,16 +12,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.errors import DataError, TrainError
 from spct.measure.plots import save_figure
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
-from spct.train.config import Optimisation, Positive
+from spct.train.config import HeadConfig, Optimisation
 from spct.train.resume import last_checkpoint, resume
 from spct.train.sft import (
     TrainReport,
@@ -38,39 +36,6 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 TOLD = ("loss", "accuracy", "eval_loss", "eval_accuracy")
 RUN = "run.json"
-
-
-class HeadConfig(Optimisation):
-    """`spct train bradley-terry | pairwise | cloud`; the paper states none of these rates."""
-
-    learning_rate: float = Field(1e-5, gt=0, description="Peak rate of AdamW.")
-    batch_size: Positive = Field(512, description="Pairs an optimizer step, over all processes.")
-    dev_steps: int = Field(
-        0,
-        ge=0,
-        description="Steps between evaluations on the dev set; 0 evaluates at the end only.",
-    )
-    frozen: bool = Field(
-        False,
-        description="Keep the backbone, read every conversation once and fit the head to the end; "
-        "rates and steps do not apply. For a CPU: a pair costs two forwards in all.",
-    )
-    layer: Positive | None = Field(
-        None,
-        description="With frozen: use this many of the backbone's first layers; None: all. Fewer "
-        "are faster, and may judge better.",
-    )
-
-    @model_validator(mode="after")
-    def _goes_together(self) -> Self:
-        if self.frozen and self.lora_rank:
-            raise ValueError(
-                f"frozen = true goes without adapters, got lora_rank = {self.lora_rank}; set it to "
-                "0, or frozen to false"
-            )
-        if self.layer is not None and not self.frozen:
-            raise ValueError(f"layer = {self.layer} goes with frozen = true only")
-        return self
 
 
 def head_lora(config: Optimisation) -> LoraConfig | None:

@@ -21,8 +21,9 @@ from spct.models.formats import PAIR
 from spct.models.head import new_head
 from spct.models.pairwise import pair_conversation
 from spct.train import frozen, heads
+from spct.train.config import PairwiseConfig
 from spct.train.frozen import IdPair
-from spct.train.heads import CHECKPOINTS, HeadConfig
+from spct.train.heads import CHECKPOINTS
 from spct.train.meta_rm import bce
 from spct.train.pairs import Pair
 from spct.train.resume import begin
@@ -31,10 +32,6 @@ from spct.train.sft import TrainReport, set_attention
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
-
-
-class PairwiseConfig(HeadConfig):
-    """`spct train pairwise`; a batch counts sequences, two a pair."""
 
 
 def train(

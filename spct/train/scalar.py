@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from spct.errors import ExtraMissing
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder, load_tokenizer
 from spct.models.head import new_head
 from spct.models.scalar import conversation
 from spct.train import frozen, heads
+from spct.train.config import ScalarConfig
 from spct.train.frozen import IdPair
-from spct.train.heads import CHECKPOINTS, HeadConfig
+from spct.train.heads import CHECKPOINTS
 from spct.train.pairs import Pair
 from spct.train.resume import begin
 from spct.train.sft import TrainReport, set_attention
@@ -32,15 +31,6 @@ if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
     from transformers import PreTrainedTokenizerBase
     from trl.trainer.reward_trainer import RewardTrainer
-
-
-class ScalarConfig(HeadConfig):
-    """`spct train bradley-terry`."""
-
-    use_margins: bool = Field(
-        False, description="Ask for a gap of at least gold's difference, times margin_scale."
-    )
-    margin_scale: float = Field(1.0, gt=0, description="Logits per unit of gold's difference.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from spct.core.format import POINTWISE
 from spct.core.generative import GenerativeRM
 from spct.core.parse import Scale
 from spct.engines.scripted import ScriptedEngine
-from spct.errors import ConfigError, DataError, FormatError, StoreError
+from spct.errors import ConfigError, DataError, FormatError, GateFailed, OverBudget, StoreError
 from spct.measure.benchmarks import ours
-from spct.measure.command import GateFailed, Request, run_bench
+from spct.measure.command import Request, run_bench
 from spct.measure.loading import load_benchmark
 from spct.measure.paired import Choice, compare, comparison_markdown, config_difference, read_run
 from spct.measure.report import Settings, benchmark_report
@@ -26,7 +26,6 @@ from spct.measure.results import rows_of
 from spct.measure.runner import Job, run_job
 from spct.models.critique import CritiqueScalarRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.runs.judging import OverBudget
 from spct.types import Prompt, SamplingParams, Usage
 from tests.measure.makers import pairs_file, write
 

@@ -17,9 +17,8 @@ from spct.train.cloud import (
     read_own,
     train,
 )
-from spct.train.config import SftConfig
+from spct.train.config import ScalarConfig, SftConfig
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.train.scalar import ScalarConfig
 from spct.types import Completion, Prompt
 from tests.models.tiny import toy_example, write_model
 

@@ -14,10 +14,10 @@ from spct.models.hf_scorer import load_scorer
 from spct.models.load import load_reward_model
 from spct.models.scalar import conversation
 from spct.train import frozen, pairwise, scalar
+from spct.train.config import PairwiseConfig, ScalarConfig
 from spct.train.linear import PENALTIES, Features, choose, fit, held_out
 from spct.train.pairs import Pair, PairFunnel, pairs_of
-from spct.train.pairwise import PairwiseConfig
-from spct.train.scalar import ScalarConfig, conversation_pairs
+from spct.train.scalar import conversation_pairs
 from spct.types import Example, Message
 from tests.models.tiny import toy_example, write_model
 
@@ -245,7 +245,7 @@ def test_frozen_goes_without_adapters_and_layer_with_frozen_only(
 def test_the_command_passes_the_settings(base: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from spct.cli.train_heads import app
+    from spct.cli.train import app
     from spct.runs.codec import dump_example
 
     rows = "".join(json.dumps(dump_example(e)) + "\n" for e in EXAMPLES)

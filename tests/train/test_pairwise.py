@@ -6,8 +6,9 @@ import pytest
 from spct.models.card import read_card
 from spct.models.hf_scorer import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
+from spct.train.config import PairwiseConfig
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.train.pairwise import PairwiseConfig, train
+from spct.train.pairwise import train
 from spct.types import Example, Message
 from tests.models.tiny import toy_example, write_model
 

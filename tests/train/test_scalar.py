@@ -7,8 +7,9 @@ from spct.errors import ConfigError, DataError, TrainError
 from spct.models.card import read_card
 from spct.models.hf_scorer import load_scorer
 from spct.models.scalar import PointwiseScalarRM
+from spct.train.config import ScalarConfig
 from spct.train.pairs import Pair, PairFunnel, pairs_of
-from spct.train.scalar import ScalarConfig, conversation_pairs, train
+from spct.train.scalar import conversation_pairs, train
 from spct.types import Example, Message
 from tests.models.tiny import toy_example, write_model
 

@@ -4,13 +4,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spct.cli.train_heads import _settings, app
-from spct.errors import ConfigError, TrainError
+from spct.cli.train import app
+from spct.errors import TrainError
 from spct.models.load import load_reward_model
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.train.cloud import CloudConfig
-from spct.train.scalar import ScalarConfig
 from tests.models.tiny import toy_example, write_model
 
 SMALL = ["batch_size=4", "micro_batch_size=4", "max_steps=1", "use_cpu=true", "max_length=256"]
@@ -65,25 +63,3 @@ def test_rows_without_a_winner_are_refused_with_the_counts(base: str, tmp_path: 
     path.write_text('{"query": "q", "responses": ["a", "b"], "gold": [1, 1]}\n')
     with pytest.raises(TrainError, match="ties 1"):
         run("pairwise", "--model", base, "--data", str(path), "--out", str(tmp_path / "o"))
-
-
-def test_flags_win_over_the_file_and_reach_into_tables(tmp_path: Path) -> None:
-    file = tmp_path / "cloud.toml"
-    file.write_text("n_critiques = 3\n[head]\nmax_steps = 5\nlora_rank = 8\n")
-    settings = _settings(CloudConfig, file, ["head.max_steps=7", "head.schedule=linear"])
-    assert (settings.n_critiques, settings.head.max_steps, settings.head.lora_rank) == (3, 7, 8)
-    assert settings.head.schedule == "linear"
-
-
-@pytest.mark.parametrize(
-    ("flag", "said"),
-    [
-        ("lora_rnk=4", "did you mean 'lora_rank'"),
-        ("lora_rank", "expected KEY=VALUE"),
-        ("lora_rank=-1", "lora_rank = -1"),
-        ("max_steps.a=1", "max_steps"),
-    ],
-)
-def test_a_wrong_setting_is_named_with_the_cure(flag: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        _settings(ScalarConfig, None, [flag])

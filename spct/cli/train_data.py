@@ -1,0 +1,107 @@
+"""`spct data rft | rft-filter | meta`: what the training stages learn from."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spct.cli.options import takes_settings
+from spct.cli.train import Single, Template, show
+from spct.config import EngineConfig
+from spct.train.config import RftDataConfig, RlConfig
+
+app = typer.Typer()
+
+Examples = Annotated[Path, typer.Argument(help="Examples with gold.")]
+
+
+@app.command("rft")
+@takes_settings
+def rft_data(
+    examples: Examples,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Run folder; the same command continues there.")
+    ],
+    engine: EngineConfig,
+    rft_data: RftDataConfig,
+    general: Annotated[Path | None, typer.Option(help="General chat rows to mix in.")] = None,
+    layout: Annotated[
+        Literal["prompt_completion", "messages"],
+        typer.Option(
+            help="Of the rows: prompt_completion for TRL and OpenRLHF, messages for verl."
+        ),
+    ] = "prompt_completion",
+    template: Template = "pointwise",
+    single_template: Single = "single",
+) -> None:
+    """Sample judgements, reject the wrong and the too easy, write chat rows and a funnel."""
+    from spct.data.rows import read_examples
+    from spct.models.assemble import build_engine
+    from spct.train.rft import as_messages, build, write_rows
+    from spct.train.sampling import formats_from
+    from spct.train.sft import read_rows
+
+    funnel = asyncio.run(
+        build(
+            read_examples(examples),
+            build_engine(engine),
+            formats_from(template, single_template),
+            rft_data,
+            out,
+            read_rows(general) if general else (),
+        )
+    )
+    if layout == "messages":
+        path = out / "rows.jsonl"
+        write_rows(map(as_messages, read_rows(path)), out / "messages.jsonl")
+    show(funnel.record())
+
+
+@app.command("rft-filter")
+@takes_settings
+def rft_filter(
+    examples: Examples,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="JSONL file of the examples that are not too easy.")
+    ],
+    engine: EngineConfig,
+    rl: RlConfig,
+    template: Template = "pointwise",
+    single_template: Single = "single",
+) -> None:
+    """Drop the examples that `easy_samples` samples all get right; for RL on many processes."""
+    from spct.data.rows import read_examples
+    from spct.models.assemble import build_engine
+    from spct.runs.codec import dump_example
+    from spct.train.rft import write_rows
+    from spct.train.rl import hard_examples
+    from spct.train.sampling import formats_from
+
+    found = list(read_examples(examples))
+    formats = formats_from(template, single_template)
+    kept = asyncio.run(hard_examples(found, build_engine(engine), formats, rl))
+    write_rows(map(dump_example, kept), out)
+    show({"asked": len(found), "too_easy": len(found) - len(kept), "kept": len(kept)})
+
+
+@app.command("meta")
+def meta_data(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of `spct data rft` or `sample`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSONL file to write.")],
+) -> None:
+    """Label the trajectories of runs by the outcome rule; the folder's name is the source."""
+    from spct.runs.store import Store
+    from spct.train.meta_rm import MetaFunnel, meta_rows
+    from spct.train.rft import stored, write_rows
+
+    funnel, rows = MetaFunnel(), []
+    for folder in runs:
+        with Store.read(folder) as store:
+            pairs = ((example, t) for example, ts in stored(store) for t in ts)
+            rows += meta_rows(pairs, folder.name, funnel)
+    write_rows(rows, out)
+    show(asdict(funnel))

@@ -1,0 +1,97 @@
+"""What a person meets who types something else: old spellings, near misses, and the help.
+
+Every usage error is one line that names the right word; nothing here knows what a command does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from rich.markup import escape
+from typer.exceptions import TyperException
+
+from spct.errors import did_you_mean
+
+ONE_LINE = (TyperException, typer.Abort)
+
+# Commands of version 0.1 and what they are called now.
+OLD_COMMANDS = {
+    ("rft", "data"): "spct data rft",
+    ("rft", "filter"): "spct data rft-filter",
+    ("rft", "train"): "spct train rft",
+    ("rft",): "spct data rft (its data) and spct train rft",
+    ("rl",): "spct train rl",
+    ("meta", "data"): "spct data meta",
+    ("meta", "train"): "spct train meta",
+    ("meta",): "spct data meta (its data) and spct train meta",
+    ("pipeline",): "spct train pipeline --config FILE",
+}
+# Flags of version 0.1, by command, and what they are called now.
+OLD_FLAGS = {
+    ("bench", "--output-dir"): "--out (-o), the run folder",
+    ("compare", "--k"): "-k (--samples)",
+    ("sample", "--resume"): "--out (-o), the run folder: it continues where there is a run",
+}
+
+
+def moved(args: list[str]) -> str | None:
+    """The answer to a command of version 0.1, or None."""
+    words = [word for word in args[:2] if not word.startswith("-")]
+    for n in (2, 1):
+        if (now := OLD_COMMANDS.get(tuple(words[:n]))) is not None and len(words) >= n:
+            return f"spct {' '.join(words[:n])} is now: {now}"
+    return None
+
+
+def explain(error: BaseException) -> str:
+    """A usage error in one line, with the nearest word that is known; "" where help was shown."""
+    context: Any = getattr(error, "ctx", None)
+    flag = str(getattr(error, "option_name", ""))
+    if context is None or not flag or type(error).__name__ != "NoSuchOption":
+        message = getattr(error, "format_message", lambda: "stopped: there is no more input")()
+        return " ".join(message.split())
+    command = context.command_path.removeprefix("spct ")
+    if (now := OLD_FLAGS.get((command, flag))) is not None:
+        return f"spct {command}: {flag} is now: {now}"
+    known = sorted({name for p in context.command.params for name in (*p.opts, *p.secondary_opts)})
+    short = flag[1:] if len(flag) == 3 else f"-{flag}"  # --k for -k, -config for --config
+    meant = f"; did you mean {short}?" if short in known else did_you_mean(flag, known, shown="{}")
+    listed = "--help-all" if "--help-all" in known else "--help"
+    return f"spct {command}: no option {flag}{meant} (spct {command} {listed} lists them)"
+
+
+def finish(command: Any) -> Any:
+    """Prepare the help of a loaded command and of those in it.
+
+    Brackets are text, never mark-up; words to choose from stand in the text, where lines break
+    between words; options of a panel of their own wait for --help-all.
+    """
+    for child in getattr(command, "commands", {}).values():
+        finish(child)
+    folded = any("--help-all" in param.opts for param in command.params)
+    for param in command.params:
+        kind = getattr(param, "type_descriptor", None)
+        if kind is not None and kind.is_choice and param.metavar is None:
+            param.metavar = "<name>"
+            param.help = f"{param.help or ''} One of {', '.join(_words(kind.choices))}."
+        if getattr(param, "help", None):
+            param.help = escape(param.help)
+        if folded and getattr(param, "rich_help_panel", None):
+            param.hidden = True
+    command.help = escape(command.help or "")
+    return command
+
+
+def _words(choices: Any) -> Iterator[str]:
+    return (str(getattr(choice, "value", choice)) for choice in choices)
+
+
+def show_all(context: typer.Context, wanted: bool) -> None:
+    """Print the help with every option."""
+    if wanted:
+        for param in context.command.params:
+            param.hidden = False  # type: ignore[attr-defined]
+        print(context.get_help())
+        raise typer.Exit
