@@ -16,10 +16,10 @@ from starlette.responses import Response
 
 import spct
 from spct.serve.config import ServeConfig
-from spct.serve.door import Door
 from spct.serve.errors import ErrorType, HttpError, invalid
 from spct.serve.gateway import Gateway
 from spct.serve.keys import Keyring
+from spct.serve.middleware import GatewayMiddleware
 from spct.serve.replay import Replays
 from spct.serve.routes import ERRORS, Wires, add_engines, add_native, add_trainers
 from spct.serve.strict import JudgingRoute, describe
@@ -81,7 +81,7 @@ def create_app(
     add_trainers(app, wires)
     add_engines(app, wires)
     _add_error_handlers(app)
-    app.add_middleware(Door, gateway=gateway, keyring=keyring_of(config, environ))
+    app.add_middleware(GatewayMiddleware, gateway=gateway, keyring=keyring_of(config, environ))
     return app
 
 

@@ -39,6 +39,9 @@ class ServeConfig(Settings):
     max_candidates: int = Field(64, ge=1, description="More responses to one query are a 422.")
     max_examples: int = Field(64, ge=1, description="More examples in one request are a 422.")
     max_k: int = Field(128, ge=1, description="A larger k asked for by a caller is a 422.")
+    head_timeout_s: float = Field(
+        10.0, gt=0, description="A request line with headers that takes longer is a 408."
+    )
     body_timeout_s: float = Field(20.0, gt=0, description="A slower body is a 408.")
 
     rate: float | None = Field(None, gt=0, description="Requests a second and key; above it 429.")

@@ -9,19 +9,21 @@ A message names fields and limits and never repeats text that was sent.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 ErrorType = Literal[
-    "bad_json",  # 400: the body is no strict JSON
+    "bad_http",  # 400: the request can be read in two ways, or in none
+    "bad_json",  # 400: the body is not strict JSON
     "unauthorized",  # 401: no key, or none that is known
     "forbidden",  # 403: the key's scopes, the Host or the Origin do not allow it
     "not_found",  # 404: no such route
     "model_not_found",  # 404: another model is served
     "wire_not_enabled",  # 404: the wire must have a number, and the operator named none
     "method_not_allowed",  # 405
+    "slow_head",  # 408: the request line and headers did not arrive in time
     "slow_body",  # 408: the body did not arrive in time
     "key_reused",  # 409: an Idempotency-Key came back with another body
     "mixed_group",  # 409: a group's members disagree about its query or size
@@ -35,7 +37,6 @@ ErrorType = Literal[
     "overloaded",  # 503: the queue is full
     "draining",  # 503: the gateway is going away
 ]
-ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 
 
 class ErrorBody(BaseModel):

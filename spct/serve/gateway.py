@@ -18,7 +18,7 @@ from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.groups import Groups, MixedGroup
 from spct.serve.metrics import Metrics
-from spct.serve.seats import Slots
+from spct.serve.slots import Slots
 from spct.types import Example, RewardModel
 
 T = TypeVar("T")

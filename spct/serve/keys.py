@@ -1,17 +1,19 @@
 """Who may call: named keys, kept as digests, compared in constant time, read again on change.
 
-A key file has one `name key [scopes]` a line; `#` starts a comment. `key` may be given as
-`sha256:<hex>` of the key, so that the file holds no secret. Scopes are `judge` (every POST) and
-`read` (metrics, the schema, the version), both by default. The environment variable
-SPCT_GATEWAY_KEYS holds the same entries separated by commas; a lone key there is named "default".
+A key file has one `name key [scopes]` per line; a `#` at a word's beginning starts a comment. `key`
+may be given as `sha256:<hex>` of the key, so that the file holds no secret. Scopes are `judge`
+(every POST) and `read` (metrics, the schema, the version), both by default. The environment
+variable SPCT_GATEWAY_KEYS holds the same entries separated by commas, or one lone key, which is
+then named "default". A key is read whole or refused: half a key that still matches is a back door.
 """
 
 from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,25 +35,36 @@ class Key:
     scopes: frozenset[str] = SCOPES
 
 
-def parse_keys(text: str, source: str) -> tuple[Key, ...]:
-    """Read entries, one a line; errors name the line and never show the key."""
-    keys: list[Key] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#", 1)[0].split()
-        if not words:
-            continue
-        where = f"{source}, line {number}"
+def parse_keys(lines: Sequence[str], source: str) -> tuple[Key, ...]:
+    """Read one entry per line; errors name the line and never show the key."""
+    entries = [(n, words) for n, line in enumerate(lines, 1) if (words := _words(line))]
+    keys: dict[str, Key] = {}
+    for number, words in entries:
+        where = f"{source}, entry {number}"
         if len(words) == 1:
-            words.insert(0, "default")
+            if len(entries) > 1:
+                raise ConfigError(
+                    f"{where}: expected `name key`, got one word. A key without a name must be "
+                    "the only entry; a key that holds a comma belongs in --keys-file"
+                )
+            words = ["default", *words]
         name, secret, *scopes = words
         asked = frozenset(scopes) or SCOPES
         if not asked <= SCOPES:
-            unknown = ", ".join(sorted(asked - SCOPES))
-            raise ConfigError(f"{where}: unknown scope {unknown}; there are judge and read")
-        if any(key.name == name for key in keys):
+            raise ConfigError(
+                f"{where}: expected `name key [scopes]`, where scopes are judge and read; a key "
+                f"holds no spaces ({len(asked - SCOPES)} words are neither)"
+            )
+        if name in keys:
             raise ConfigError(f"{where}: a second key named {name!r}; names must differ")
-        keys.append(Key(name, _digest_of(secret, where), asked))
-    return tuple(keys)
+        keys[name] = Key(name, _digest_of(secret, where), asked)
+    return tuple(keys.values())
+
+
+def _words(line: str) -> list[str]:
+    words = line.split()
+    comment = next((i for i, word in enumerate(words) if word.startswith("#")), len(words))
+    return words[:comment]
 
 
 def _digest_of(secret: str, where: str) -> bytes:
@@ -63,6 +76,8 @@ def _digest_of(secret: str, where: str) -> bytes:
         if len(digest) != 32:
             raise ConfigError(f"{where}: sha256: must be followed by 64 hexadecimal digits")
         return digest
+    if not (secret.isascii() and secret.isprintable()):
+        raise ConfigError(f"{where}: a key travels in a header: ASCII letters, digits and signs")
     if len(secret) < MIN_LENGTH:
         raise ConfigError(f"{where}: the key is shorter than {MIN_LENGTH} characters")
     return sha256(secret.encode()).digest()
@@ -79,7 +94,7 @@ class Keyring:
         clock: Callable[[], float] = time.monotonic,
         check_every_s: float = 1.0,
     ) -> None:
-        self._fixed = parse_keys(environ.get(ENV, "").replace(",", "\n"), ENV)
+        self._fixed = parse_keys(re.split(r"[,\n]", environ.get(ENV, "")), ENV)
         self._path, self._clock, self._check_every_s = path, clock, check_every_s
         self._stamp: tuple[int, int] | None = None
         self._from_file: tuple[Key, ...] = ()
@@ -95,9 +110,9 @@ class Keyring:
         self._refresh()
         return (*self._fixed, *self._from_file)
 
-    def find(self, presented: str) -> Key | None:
+    def find(self, presented: bytes) -> Key | None:
         """The key that was presented, or None; takes as long for every wrong one."""
-        digest = sha256(presented.encode("utf-8", "surrogateescape")).digest()
+        digest = sha256(presented).digest()
         found: Key | None = None
         for key in self.keys:
             if hmac.compare_digest(key.digest, digest):
@@ -126,6 +141,6 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _read(path: Path) -> tuple[tuple[int, int], tuple[Key, ...]]:
     stamp = _stamp(path)
     try:
-        return stamp, parse_keys(path.read_text("utf-8"), path.name)
+        return stamp, parse_keys(path.read_text("utf-8-sig").split("\n"), path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the key file {str(path)!r}: {error}") from error

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from spct.errors import ConfigError
 from spct.serve.app import keyring_of
 from spct.serve.config import ServeConfig, is_loopback
 from spct.serve.gateway import Gateway
+from spct.serve.http1 import StrictHTTP
 from spct.serve.wires.chat import template_named
 
 log = logging.getLogger("spct.serve")
@@ -77,12 +79,18 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def run(app: FastAPI, config: ServeConfig) -> int:
-    """Serve until a signal; returns the exit code."""
-    listener = take_port(config)
-    _allow_many_connections()
-    uvicorn_config = uvicorn.Config(
+def http_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
+    """How uvicorn serves the app: strict HTTP/1.1 with clocks, and nothing else."""
+    gateway: Gateway = app.state.gateway
+    protocol = partial(
+        StrictHTTP,
+        max_head_bytes=config.max_header_bytes,
+        head_timeout_s=config.head_timeout_s,
+        on_refused=lambda kind: gateway.metrics.refused.labels(kind).inc(),
+    )
+    return uvicorn.Config(
         app,
+        http=protocol,  # type: ignore[arg-type]  # it is called as the class is
         log_config=None,
         access_log=False,
         server_header=False,
@@ -91,9 +99,15 @@ def run(app: FastAPI, config: ServeConfig) -> int:
         backlog=2048,
         timeout_keep_alive=75,  # longer than the usual proxy's 60 s
         timeout_graceful_shutdown=2,
-        h11_max_incomplete_event_size=config.max_header_bytes + 4096,
         loop="uvloop" if sys.platform != "win32" else "auto",
     )
+
+
+def run(app: FastAPI, config: ServeConfig) -> int:
+    """Serve until a signal; returns the exit code."""
+    listener = take_port(config)
+    _allow_many_connections()
+    uvicorn_config = http_config(app, config)
     drain = Drain(app.state.gateway, config)
     server = _Server(uvicorn_config, drain.on_signal)
     drain.server = server

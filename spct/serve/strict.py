@@ -7,12 +7,12 @@ from hashlib import sha256
 from typing import Any
 
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
 from spct.serve.errors import HttpError, invalid
 from spct.serve.replay import Replays
+from spct.strict_json import NotStrictJSON, read_json
 
 _MAX_KEY = 255
 
@@ -22,29 +22,11 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         """Parse the body; whatever is wrong with it is a 400."""
+        limit: int = self.app.state.gateway.config.max_json_depth
         try:
-            value = from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:
-            raise HttpError(400, "bad_json", f"the body is no strict JSON: {error}") from error
-        if is_deeper(value, self.app.state.gateway.config.max_json_depth):
-            raise HttpError(400, "bad_json", "the JSON body is nested too deeply")
-        return value
-
-
-def is_deeper(value: Any, limit: int) -> bool:
-    """Whether containers are nested deeper than `limit`."""
-    level = [value]
-    for _ in range(limit):
-        level = [
-            child
-            for one in level
-            if isinstance(one, dict | list)
-            for child in (one.values() if isinstance(one, dict) else one)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return False
-    return True
+            return read_json(await self.body(), max_depth=limit)
+        except NotStrictJSON as error:
+            raise HttpError(400, "bad_json", f"the body is not strict JSON: {error}") from error
 
 
 class JudgingRoute(APIRoute):

@@ -18,6 +18,7 @@ from spct.engines.scripted import ScriptedEngine
 from spct.models.base import FrozenModel
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
+from spct.serve.server import http_config
 from spct.types import Example, Traits, Verdict
 
 
@@ -93,10 +94,11 @@ async def served(
     model: Any = None, config: ServeConfig | None = None, *, environ: dict[str, str] | None = None
 ) -> AsyncIterator[Client]:
     """Serve a model on a free port of loopback, in this event loop."""
-    app = create_app(model or scripted(), config or ServeConfig(), environ=environ or {})
+    config = config or ServeConfig()
+    app = create_app(model or scripted(), config, environ=environ or {})
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config_ = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
+    config_ = http_config(app, config)
     config_.load()
     server = uvicorn.Server(config_)
     server.lifespan = config_.lifespan_class(config_)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+from typing import get_args
 
 import aiohttp
 import pytest
@@ -16,8 +17,8 @@ from spct.engines.scripted import ScriptedEngine
 from spct.errors import EngineError
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
-from spct.serve.door import PUBLIC
-from spct.serve.errors import ERROR_TYPES
+from spct.serve.errors import ErrorType
+from spct.serve.middleware import PUBLIC
 from spct.types import Completion
 from tests.serve.local import Model, scripted, served
 
@@ -27,7 +28,7 @@ REWARDS = {"query": "What is 2+2?", "responses": ["4", "22"]}
 
 
 def error_of(body: dict) -> str:
-    assert set(body) == {"error"} and body["error"]["type"] in ERROR_TYPES
+    assert set(body) == {"error"} and body["error"]["type"] in get_args(ErrorType)
     return body["error"]["type"]
 
 

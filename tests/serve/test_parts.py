@@ -12,14 +12,15 @@ from starlette.responses import Response
 
 from spct.errors import ConfigError
 from spct.runs.identity import content_id
+from spct.serve.admission import TokenBucket
 from spct.serve.ask import Outcome
 from spct.serve.config import ServeConfig, is_loopback
 from spct.serve.errors import HttpError
 from spct.serve.keys import Keyring, parse_keys
 from spct.serve.replay import UNSCORED, Replays
-from spct.serve.seats import Slots, TokenBucket
 from spct.serve.server import check, take_port
-from spct.serve.strict import is_deeper
+from spct.serve.slots import Slots
+from spct.strict_json import is_deeper
 from spct.types import Message
 
 KEY = "0123456789abcdef"
@@ -28,8 +29,12 @@ KEY = "0123456789abcdef"
 # ---- keys
 
 
+def parsed(text: str):
+    return parse_keys(text.split("\n"), "keys")
+
+
 def test_key_lines_have_a_name_a_key_and_scopes():
-    keys = parse_keys(f"# team\na {KEY}\nb {KEY}x judge # trainer\n\n", "keys")
+    keys = parsed(f"# team\na {KEY}\nb {KEY}x judge # trainer\n\n")
     assert [(key.name, sorted(key.scopes)) for key in keys] == [
         ("a", ["judge", "read"]),
         ("b", ["judge"]),
@@ -37,21 +42,40 @@ def test_key_lines_have_a_name_a_key_and_scopes():
 
 
 @pytest.mark.parametrize(
-    "text", ["a short", f"a {KEY}\na {KEY}x", f"a {KEY} admin", "a sha256:12", "a sha256:zz"]
+    "secret", [f"{KEY}#more", f"{KEY},more", f"#{KEY}"[1:] + "##", f"{KEY}=/+~"]
 )
+def test_a_key_is_read_whole_with_every_sign_in_it(secret, tmp_path):
+    (tmp_path / "keys").write_text(f"a {secret} judge # a comment\n", "utf-8-sig")
+    ring = Keyring({}, tmp_path / "keys")
+    assert ring.find(secret.encode()) is not None
+    assert ring.find(KEY.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a short", f"a {KEY}\na {KEY}x", f"a {KEY} admin", "a sha256:12", "a sha256:zz",
+     f"a {KEY} with spaces", f"a {KEY}é", f"a {KEY}\x07", f"{KEY}\n{KEY}x"],
+)  # fmt: skip
 def test_bad_key_lines_are_named_and_never_shown(text):
-    with pytest.raises(ConfigError, match="line") as caught:
-        parse_keys(text, "keys")
+    with pytest.raises(ConfigError, match="entry") as caught:
+        parsed(text)
     assert KEY not in str(caught.value)
+
+
+def test_a_key_with_a_comma_is_not_cut_in_two_by_the_environment():
+    for value in (f"{KEY},{KEY}x", f"a {KEY},{KEY}x"):
+        with pytest.raises(ConfigError, match="--keys-file"):
+            Keyring({"SPCT_GATEWAY_KEYS": value})
+    assert Keyring({"SPCT_GATEWAY_KEYS": KEY}).find(KEY.encode()) is not None
 
 
 def test_a_key_may_be_stored_as_its_digest():
     from hashlib import sha256
 
     ring = Keyring({"SPCT_GATEWAY_KEYS": f"a sha256:{sha256(KEY.encode()).hexdigest()}"})
-    found = ring.find(KEY)
+    found = ring.find((KEY).encode())
     assert found is not None and found.name == "a"
-    assert ring.find(KEY + "x") is None and ring.find("") is None
+    assert ring.find((KEY + "x").encode()) is None and ring.find(b"") is None
 
 
 def test_keys_are_rotated_without_a_restart_and_a_broken_file_changes_nothing(tmp_path):
@@ -60,12 +84,12 @@ def test_keys_are_rotated_without_a_restart_and_a_broken_file_changes_nothing(tm
     path.write_text(f"a {KEY}\n")
     ring = Keyring({}, path, clock=lambda: now[0])
     path.write_text(f"b {KEY}-other\n")
-    assert ring.find(KEY) is not None  # looked at once a second
+    assert ring.find((KEY).encode()) is not None  # looked at once a second
     now[0] = 2.0
-    assert ring.find(KEY) is None and ring.find(f"{KEY}-other") is not None
+    assert ring.find((KEY).encode()) is None and ring.find((f"{KEY}-other").encode()) is not None
     path.write_text("b short\n")
     now[0] = 4.0
-    assert ring.find(f"{KEY}-other") is not None
+    assert ring.find((f"{KEY}-other").encode()) is not None
 
 
 def test_a_key_file_without_keys_or_without_a_file_is_an_error(tmp_path):

@@ -45,19 +45,3 @@ class Slots:
             self._semaphore.release()
             took = asyncio.get_running_loop().time() - started
             self._mean_s += 0.1 * (took - self._mean_s)
-
-
-class TokenBucket:
-    """At most `rate` a second in the long run, `burst` at once; `now` is passed in."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst, self._level, self._at = rate, burst, burst, now
-
-    def take(self, now: float) -> float:
-        """Take one; returns 0, or the seconds until there is one."""
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
-        self._at = now
-        if self._level >= 1:
-            self._level -= 1
-            return 0.0
-        return (1 - self._level) / self._rate
