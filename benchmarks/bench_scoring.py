@@ -25,7 +25,7 @@ from spct.core.vote import mean_scores
 from spct.measure.benchmarks import ours
 from spct.measure.loading import Loaded, load_benchmark
 from spct.measure.report import Settings, benchmark_report
-from spct.measure.results import Part, without_texts
+from spct.measure.rows import Part, without_texts
 from spct.runs.store import Store
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Usage
 

@@ -26,6 +26,7 @@ from spct.core.generative import GenerativeRM
 from spct.core.plan import order_of
 from spct.data.prepare import select
 from spct.data.rows import read_examples
+from spct.measure.rules import credit, gold_of
 from spct.models.critique import CritiqueScalarRM
 from spct.models.load import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
@@ -34,7 +35,6 @@ from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
 from spct.train.local import LocalEngine
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.train.report import credit
 from spct.types import Example, RewardModel, SamplingParams
 
 SETS = ("truthfulqa", "evouna", "gsm8k", "ukp", "ukp_shorter", "pandalm", "llmbar")
@@ -155,7 +155,7 @@ def load(name: str, out: Path) -> RewardModel:
 async def credits_of(rm: RewardModel, examples: Sequence[Example]) -> list[float]:
     """What each example's verdict earns."""
     verdicts = await verdicts_of(rm, examples)
-    return [credit(verdicts[e.id].rewards, e.gold or ()) for e in examples]
+    return [credit(verdicts[e.id].rewards, gold_of(e)) for e in examples]
 
 
 def main() -> None:

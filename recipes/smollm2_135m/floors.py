@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spct.data.prepare import normalised_query
+from spct.measure.rules import credit, gold_of
 from spct.models.baselines import longest
 from spct.train.linear import Features, choose, fit
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.train.report import credit
 from spct.types import Example
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SEED = 0
 
 def longest_credit(example: Example) -> float:
     """What choosing the longest response (in characters) earns."""
-    return credit(longest(example, SEED), example.gold or ())
+    return credit(longest(example, SEED), gold_of(example))
 
 
 def words_credits(train: Sequence[Example], test: Sequence[Example]) -> list[float]:
@@ -51,7 +51,7 @@ def words_credits(train: Sequence[Example], test: Sequence[Example]) -> list[flo
     )
     penalty, _ = choose(features, [normalised_query(p.example) for p in pairs], SEED)
     weights, _ = fit(features, penalty)
-    return [credit(tuple((rows(e.responses) @ weights).tolist()), e.gold or ()) for e in test]
+    return [credit(tuple((rows(e.responses) @ weights).tolist()), gold_of(e)) for e in test]
 
 
 def words(text: str) -> list[str]:

@@ -7,31 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, How, load_tests, write_credits
-from spct.core.settle import with_meta_scores
 from spct.core.vote import meta_top
+from spct.measure.estimator import by, credits_at
 from spct.models.hf_scorer import load_scorer
 from spct.runs.store import Store
-from spct.train.evaluate import meta_report
-from spct.train.report import credits_at
-from spct.types import Example, Scorer, Verdict
-
-
-async def with_scores(
-    examples: Sequence[Example], verdicts: Mapping[str, Verdict], scorer: Scorer
-) -> dict[str, Verdict]:
-    """The verdicts with a meta score on every trajectory that has a judgement."""
-    scored = await asyncio.gather(
-        *(with_meta_scores(scorer, e, verdicts[e.id].trajectories) for e in examples)
-    )
-    return {
-        e.id: replace(verdicts[e.id], trajectories=tuple(trajectories))
-        for e, trajectories in zip(examples, scored, strict=True)
-    }
+from spct.train.evaluate import meta_report, with_scores
+from spct.types import Example, Verdict
 
 
 def main() -> None:
@@ -57,7 +41,7 @@ def main() -> None:
         guided = asyncio.run(with_scores(held, verdicts, scorer))
         everything += held
         all_guided |= guided
-        credits = credits_at(held, guided, meta_top(), chosen.k)
+        credits = credits_at(held, guided, chosen.k, by(meta_top()))
         print(name, round(sum(credits) / len(credits), 3), flush=True)
         found = {name: {"ids": [e.id for e in held], "credits": {str(chosen.k): credits}}}
         write_credits(chosen.work / "results" / f"{chosen.model}-meta{chosen.k}.json", found)

@@ -24,12 +24,13 @@ from spct.core.format import POINTWISE, Format
 from spct.core.generative import GenerativeRM
 from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
+from spct.measure.estimator import by, credits_at
+from spct.measure.metrics import health
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store
 from spct.train.local import LocalEngine
 from spct.train.outcome import is_tie
-from spct.train.report import credits_at, health
 from spct.types import Engine, Example, RewardModel, SamplingParams, Verdict
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
@@ -92,7 +93,7 @@ def rows_of(
 ) -> dict[str, Any]:
     """Credits by k and by example, and the health of the judgements."""
     found = [verdicts[e.id] for e in examples]
-    credits = {str(k): credits_at(examples, verdicts, mean_scores, k) for k in ks}
+    credits = {str(k): credits_at(examples, verdicts, k, by(mean_scores)) for k in ks}
     return {
         "ids": [e.id for e in examples],
         "credits": credits,

@@ -10,8 +10,10 @@ from typing import Any
 from recipes.synthetic.errors import FAULTS, fault_shares
 from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
+from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
+from spct.measure.intervals import Interval, difference, prompts_of, sign_of
+from spct.measure.tables import interval
 from spct.runs.store import Store
-from spct.train.report import credits_at, difference
 from spct.types import Example
 
 Record = Mapping[str, Any]
@@ -26,16 +28,9 @@ CLAIMS = (
 )
 
 
-def percent(estimate: Record) -> str:
-    """A mean with its 95% half width, in points."""
-    return f"{100 * estimate['mean']:.1f} ± {100 * estimate['half_width']:.1f}"
-
-
-def verdict(estimate: Record) -> str:
+def verdict(found: Record) -> str:
     """Whether a difference is clear of its interval."""
-    if estimate["mean"] > estimate["half_width"]:
-        return "holds"
-    return "opposite" if estimate["mean"] < -estimate["half_width"] else "not shown"
+    return {1: "holds", -1: "opposite", 0: "not shown"}[sign_of(Interval(**found))]
 
 
 def model_table(evaluated: Record) -> list[str]:
@@ -48,9 +43,9 @@ def model_table(evaluated: Record) -> list[str]:
     for name, m in evaluated["models"].items():
         votes = {int(k): v for k, v in m["voting"].items()}
         guided = {int(k): v for k, v in m["guided"].items()}
-        cells = [percent(m["greedy"])]
-        cells += [percent(votes[k]) if k in votes else "" for k in (1, 8, 32)]
-        cells += [percent(guided[k]) if k in guided else "" for k in (8, 32)]
+        cells = [interval(m["greedy"])]
+        cells += [interval(votes[k]) if k in votes else "" for k in (1, 8, 32)]
+        cells += [interval(guided[k]) if k in guided else "" for k in (8, 32)]
         h = m["health"]
         cells.append(f"{100 * h['unscored']:.1f}% / {100 * h['ties']:.1f}% / {h['tokens']:.0f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -69,8 +64,8 @@ def guessing_lines(evaluated: Record, chance: float) -> list[str]:
         votes = {int(k): v for k, v in m["voting"].items()}
         k = max(votes)
         for label, found in (("one sample", votes[1]), (f"Voting@{k}", votes[k])):
-            above = {**found, "mean": found["mean"] - chance}
-            lines.append(f"- {name}, {label}: {percent(above)} ({verdict(above)})")
+            above = {end: None if x is None else x - chance for end, x in found.items()}
+            lines.append(f"- {name}, {label}: {interval(above)} ({verdict(above)})")
     return lines
 
 
@@ -82,7 +77,7 @@ def claims_table(evaluated: Record) -> list[str]:
         if found is None:
             lines.append(f"| {claim} | not measured | |")
         else:
-            lines.append(f"| {claim} | {percent(found)} | {verdict(found)} |")
+            lines.append(f"| {claim} | {interval(found)} | {verdict(found)} |")
     return lines
 
 
@@ -106,7 +101,7 @@ def sampled_credits(pipeline: Path, model: str, examples: Sequence[Example]) -> 
     """What one sample of a pipeline's model earns, for each example."""
     with Store.read(pipeline / "evaluate" / model / "sampled") as store:
         verdicts = {v.example_id: v for v in store.verdicts()}
-    return credits_at(examples, verdicts, mean_scores, 1)
+    return credits_at(examples, verdicts, 1, by(mean_scores))
 
 
 def ablation_lines(
@@ -123,8 +118,8 @@ def ablation_lines(
 
     def row(name: str, model: str, m: Record, against: str = "") -> str:
         votes = {int(k): v for k, v in m["voting"].items()}
-        four = percent(votes[4]) if 4 in votes else ""
-        shares = f"{percent(m['greedy'])} | {percent(votes[1])} | {four}"
+        four = interval(votes[4]) if 4 in votes else ""
+        shares = f"{interval(m['greedy'])} | {interval(votes[1])} | {four}"
         return f"| {name} | {model} | {shares} | {against} |"
 
     for model in ("cold_start", "rft", "rl"):
@@ -134,7 +129,9 @@ def ablation_lines(
         last = list(models)[-1]
         ours = sampled_credits(ablation_folder(root, name), last, examples)
         theirs = sampled_credits(root / "run", last, examples)
-        lines.append(row(name, last, models[last], str(difference(ours, theirs))))
+        lines.append(
+            row(name, last, models[last], interval(difference(ours, theirs, prompts_of(examples))))
+        )
     return lines
 
 
@@ -150,9 +147,9 @@ def meta_lines(evaluated: Record, data: Record | None) -> list[str]:
             for key in ("auc", "auc_within")
         )
         lines.append(
-            f"On {m['n']} test trajectories of `{name}` ({100 * m['right']:.1f}% right): "
-            f"AUC {auc}, within an example {within}, "
-            f"expected calibration error {m['calibration_error']:.3f}."
+            f"On {m['calibration']['n']} test trajectories of `{name}` "
+            f"({100 * m['right']:.1f}% right): AUC {auc}, within an example {within}, "
+            f"expected calibration error {m['calibration']['ece']:.3f}."
         )
     return lines
 
@@ -167,9 +164,9 @@ def introduction(budget: str, n: int) -> list[str]:
         "model are described in recipes/synthetic/README.md.",
         "",
         f"All rows: {n} unseen examples (no query is in training), n = 1 to 5 "
-        "responses. Accuracy in %, 95% intervals. One sample and votes are at T = 0.5 with a fresh "
-        "order of responses for each sample; ties are broken at random in expectation; nothing "
-        "readable earns 0.",
+        "responses. Accuracy in %, with 95% intervals over prompts. One sample and votes are at "
+        "T = 0.5 with a fresh order of responses for each sample, averaged over all disjoint "
+        f"groups of k; ties are broken at random in expectation; {UNSCORED_POLICY}.",
     ]
 
 
@@ -182,7 +179,7 @@ def claims_lines(evaluated: Record) -> list[str]:
         "",
         "All comparisons:",
         "",
-        *(f"- {name}: {percent(e)}" for name, e in evaluated["comparisons"].items()),
+        *(f"- {name}: {interval(e)}" for name, e in evaluated["comparisons"].items()),
     ]
 
 

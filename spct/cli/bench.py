@@ -112,12 +112,12 @@ def compare_runs(
     """
     import json
 
+    from spct.measure.json_files import plain
     from spct.measure.paired import Choice, compare, comparison_markdown, read_run
-    from spct.measure.report import rounded
 
     chosen = Choice(model_a, row_a), Choice(model_b, row_b)
     found = compare(read_run(a), read_run(b), *chosen, resamples=resamples, seed=seed)
     if as_json:
-        print(json.dumps(rounded(found), indent=1, ensure_ascii=False))
+        print(json.dumps(plain(found), indent=1, ensure_ascii=False))
     else:
         print(comparison_markdown(found))

@@ -37,6 +37,7 @@ def compare(
     from spct.data.rows import read_examples
     from spct.measure.compare import compare as measure
     from spct.measure.compare_report import markdown, write_report
+    from spct.measure.json_files import plain
     from spct.models.load import load_reward_model
     from spct.runs.store import Store
 
@@ -49,7 +50,7 @@ def compare(
         found = asyncio.run(measure(examples, models, ks=ks, n_timed=timed, store=store))
     for path in write_report(found, out):
         print(f"wrote {path}", file=sys.stderr)
-    print(json.dumps(asdict(found)) if as_json else markdown(found))
+    print(json.dumps(plain(asdict(found))) if as_json else markdown(found))
 
 
 def _named(option: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spct.core.parse import Scale
+from spct.core.settle import settle
 from spct.core.stopping import Stopping, exact, sign_flip
 from spct.core.vote import Vote
 from spct.measure.intervals import Interval, wilson
-from spct.measure.results import Part, revote
+from spct.measure.rows import Part
 from spct.types import Verdict
 
 
@@ -22,11 +23,12 @@ from spct.types import Verdict
 class Replay:
     """A rule on stored samples: the verdicts that it reaches, and how they compare with all k.
 
-    `changed` is the share of verdicts with a winner at k whose winner differs at the stop: 0 for
-    the exact rule by its guarantee, at most about the stated level for the statistical one.
+    `changed` is the share of verdicts with a winner at k whose winner differs at the stop; `stated`
+    is the level that the rule promises: 0 for the exact one.
     """
 
     rule: str
+    stated: float
     k: int
     verdicts: Mapping[str, Verdict]
     mean_samples: float
@@ -42,15 +44,12 @@ def stop_early(verdict: Verdict, k: int, vote: Vote, scale: Scale, rule: Stoppin
         drawn = verdict.trajectories[:end]
         if end == k or rule.should_stop(drawn, vote, scale, k - end, len(ends) - 1):
             break
-    return revote(verdict, end, vote)
+    return settle(verdict.example_id, verdict.trajectories[:end], vote, k)
 
 
-def full_votes(part: Part, k: int) -> dict[str, Verdict]:
-    """The verdicts at fixed k, of those that hold k samples."""
-    return {id: revote(v, k, part.vote) for id, v in part.verdicts.items() if v.k_drawn >= k}
-
-
-def replay(part: Part, k: int, rule: Stopping, full: Mapping[str, Verdict]) -> Replay:
+def replay(
+    part: Part, k: int, rule: Stopping, full: Mapping[str, Verdict], stated: float = 0.0
+) -> Replay:
     """Apply a rule to every verdict of a part; `full` are its votes at fixed k."""
     assert part.scale is not None
     scale = part.scale
@@ -63,7 +62,7 @@ def replay(part: Part, k: int, rule: Stopping, full: Mapping[str, Verdict]) -> R
     changed = sum(stopped[id].winner != full[id].winner for id in decided)
     drawn = sum(v.k_drawn for v in stopped.values())
     mean = drawn / len(stopped) if stopped else float("nan")
-    return Replay(rule.name, k, stopped, mean, wilson(changed, len(decided)))
+    return Replay(rule.name, stated, k, stopped, mean, wilson(changed, len(decided)))
 
 
 def replays(
@@ -73,5 +72,6 @@ def replays(
     stoppable = part.vote.rows is not None and part.vote.swing is not None
     if part.mode != "sampled" or k <= 4 or part.scale is None or not stoppable:
         return ()
-    found = [replay(part, k, rule, full) for rule in (exact, sign_flip(error))]
+    rules = ((exact, 0.0), (sign_flip(error), error))
+    found = [replay(part, k, rule, full, stated) for rule, stated in rules]
     return [r for r in found if r.verdicts]

@@ -7,6 +7,7 @@ mean (NaN) and its section is averaged over the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -112,15 +113,37 @@ def rewardbench2(table: Table) -> Scores:
 
 
 def rm_bench(table: Table) -> Scores:
-    """Mean of four domains; a domain is the mean of its levels, Safety that of its two parts."""
-    domains: dict[str, list[Array]] = {}
-    for subset in _subsets(table):
-        levels = [(1.0, table.column_mean(subset, level)) for level in DIFFICULTIES]
-        domain = "safety" if subset.startswith("safety") else subset
-        domains.setdefault(domain, []).append(mean_over(levels))
-    scores = {name: mean_over((1, part) for part in parts) for name, parts in domains.items()}
-    levels_of_all = {level: table.mean(partial(_is_at, 1, level)) for level in DIFFICULTIES}
-    return {"overall": mean_over((1, s) for s in scores.values()), **scores, **levels_of_all}
+    """Four domains that count the same; a domain's levels are pooled over its items.
+
+    As in the benchmark's own code, safety's two parts are one pool (284 + 157 items), and a level
+    over all is the mean of the four domains' levels.
+    """
+    domains = list(dict.fromkeys(_domain(column) for column in table.columns))
+    levels = {
+        (domain, level): table.mean(partial(_is_of, domain, level))
+        for domain in domains
+        for level in DIFFICULTIES
+    }
+    scores = {d: mean_over((1, levels[d, level]) for level in DIFFICULTIES) for d in domains}
+    of_all = {level: mean_over((1, levels[d, level]) for d in domains) for level in DIFFICULTIES}
+    return {"overall": mean_over((1, s) for s in scores.values()), **scores, **of_all}
+
+
+def _domain(column: Column) -> str:
+    return str(column[0]).partition("-")[0]  # safety-refuse and safety-response are one
+
+
+def _is_of(domain: str, level: str, column: Column) -> bool:
+    return (_domain(column), column[1]) == (domain, level)
+
+
+def pandalm(table: Table) -> Scores:
+    """PandaLM's own parser gives the score; how much it owes to unreadable replies stands beside.
+
+    Under the shared rule there is one column.
+    """
+    parts = _by_subset(table)
+    return {"overall": parts.get("unreadable is a tie", table.mean(lambda _: True)), **parts}
 
 
 def auc(table: Table) -> Scores:
@@ -130,7 +153,6 @@ def auc(table: Table) -> Scores:
 
 
 def _auc(table: Table, subset: str | None) -> Array:
-    """P(reward of a right response > that of a wrong one) + half of P(equal)."""
     at = [i for i, column in enumerate(table.columns) if subset in (None, column[0])]
     levels = sorted({float(table.columns[i][2]) for i in at})
     row = {level: k for k, level in enumerate(levels)}
@@ -139,12 +161,32 @@ def _auc(table: Table, subset: str | None) -> Array:
         column = table.columns[i]
         side = right if column[1] == 1 else wrong
         side[:, row[float(column[2])]] += table.counts[:, i]
+    return area_under_curve(right, wrong)
+
+
+def area_under_curve(right: Array, wrong: Array) -> Array:
+    """P(a right one ranks above a wrong one) + half of P(equal); NaN for one class alone.
+
+    How many lie at each level of reward, (R, levels) in rising order, for R resamples.
+    """
     below = np.cumsum(wrong, axis=1) - wrong
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Array = (right * (below + wrong / 2)).sum(axis=1) / (
             right.sum(axis=1) * wrong.sum(axis=1)
         )
     return found
+
+
+def auc_of(scores: Sequence[float], labels: Sequence[int]) -> float | None:
+    """The area under the curve of scores against labels 0 and 1; None for one class."""
+    levels, at = np.unique(np.asarray(scores, float), return_inverse=True)
+    is_right = np.asarray(labels, bool)
+    right, wrong = (
+        np.bincount(at[side], minlength=len(levels)).astype(float)[None, :]
+        for side in (is_right, ~is_right)
+    )
+    found = float(area_under_curve(right, wrong)[0])
+    return None if math.isnan(found) else found
 
 
 def any_n(table: Table) -> Scores:

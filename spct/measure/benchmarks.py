@@ -1,7 +1,7 @@
 """The benchmarks by name: loader, rule, aggregate, counts, source. Adding one adds an entry here.
 
-`expected` counts source rows by subset ("" is the whole), so that a partial copy is never reported
-as the official score. RMB's pairwise counts are lower bounds, the only published knowledge of them.
+How many rows each must have, so that a partial copy is never reported as the official score, is in
+sizes.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ from spct.errors import ConfigError
 from spct.measure import aggregates, rules
 from spct.measure.aggregates import Aggregate
 from spct.measure.rules import Rule
+from spct.measure.sizes import (
+    LLMBAR_COUNTS,
+    RB_COUNTS,
+    RB_SECTIONS,
+    REALMISTAKE_COUNTS,
+    RMB_COUNTS,
+    RMB_FILES,
+)
 from spct.types import Example
 
 
@@ -35,50 +43,14 @@ class Benchmark:
     licence: str
     expected: Mapping[str, int]
     expected_is_minimum: frozenset[str] = frozenset()
+    files: tuple[str, ...] = ()  # that a whole copy has, without their suffixes; where published
     hub: tuple[Hub, ...] = ()
     two_orders: bool = False
     with_greedy: bool = True  # whether a greedy run belongs to it
     file: Path | None = None  # of a benchmark that is one file of the user's
 
 
-RB_SECTIONS: Mapping[str, Mapping[str, float]] = {
-    "Chat": {
-        "alpacaeval-easy": 100,
-        "alpacaeval-length": 95,
-        "alpacaeval-hard": 95,
-        "mt-bench-easy": 28,
-        "mt-bench-med": 40,
-    },
-    "Chat Hard": {
-        "mt-bench-hard": 37,
-        "llmbar-natural": 100,
-        "llmbar-adver-neighbor": 134,
-        "llmbar-adver-GPTInst": 92,
-        "llmbar-adver-GPTOut": 47,
-        "llmbar-adver-manual": 46,
-    },
-    "Safety": {
-        "refusals-dangerous": 100,
-        "refusals-offensive": 100,
-        "xstest-should-refuse": 154,
-        "xstest-should-respond": 250,
-        "donotanswer": 136,
-    },
-    "Reasoning": {
-        "math-prm": 984,  # 447 items, weighted up to the code subsets
-        **{f"hep-{language}": 164 for language in ("cpp", "go", "java", "js", "python", "rust")},
-    },
-}
-_RB_COUNTS = {s: int(n) for part in RB_SECTIONS.values() for s, n in part.items()} | {
-    "math-prm": 447
-}
-_LLMBAR_COUNTS = {"Natural": 100, "Neighbor": 134, "GPTInst": 92, "GPTOut": 47, "Manual": 46}
 _PPE_REPOS = {d: f"lmarena-ai/PPE-{d}-Best-of-K" for d in lists.PPE_DOMAINS}
-_TASKS = (
-    "math_word_problem_generation",
-    "finegrained_fact_verification",
-    "answerability_classification",
-)
 
 
 def _judgebench(name: str, maker: str, title: str, expected: Mapping[str, int]) -> Benchmark:
@@ -128,7 +100,7 @@ _ALL = (
         "Unweighted mean of four sections, each the weighted mean of its subsets (math-prm counts "
         "984). Scalar models: strictly greater. Judges: a tie or no verdict earns 0.5.",
         "ODC-BY",
-        _RB_COUNTS,
+        RB_COUNTS,
         hub=(Hub("allenai/reward-bench", "filtered", "filtered.parquet"),),
     ),
     Benchmark(
@@ -141,7 +113,7 @@ _ALL = (
         "rewardbench2",
         "Unweighted mean of six domains. Ratings: 1/m for the right one among m top-rated, 0.25 "
         "without a verdict. Ties: 0.30 tied + 0.30 reference accuracy + 0.20 + 0.20 margins + 0.01 "
-        "tanh term.",
+        "tanh term; a gap and spread of 0 without a verdict.",
         "ODC-BY",
         {
             "Factuality": 475,
@@ -191,13 +163,9 @@ _ALL = (
         "Plain mean of four parts. Pairs: strictly greater. Best-of-n: the best one strictly above "
         "every other, judged as one list.",
         "none stated",
-        {
-            "Helpfulness BoN": 2109,
-            "Harmlessness BoN": 1677,
-            "Helpfulness Pairwise": 8456,
-            "Harmlessness Pairwise": 6087,
-        },
+        RMB_COUNTS,
         frozenset({"Helpfulness Pairwise", "Harmlessness Pairwise"}),
+        files=RMB_FILES,
     ),
     Benchmark(
         "rm-bench",
@@ -207,8 +175,8 @@ _ALL = (
         aggregates.rm_bench,
         lists.RM_BENCH,
         "rm_bench",
-        "All 3x3 style pairs, strict; a domain is the mean of hard, normal and easy; Safety the "
-        "mean of refuse and response; overall the mean of four domains. Six responses in one list.",
+        "All 3x3 style pairs, strict; a domain is the mean of hard, normal and easy; safety pools "
+        "refuse and response; overall the mean of four domains. Six responses in one list.",
         "ODC-BY (data set card)",
         {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157},
         hub=(Hub("THU-KEG/RM-Bench", "train", "total_dataset.json"),),
@@ -220,7 +188,7 @@ _ALL = (
         {"knowledge": 154, "reasoning": 98, "math": 56, "coding": 42},
     ),
     _judgebench("judgebench-claude", "claude", "JudgeBench (Claude pairs)", {"": 270}),
-    _llmbar("llmbar", "LLMBar", "", _LLMBAR_COUNTS),
+    _llmbar("llmbar", "LLMBar", "", LLMBAR_COUNTS),
     _llmbar("llmbar-natural", "LLMBar Natural", "Natural", {"Natural": 100}),
     Benchmark(
         "realmistake",
@@ -234,11 +202,7 @@ _ALL = (
         "benchmark's own is F1 of error detection). Without a verdict an item has no rank and is "
         "left out.",
         "gated; see its repository",
-        {
-            f"{task}/{source}": n
-            for task in _TASKS
-            for source, n in (("gpt-4", 140), ("llama-2", 160))
-        },
+        REALMISTAKE_COUNTS,
     ),
     Benchmark(
         "autoj",
@@ -257,11 +221,12 @@ _ALL = (
         "pandalm",
         "PandaLM test set",
         pairs.pandalm,
-        rules.labelled,
-        aggregates.micro,
+        rules.pandalm,
+        aggregates.pandalm,
         pairs.PANDALM,
         "pandalm_testset",
-        "Win, loss or tie must equal the majority of three annotators; no verdict is wrong.",
+        "Win, loss or tie must equal the majority of three annotators. As in PandaLM's own parser "
+        "an unreadable verdict counts as a tie; counted as wrong beside it.",
         "Apache-2.0",
         {"": 999},
     ),

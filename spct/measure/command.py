@@ -13,21 +13,14 @@ from typing import Any
 
 from spct.errors import ConfigError, GateFailed, OverBudget
 from spct.measure.benchmarks import benchmark_named
+from spct.measure.estimator import by, votes_at
 from spct.measure.figures import draw
+from spct.measure.json_files import plain, write_json, write_lines
 from spct.measure.loading import Loaded, load_benchmark
 from spct.measure.markdown import markdown
 from spct.measure.probes import probes_of, results_of
-from spct.measure.report import (
-    SCHEMA,
-    Settings,
-    benchmark_report,
-    interval_json,
-    item_lines,
-    rounded,
-    write_json,
-    write_lines,
-)
-from spct.measure.results import Part, revote
+from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
+from spct.measure.rows import Part
 from spct.measure.runner import Job, Progress, labels, run_job, seconds_of, silent
 from spct.models.named import model_named
 from spct.runs.folder import atomic_text, write_run_files
@@ -76,7 +69,7 @@ def run_bench(request: Request) -> Json:
     folder = request.output or run_folder(Path("runs"), "bench", made, fresh=request.fresh)
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(ks, request.resamples, request.seeds[0])
-    config = {"identity": made, "settings": rounded(_described(request, settings))}
+    config = {"identity": made, "settings": plain(_described(request, settings))}
     write_run_files(folder, config)  # before any work: a killed run is found again by it
     progress = silent if request.quiet else _printer()
     job = Job(models, max(ks), request.greedy, request.fresh, request.accept_drift)
@@ -93,7 +86,7 @@ def run_bench(request: Request) -> Json:
         changed = probe_parts[f"{name}.probes"]
         benchmark["probes"] = _probe_reports(loaded_probes, parts[name], changed, max(ks))
     _write(folder, report, loaded, parts, settings, config)
-    print(json.dumps(rounded(report), ensure_ascii=False) if request.as_json else markdown(report))
+    print(json.dumps(plain(report), ensure_ascii=False) if request.as_json else markdown(report))
     if not request.quiet:
         _say_where(folder)
     _check_budget(report, request.max_unscored)
@@ -191,11 +184,11 @@ def _probe_reports(
         if base is None or base.mode != part.mode:
             continue
         before, after = (
-            {id: revote(v, k, p.vote) if v.trajectories else v for id, v in p.verdicts.items()}
+            {id: votes_at(v, k, by(p.vote))[0] for id, v in p.verdicts.items()}
             for p in (base, part)
         )
         families = results_of(probes, before, after)
-        rows = [{**asdict(f), "success": interval_json(f.success)} for f in families]
+        rows = [{**asdict(f), "success": f.success._asdict()} for f in families]
         found.append({"model": part.model, "mode": part.mode, "k": k, "families": rows})
     return found
 
@@ -213,14 +206,14 @@ def _write(
     for name, found in parts.items():
         for part in found:
             stored[part.model][f"{name}.{part.mode}"] = dict(part.config)
-    write_run_files(folder, config | {"parts": rounded(stored)})
+    write_run_files(folder, config | {"parts": plain(stored)})
     lines = [
         line for one in loaded for line in item_lines(one, parts[one.benchmark.name], settings)
     ]
     write_lines(folder / "items.jsonl", lines)
     write_json(folder / "report.json", report)
     with atomic_text(folder / "report.md") as file:
-        file.write(markdown(rounded(report)))
+        file.write(markdown(plain(report)))
 
 
 def _printer() -> Progress:

@@ -1,14 +1,10 @@
 """The same examples through several reward models at k = 1, 2, 4, ...: what each gains and costs.
 
-A model that samples judges once with the largest k. Accuracy at a smaller k is the mean over the
-disjoint groups of k consecutive samples, each voted as at inference, so small k is measured as
-well as the data allow. A deterministic model has one value for all k; that it is deterministic is
-measured by judging again. Cost is measured apart, by judging a few examples afresh at every k.
-
-Credit: 1 if the response with the highest gold is alone on top, 1/m if m responses tie there and it
-is one of them, else 0; an example without a counted judgement earns 0 and is counted as unscored.
-Intervals are 95%, normal over examples. The slope is that of accuracy on log2 k, per example, so
-its interval is paired across k.
+A model that samples judges once with the largest k; accuracy at each k is the estimator of
+estimator.py under the shared rule, so bench shows the same figures for the same judgements. A
+deterministic model has one value for all k; that it is deterministic is measured by judging again.
+Cost is measured apart, by judging a few examples afresh at every k. The slope is that of accuracy
+on log2 k, per example, so its interval is paired across k.
 """
 
 from __future__ import annotations
@@ -20,22 +16,14 @@ from dataclasses import dataclass, replace
 
 from spct.core.vote import best
 from spct.errors import ConfigError, DataError, FormatError
+from spct.measure.estimator import shared_credit, votes_at
+from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.runs.engines import RecordingEngine
 from spct.runs.store import Store
 from spct.types import Example, RewardModel, Usage, Verdict
 
 KS = (1, 2, 4, 8, 16, 32)
 PROBE_N = (1, 2, 3, 5)
-Z95 = 1.959964
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over examples with its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +42,7 @@ class Point:
     """A model at one k. `unscored` and `ties` are shares of the voted verdicts."""
 
     k: int
-    accuracy: Estimate
+    accuracy: Interval
     unscored: float
     ties: float
     cost: Cost
@@ -66,7 +54,7 @@ class Curve:
 
     name: str
     points: tuple[Point, ...]
-    slope: Estimate
+    slope: Interval
     repeat_difference: float | None  # of rewards judged twice; None for a model that samples
     accepted_n: Mapping[int, str]  # n -> "" if it was accepted, else why not
 
@@ -134,14 +122,6 @@ def comparable(examples: Iterable[Example]) -> tuple[list[Example], dict[str, in
     return usable, left_out
 
 
-def credit(rewards: tuple[float, ...] | None, gold: tuple[float, ...]) -> float:
-    """What a verdict earns; a tie at the top earns its share of best responses."""
-    if rewards is None:
-        return 0.0
-    top = best(rewards)
-    return len(set(top) & set(best(gold))) / len(top)
-
-
 async def _curve(
     name: str,
     model: RewardModel,
@@ -157,18 +137,17 @@ async def _curve(
     if store is not None and drawing.engine is not None:
         drawing = drawing.with_(engine=RecordingEngine(drawing.engine, store))
     verdicts = {v.example_id: v async for v in drawing.judge_many(examples)}
+    prompts = prompts_of(examples)
     points, credits_K = [], []
     for k in ks:
-        groups_E = [_groups(model, verdicts[e.id], k) for e in examples]
-        credits_E = [
-            math.fsum(credit(v.rewards, e.gold or ()) for v in groups) / len(groups)
-            for e, groups in zip(examples, groups_E, strict=True)
-        ]
-        voted = [v for groups in groups_E for v in groups]
+        at = k if samples else 1  # a model that draws no samples says the same at every k
+        votes_E = [votes_at(verdicts[e.id], at, drawing.settle) for e in examples]
+        credits_E = [shared_credit(v, e) for v, e in zip(votes_E, examples, strict=True)]
+        voted = [vote for votes in votes_E for vote in votes]
         points.append(
             Point(
                 k,
-                proportion(credits_E),
+                mean_interval(credits_E, prompts),
                 sum(v.rewards is None for v in voted) / len(voted),
                 sum(len(v.best) > 1 for v in voted) / len(voted),
                 costs.get(k, costs[ks[0]]),
@@ -176,7 +155,7 @@ async def _curve(
         )
         credits_K.append(credits_E)
     difference = None if samples else await _repeat_difference(model, timed, verdicts)
-    return Curve(name, tuple(points), slope(ks, credits_K), difference, accepted)
+    return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, accepted)
 
 
 def at_k(model: RewardModel, k: int) -> RewardModel:
@@ -184,14 +163,6 @@ def at_k(model: RewardModel, k: int) -> RewardModel:
     wished = {"k": k, "stopping": None}
     known = model.traits.settings
     return model.with_(**{name: value for name, value in wished.items() if name in known})
-
-
-def _groups(model: RewardModel, verdict: Verdict, k: int) -> list[Verdict]:
-    """The verdicts of each k consecutive samples."""
-    if not model.traits.gains_from_samples:
-        return [verdict]
-    drawn = verdict.trajectories
-    return [model.settle(verdict.example_id, drawn[i : i + k], k) for i in range(0, len(drawn), k)]
 
 
 async def _cost(model: RewardModel, examples: Sequence[Example]) -> Cost:
@@ -241,33 +212,17 @@ async def accepted_sizes(model: RewardModel, examples: Sequence[Example]) -> dic
     return answers
 
 
-def proportion(values: Sequence[float]) -> Estimate:
-    """The mean of credits with its interval; Wilson's where all are equal, so never of width 0."""
-    n, mean = len(values), math.fsum(values) / len(values)
-    if max(values) == min(values):
-        centre = (mean + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-        half = Z95 / (1 + Z95**2 / n) * math.sqrt(mean * (1 - mean) / n + Z95**2 / (4 * n * n))
-    else:
-        centre, half = mean, _half_width(values, mean)
-    return Estimate(mean, max(0.0, centre - half), min(1.0, centre + half))
-
-
-def slope(ks: Sequence[int], credits_K: Sequence[Sequence[float]]) -> Estimate:
-    """Least squares of accuracy on log2 k: accuracy per doubling, its interval over examples."""
+def slope(
+    ks: Sequence[int], credits_K: Sequence[Sequence[float]], prompts: Sequence[str]
+) -> Interval:
+    """Least squares of accuracy on log2 k: accuracy per doubling, its interval over prompts."""
     xs = [math.log2(k) for k in ks]
     centre = math.fsum(xs) / len(xs)
     spread = math.fsum((x - centre) ** 2 for x in xs)
     if not spread:
-        return Estimate(0.0, 0.0, 0.0)
+        return Interval(0.0, None, None)
     slopes = [
         math.fsum((x - centre) * c for x, c in zip(xs, credits, strict=True)) / spread
         for credits in zip(*credits_K, strict=True)
     ]
-    mean = math.fsum(slopes) / len(slopes)
-    half = _half_width(slopes, mean)
-    return Estimate(mean, mean - half, mean + half)
-
-
-def _half_width(values: Sequence[float], mean: float) -> float:
-    variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
-    return Z95 * math.sqrt(variance / len(values))
+    return mean_interval(slopes, prompts, signed=True)

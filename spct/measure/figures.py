@@ -1,36 +1,92 @@
-"""Accuracy against k and against tokens, as PNG and SVG, from the report alone.
+"""The figure of every report: accuracy against k (or tokens) with its interval, as PNG and SVG.
 
-The SVG's ids are salted with a constant and neither file holds a date, so equal reports give equal
-files with the same version of matplotlib.
+Equal figures are equal files: the SVG's ids are salted with a constant and neither file holds a
+date, with the same version of matplotlib.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spct.errors import ExtraMissing
-from spct.measure.plots import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from spct.measure.intervals import Interval
 
 Json = dict[str, Any]
-_KINDS = {"Voting": "-o", "Meta": "--s", "greedy": "^", "reward": "D"}
+_STYLES = {"Meta": "--s", "greedy": "^", "reward": "D"}  # by the kind of row; "-o" for the others
+
+
+class Line(NamedTuple):
+    """One line of the figure: where each point stands, and its share with an interval."""
+
+    points: Mapping[float, Interval]
+    style: str = "-o"
+
+
+def accuracy_figure(lines: Mapping[str, Line], title: str, *, x: str, ticks: bool = True) -> Figure:
+    """Accuracy against `x`; with `ticks` that is k, on a log scale with a tick for each value."""
+    try:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ExtraMissing("matplotlib", "bench") from error
+    with rc_context({"font.size": 9}):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for i, (name, line) in enumerate(lines.items()):
+            # a little apart, so that intervals at one k do not hide each other
+            dodge = 2 ** (0.05 * (i - (len(lines) - 1) / 2)) if ticks else 1.0
+            xs = [at * dodge for at in line.points]
+            _draw(axes, xs, list(line.points.values()), name, line.style)
+        if ticks:
+            ks = sorted({at for line in lines.values() for at in line.points})
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(ks, [f"{k:g}" for k in ks])
+        axes.set_xlabel(x)
+        axes.set_ylabel("accuracy, %, with its 95% interval")
+        axes.set_title(title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def _draw(axes: Any, xs: Sequence[float], ys: Sequence[Interval], name: str, style: str) -> None:
+    ends = [
+        [0.0 if end is None else 100 * abs(end - y.point) for y, end in zip(ys, side, strict=True)]
+        for side in ([y.low for y in ys], [y.high for y in ys])
+    ]
+    points = [100 * y.point for y in ys]
+    axes.errorbar(xs, points, ends, fmt=style, label=name, capsize=2, markersize=4)
+
+
+def save_figure(figure: Figure, stem: Path, *, dpi: int = 150) -> list[Path]:
+    """Write `stem`.png and `stem`.svg, without dates, versions or random ids; return the paths."""
+    from matplotlib import rc_context
+
+    # the stem may hold dots, so no with_suffix
+    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with rc_context({"svg.hashsalt": "spct", "svg.fonttype": "none"}):
+        figure.savefig(paths[0], dpi=dpi, metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None})
+    return paths
 
 
 def draw(report: Json, folder: Path) -> dict[str, list[str]]:
-    """Draw both figures of every benchmark with rows at several k; their names by benchmark."""
-    drawn: dict[str, list[str]] = {}
-    for benchmark in report["benchmarks"]:
-        if any(row["k"] > 1 for row in benchmark["rows"]):
-            drawn[benchmark["name"]] = [
-                _draw(benchmark, folder, "k", "judgements a presentation (k)", _k),
-                _draw(benchmark, folder, "tokens", "tokens a unit", _tokens),
-            ]
-    return drawn
-
-
-def _k(row: Json) -> float:
-    return float(row["k"])
+    """Both figures of every benchmark with rows at several k; their names by benchmark."""
+    return {
+        b["name"]: [
+            _bench_figure(b, folder, "k", "judgements a presentation (k)", lambda row: row["k"]),
+            _bench_figure(b, folder, "tokens", "tokens a unit", _tokens),
+        ]
+        for b in report["benchmarks"]
+        if any(row["k"] > 1 for row in b["rows"])
+    }
 
 
 def _tokens(row: Json) -> float:
@@ -38,50 +94,24 @@ def _tokens(row: Json) -> float:
     return float(cost["prompt_tokens"] + cost["completion_tokens"]) / max(1, int(row["n"]))
 
 
-def _draw(b: Json, folder: Path, name: str, label: str, x_of: Callable[[Json], float]) -> str:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ExtraMissing("matplotlib", "bench") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+def _bench_figure(
+    b: Json, folder: Path, name: str, label: str, x_of: Callable[[Json], float]
+) -> str:
+    from spct.measure.intervals import Interval
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 9}):
-        figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-        lines = _lines(b["rows"])
-        for i, ((model, kind), rows) in enumerate(lines.items()):
-            dodge = 2 ** (0.05 * (i - (len(lines) - 1) / 2)) if name == "k" else 1.0
-            xs = [x_of(row) * dodge for row in rows]
-            _line(axes, rows, xs, f"{model}, {kind}", _KINDS[kind])
-        axes.set_xlabel(label)
-        axes.set_ylabel("score, 95% interval" + ("" if b["complete"] else " (partial)"))
-        axes.set_title(f"{b['title']}, n = {b['units']}")
-        axes.legend(fontsize=7)
-        if name == "k":
-            ks = sorted({row["k"] for row in b["rows"]})
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(ks, [str(k) for k in ks])
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{b['name']}_score_vs_{name}".replace("/", "_")
-        save_figure(figure, folder / stem, dpi=120)
-        pyplot.close(figure)
-    return stem
-
-
-def _lines(rows: Sequence[Json]) -> dict[tuple[str, str], list[Json]]:
-    found: dict[tuple[str, str], list[Json]] = {}
-    for row in rows:
+    found: dict[tuple[str, str], dict[float, Interval]] = {}
+    for row in b["rows"]:
         kind = row["row"].partition("@")[0]
-        kind = "Voting" if kind == "one sample" else kind
+        kind = "Voting" if kind.startswith("one sample") else kind
         if row["score"] is not None:
-            found.setdefault((row["model"], kind), []).append(row)
-    return found
-
-
-def _line(axes: Any, rows: Sequence[Json], xs: Sequence[float], label: str, style: str) -> None:
-    overall = [row["score"]["overall"] for row in rows]
-    ys = [o["point"] for o in overall]
-    below = [o["point"] - (o["point"] if o["low"] is None else o["low"]) for o in overall]
-    above = [(o["point"] if o["high"] is None else o["high"]) - o["point"] for o in overall]
-    errors = [[max(0.0, e) for e in below], [max(0.0, e) for e in above]]
-    axes.errorbar(xs, ys, errors, fmt=style, label=label, capsize=2, markersize=4)
+            points = found.setdefault((row["model"], kind), {})
+            points[x_of(row)] = Interval(**row["score"]["overall"])
+    lines = {
+        f"{model}, {kind}": Line(points, _STYLES.get(kind, "-o"))
+        for (model, kind), points in found.items()
+    }
+    title = f"{b['title']}, n = {b['units']}" + ("" if b["complete"] else " (partial)")
+    stem = f"{b['name']}_score_vs_{name}".replace("/", "_")
+    figure = accuracy_figure(lines, title, x=label, ticks=name == "k")
+    save_figure(figure, folder / stem, dpi=120)
+    return stem

@@ -8,6 +8,7 @@ resamples of 100,000 judgements.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -18,11 +19,15 @@ from scipy import sparse  # type: ignore[import-untyped]
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from spct.errors import DataError
-from spct.measure.aggregates import Aggregate, Array, Scores, Table
+from spct.measure.aggregates import Aggregate, Array, Scores, Table, micro
 from spct.measure.rules import Column, Credit
+from spct.types import Example
 
 _FEW_KINDS = 2000  # up to here numpy's multinomial is faster than drawing clusters
 _CELLS = 4_000_000  # floats in one block of resamples: bounds memory
+
+
+_NOISE = 1e-12  # of sums of weighted credits: ends that differ by less are equal
 
 
 class Interval(NamedTuple):
@@ -31,6 +36,13 @@ class Interval(NamedTuple):
     point: float
     low: float | None
     high: float | None
+
+
+def sign_of(found: Interval) -> int:
+    """1 or -1 where the whole interval lies on one side of zero, else 0."""
+    if found.low is None or found.high is None:
+        return 0
+    return 1 if found.low > 0 else -1 if found.high < 0 else 0
 
 
 class Kinds(NamedTuple):
@@ -45,10 +57,10 @@ class Kinds(NamedTuple):
 def kinds_of(credits: Iterable[Credit]) -> Kinds:
     """Group equal clusters; an empty list is an error, never a score of 0."""
     column_of: dict[Column, int] = {}
-    clusters: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+    clusters: defaultdict[str, list[tuple[int, float, float]]] = defaultdict(list)
     for credit in credits:
         column = column_of.setdefault(credit.column, len(column_of))
-        clusters[credit.cluster].append((column, credit.value))
+        clusters[credit.cluster].append((column, credit.value * credit.weight, credit.weight))
     if not clusters:
         raise DataError(
             "scoring a benchmark: got no scored unit, expected at least one; nothing was judged, "
@@ -56,14 +68,13 @@ def kinds_of(credits: Iterable[Credit]) -> Kinds:
         )
     kinds = Counter(tuple(sorted(entries)) for entries in clusters.values())
     rows = [row for row, entries in enumerate(kinds) for _ in entries]
-    at = [column for entries in kinds for column, _ in entries]
-    values = [value for entries in kinds for _, value in entries]
+    at, values, weights = zip(*(entry for entries in kinds for entry in entries), strict=True)
     shape = (len(kinds), len(column_of))
     return Kinds(
         tuple(column_of),
         np.fromiter(kinds.values(), np.int64, len(kinds)),
         sparse.csr_array((np.array(values, float), (rows, at)), shape=shape),
-        sparse.csr_array((np.ones(len(rows)), (rows, at)), shape=shape),
+        sparse.csr_array((np.array(weights, float), (rows, at)), shape=shape),
     )
 
 
@@ -124,28 +135,63 @@ def _interval(point: float, drawn: Array, n_prompts: int) -> Interval:
     if not len(drawn):
         return Interval(point, None, None)
     low, high = (float(q) for q in np.quantile(drawn, (0.025, 0.975)))
-    if low < high:
+    if high - low > _NOISE:
         return Interval(point, low, high)
     # All prompts earned the same: resampling sees no doubt, which is no reason to have none.
-    if point in (0.0, 1.0) and n_prompts:
-        return wilson(round(point * n_prompts), n_prompts)
+    if 0 <= point <= 1 and n_prompts:
+        return wilson(point * n_prompts, n_prompts)
     return Interval(point, None, None)
 
 
-def wilson(n_hits: int, n: int) -> Interval:
-    """A share with its 95% Wilson interval; no trials give no interval."""
+Z95 = 1.959963984540054
+
+
+def wilson(n_hits: float, n: int) -> Interval:
+    """A share with its 95% Wilson interval (hits may be halves); no trials give no interval."""
     if n == 0:
         return Interval(float("nan"), None, None)
-    ends = binomtest(n_hits, n).proportion_ci(0.95, "wilson")
-    return Interval(n_hits / n, float(ends.low), float(ends.high))
+    share, scale = n_hits / n, 1 + Z95**2 / n
+    centre = (share + Z95**2 / (2 * n)) / scale
+    half = Z95 / scale * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-class Difference(NamedTuple):
-    """B's score minus A's with its paired 95% interval; none where no prompt differs."""
+def mean_interval(
+    values: Sequence[float],
+    prompts: Sequence[str],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+    signed: bool = False,
+) -> Interval:
+    """The mean of one value an example, with the interval of every report.
 
-    point: float
-    low: float | None
-    high: float | None
+    `signed` is for differences and slopes: where all examples agree there is none, since Wilson's
+    is for shares. The same examples in the same order give the same ends as bench's "shared".
+    """
+    if len(values) < 2:
+        raise DataError(f"estimating a mean from {len(values)} examples; expected at least 2")
+    credits = [
+        Credit(str(i), prompt, ("all",), value)
+        for i, (value, prompt) in enumerate(zip(values, prompts, strict=True))
+    ]
+    found = bootstrap(credits, micro, resamples=resamples, seed=seed)["overall"]
+    if signed and max(values) - min(values) <= _NOISE:
+        return found._replace(low=None, high=None)
+    return found
+
+
+def prompts_of(examples: Iterable[Example]) -> list[str]:
+    """What each example is resampled with: its query, since several may share one."""
+    return ["\0".join(f"{m.role}\0{m.content}" for m in e.query) for e in examples]
+
+
+def difference(
+    a: Sequence[float], b: Sequence[float], prompts: Sequence[str], **how: int
+) -> Interval:
+    """How far `a` is above `b`, paired by example."""
+    values = [x - y for x, y in zip(a, b, strict=True)]
+    return mean_interval(values, prompts, signed=True, **how)
 
 
 def paired_bootstrap(
@@ -155,8 +201,11 @@ def paired_bootstrap(
     *,
     resamples: int = 10_000,
     seed: int = 0,
-) -> dict[str, Difference]:
-    """The difference of two results on the same units, resampling prompts of both together."""
+) -> dict[str, Interval]:
+    """B's score minus A's on the same units, resampling prompts of both together.
+
+    No interval where no prompt differs.
+    """
     both = [c._replace(column=("a", *c.column)) for c in a]
     both += [c._replace(column=("b", *c.column)) for c in b]
     kinds = kinds_of(both)
@@ -167,14 +216,14 @@ def paired_bootstrap(
 
     points = difference(point_table(kinds))
     blocks = [difference(table) for table in _tables(kinds, resamples, seed)]
-    found: dict[str, Difference] = {}
+    found: dict[str, Interval] = {}
     for name, point in points.items():
         drawn = np.concatenate([block[name] for block in blocks])
         drawn = drawn[~np.isnan(drawn)]
-        varies = len(drawn) and drawn.min() < drawn.max()
+        varies = len(drawn) and drawn.max() - drawn.min() > _NOISE
         ends = np.quantile(drawn, (0.025, 0.975)) if varies else (None, None)
         low, high = (None if end is None else float(end) for end in ends)
-        found[name] = Difference(float(point[0]), low, high)
+        found[name] = Interval(float(point[0]), low, high)
     return found
 
 

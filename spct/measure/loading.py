@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ def load_benchmark(
         raise DataError(f"reading {benchmark.title}: got no items, expected at least one")
     examples, unknown = _known(benchmark, examples)
     problems = problems_of(examples) + unknown
-    missing = _missing(benchmark, examples)
+    missing = _missing(benchmark, examples) + _missing_files(benchmark, examples)
     units = list(dict.fromkeys(str(e.meta["unit"]) for e in examples))
     kept = _limited(units, limit, seed)
     if len(kept) < len(units):
@@ -131,3 +132,15 @@ def _missing(benchmark: Benchmark, examples: Sequence[Example]) -> list[str]:
             what = f"subset {subset!r}" if subset else "the benchmark"
             found.append(f"{what}: {n} items, expected {'at least ' if at_least else ''}{expected}")
     return found
+
+
+def _missing_files(benchmark: Benchmark, examples: Sequence[Example], shown: int = 5) -> list[str]:
+    """The files of the published layout that no row came from."""
+    paths = {str(e.meta["place"]).rpartition(":")[0] for e in examples}
+    there = {re.sub(r"\.[^/]*$", "", path) for path in paths}  # .json, .jsonl, .json.gz, .parquet
+    lacking = [name for name in benchmark.files if not any(p.endswith(name) for p in there)]
+    if not lacking:
+        return []
+    more = f" and {len(lacking) - shown} more" if len(lacking) > shown else ""
+    names = ", ".join(repr(name) for name in lacking[:shown])
+    return [f"{len(lacking)} of {len(benchmark.files)} files are not there: {names}{more}"]

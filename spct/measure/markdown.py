@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from spct.measure.estimator import UNSCORED_POLICY
+from spct.measure.tables import interval, number, percent, safe, table
 
 Json = dict[str, Any]
 
-HEAD = """# Benchmark report
+HEAD = f"""# Benchmark report
 
-Brackets are 95% intervals, bootstrapped over prompts. "Score" follows the benchmark's own rule.
-"Shared" is one rule for all: m responses that tie at the top earn 1/m, and what has no verdict is
-left out; the share that is left stands beside it. "One sample" and "Voting@k" vote on the first 1
-and the first k stored samples; "Meta@k" on the half of them that the meta RM ranks highest.
+Brackets are 95% intervals, bootstrapped over prompts (Wilson's where all are equal). "Score"
+follows the benchmark's own rule. "Shared" is one rule for all: m responses that tie at the top earn
+1/m; {UNSCORED_POLICY}. "One sample" and "Voting@k" are means over all disjoint groups of 1 and of
+k stored samples; "Meta@k" votes with the half of each group that the meta RM ranks highest.
 """
 
 
@@ -27,7 +30,9 @@ def _benchmark(b: Json, report: Json) -> str:
     parts += [_score_table(b, rows), _bias_table(rows), _cost_table(rows, b)]
     parts += [_sections(rows), _reasons(rows), _calibration(rows), _adaptive(b["adaptive"])]
     parts += [
+        _neighbours(b["neighbours"]),
         _probes(b.get("probes", [])),
+        _failing(b["failing"]),
         _figures(b, report),
         _published(b["published"]),
         _problems(b["problems"]),
@@ -53,12 +58,12 @@ def _score_table(b: Json, rows: Sequence[Json]) -> str:
                 row["model"],
                 row["row"],
                 str(row["n"]),
-                _interval(_overall(row["score"])),
-                _interval(_overall(row["shared"])),
-                _percent(1 - a["unscored_rate"]),
-                _percent(a["tie_rate"]),
-                _percent(a["unscored_rate"]),
-                _percent(a["parse_failure_rate"]),
+                interval(_overall(row["score"])),
+                interval(_overall(row["shared"])),
+                percent(1 - a["unscored_rate"]),
+                percent(a["tie_rate"]),
+                percent(a["unscored_rate"]),
+                percent(a["parse_failure_rate"]),
             ]
         )
     return table(head, lines)
@@ -80,11 +85,11 @@ def _bias_table(rows: Sequence[Json]) -> str:
             [
                 row["model"],
                 row["row"],
-                f"{_percent(p['consistency'])} of {p['n_compared']}",
-                f"{_percent(p['first_share'])} ({_percent(p['first_fair'])})",
-                f"{_percent(x['longer_share'])} ({_percent(x['gold_longer_share'])})",
-                _interval(coefficient, percent=False),
-                _percent(calibration["ece"]) if calibration else "-",
+                f"{percent(p['consistency'])} of {p['n_compared']}",
+                f"{percent(p['first_share'])} ({percent(p['first_fair'])})",
+                f"{percent(x['longer_share'])} ({percent(x['gold_longer_share'])})",
+                interval(coefficient, scale=1, digits=2),
+                percent(calibration["ece"]) if calibration else "-",
             ]
         )
     return table(head, lines)
@@ -101,7 +106,7 @@ def _cost_table(rows: Sequence[Json], b: Json) -> str:
             [
                 row["model"],
                 row["row"],
-                str(row["abstention"]["n_samples"]),
+                str(row["judgements"]),
                 str(c["calls"]),
                 str(c["prompt_tokens"]),
                 str(c["completion_tokens"]),
@@ -120,11 +125,11 @@ def _sections(rows: Sequence[Json]) -> str | None:
         return None
     if len(names) > 8:  # many subsets: one line each
         head = ["Subset", *(f"{row['model']}, {row['row']}" for row in rows)]
-        lines = [[n, *(_interval((row["score"] or {}).get(n)) for row in rows)] for n in names]
+        lines = [[n, *(interval((row["score"] or {}).get(n)) for row in rows)] for n in names]
     else:
         head = ["Model", "Row", *names]
         lines = [
-            [row["model"], row["row"], *(_interval((row["score"] or {}).get(n)) for n in names)]
+            [row["model"], row["row"], *(interval((row["score"] or {}).get(n)) for n in names)]
             for row in rows
         ]
     return "### By subset\n\n" + table(head, lines)
@@ -149,8 +154,8 @@ def _calibration(rows: Sequence[Json]) -> str | None:
             row["row"],
             f"{b['low']:.1f} to {b['high']:.1f}",
             str(b["n"]),
-            _percent(b["confidence"]),
-            _percent(b["accuracy"]),
+            percent(b["predicted"]),
+            percent(b["observed"]),
         ]
         for row in rows
         if row["calibration"]
@@ -167,22 +172,68 @@ def _adaptive(found: Sequence[Json]) -> str | None:
     for entry in found:
         k = entry["fixed"]["k"]
         lines.append(
-            [entry["model"], f"fixed k = {k}", _interval(entry["fixed"]["score"]), str(k), "-"]
+            [entry["model"], f"fixed k = {k}", interval(entry["fixed"]["score"]), str(k), "-", "-"]
         )
         lines += [
             [
                 entry["model"],
                 rule["rule"],
-                _interval(rule["score"]),
-                _number(rule["mean_samples"], 2),
-                _interval(rule["changed"]),
+                interval(rule["score"]),
+                number(rule["mean_samples"], 2),
+                interval(rule["changed"]),
+                percent(rule["stated"]),
             ]
             for rule in entry["rules"]
         ]
     if not lines:
         return None
-    head = ["Model", "Rule", "Score", "Mean samples", "Winner changed (Wilson)"]
+    head = ["Model", "Rule", "Score", "Mean samples", "Winner changed (Wilson)", "Stated"]
     return "### Adaptive voting, replayed from the stored samples\n\n" + table(head, lines)
+
+
+def _neighbours(found: Sequence[Json]) -> str | None:
+    if not found:
+        return None
+    lines = [
+        [entry["model"], interval(entry["effect"], scale=1, digits=2, signed=True), str(entry["n"])]
+        for entry in found
+    ]
+    text = (
+        "Points of score that a response gets more when a best response stands directly before it "
+        "than when a worst one does, compared within each response over its orders; below 0 is "
+        "contrast.\n\n"
+    )
+    head = ["Model", "Effect", "Responses"]
+    return "### What the response before does to a score\n\n" + text + table(head, lines)
+
+
+def _failing(found: Sequence[Json]) -> str | None:
+    lines = [
+        [
+            entry["model"],
+            entry["row"],
+            one["id"],
+            _numbers(one["gold"]),
+            "no verdict" if one["rewards"] is None else _numbers(one["rewards"]),
+            percent(one["vote_share"]),
+            ", ".join(f"{reason} {n}" for reason, n in one["unscored"].items()) or "-",
+        ]
+        for entry in found
+        for one in entry["shown"]
+    ]
+    if not lines:
+        return None
+    counts = "; ".join(f"{entry['model']}, {entry['row']}: {entry['n']}" for entry in found)
+    head = ["Model", "Row", "Example", "Gold", "Rewards", "Vote share", "Unscored"]
+    text = (
+        f"Votes of each model's last row that are not right ({counts}): those without a verdict, "
+        "then the surest. `spct view` and parts/ show their judgements.\n\n"
+    )
+    return "### Failing examples\n\n" + text + table(head, lines)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def _probes(found: Sequence[Json]) -> str | None:
@@ -192,11 +243,11 @@ def _probes(found: Sequence[Json]) -> str | None:
             f["family"],
             f["kind"],
             str(f["n_eligible"]),
-            _interval(f["success"]),
+            interval(f["success"]),
             str(f["undecided"]),
             str(f["unscored"]),
-            _percent(f["clean_accuracy"]),
-            _percent(f["changed_accuracy"]),
+            percent(f["clean_accuracy"]),
+            percent(f["changed_accuracy"]),
         ]
         for entry in found
         for f in entry["families"]
@@ -235,41 +286,3 @@ def _problems(problems: Sequence[str], shown: int = 20) -> str | None:
     if len(problems) > shown:
         lines.append(f"- and {len(problems) - shown} more; all are in report.json")
     return f"### Oddities in the data ({len(problems)})\n\n" + "\n".join(lines) + "\n"
-
-
-def safe(text: str) -> str:
-    """Names and ids come from data: nothing in them may drive a terminal or become HTML."""
-    shown = (c if c == "\n" or c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return "".join(shown).replace("<", "&lt;")
-
-
-# --- cells --------------------------------------------------------------------------------------
-
-
-def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, with an empty line after it."""
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(_cell(c) for c in row) + " |" for row in rows) + "\n"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
-
-
-def _number(x: float | None, digits: int) -> str:
-    return "-" if x is None else f"{x:.{digits}f}"
-
-
-def _interval(value: Json | None, *, percent: bool = True) -> str:
-    """A point with its interval, in percent unless it is a coefficient."""
-    if value is None or value["point"] is None or value["point"] != value["point"]:
-        return "-"
-    scale, digits = (100, 1) if percent else (1, 2)
-    point = f"{scale * value['point']:.{digits}f}"
-    if value["low"] is None or value["high"] is None:
-        return point
-    return f"{point} [{scale * value['low']:.{digits}f}, {scale * value['high']:.{digits}f}]"

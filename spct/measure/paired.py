@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from spct.errors import ConfigError, DataError
 from spct.measure import aggregates
 from spct.measure.benchmarks import BENCHMARKS
 from spct.measure.intervals import mcnemar, paired_bootstrap
-from spct.measure.markdown import safe, table
 from spct.measure.rules import Credit
+from spct.measure.tables import interval, safe, table
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # benchmark, model, row
@@ -46,7 +46,8 @@ def read_run(folder: Path) -> Run:
         ) from error
     credits: defaultdict[Key, list[Credit]] = defaultdict(list)
     for i in items:
-        credit = Credit(i["unit"], i["cluster"], tuple(i["column"]), i["value"])
+        weight = i.get("weight", 1.0)  # runs of 0.1.0 have none
+        credit = Credit(i["unit"], i["cluster"], tuple(i["column"]), i["value"], weight)
         credits[i["benchmark"], i["model"], i["row"]].append(credit)
     return Run(folder, config, credits)
 
@@ -63,7 +64,8 @@ class Choice:
         return [
             key
             for key in run.credits
-            if self.model in (None, key[1]) and self.row in (None, key[2])
+            if self.model in (None, key[1])
+            and self.row in (None, key[2], key[2].partition(",")[0])  # Voting@8 will do
         ]
 
 
@@ -140,16 +142,11 @@ def _compare_row(a: Run, b: Run, key: Key, other: Key, *, resamples: int, seed: 
         "model_b": other[1],
         "n": n_both,
         "not_in_both": len(n_units) - n_both,
-        "difference": {name: asdict_of(d) for name, d in found.items()},
+        "difference": {name: d._asdict() for name, d in found.items()},
         "right_in_a_only": lost,
         "right_in_b_only": won,
         "mcnemar_p": None if lost is None or won is None else mcnemar(len(lost), len(won)),
     }
-
-
-def asdict_of(named: Any) -> Json:
-    """A named tuple or data class as JSON values."""
-    return dict(named._asdict()) if hasattr(named, "_asdict") else asdict(named)
 
 
 def _common(a: Sequence[Credit], b: Sequence[Credit]) -> tuple[list[Credit], list[Credit]]:
@@ -203,7 +200,7 @@ def comparison_markdown(found: Json, shown: int = 10) -> str:
             f"{row['model_a']}, {row['row_a']}",
             f"{row['model_b']}, {row['row_b']}",
             str(row["n"]),
-            _signed(row["difference"]["overall"]),
+            interval(row["difference"]["overall"], signed=True),
             _count(row["right_in_a_only"]),
             _count(row["right_in_b_only"]),
             _p(row["mcnemar_p"]),
@@ -233,9 +230,3 @@ def _p(p: float | None) -> str:
     if p is None:
         return "-"
     return "under 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
-def _signed(d: Json) -> str:
-    if d["low"] is None:
-        return f"{100 * d['point']:+.1f}"
-    return f"{100 * d['point']:+.1f} [{100 * d['low']:+.1f}, {100 * d['high']:+.1f}]"

@@ -25,7 +25,7 @@ from spct.data.published.sources import Row as SourceRow
 from spct.errors import DataError
 from spct.measure.intervals import Interval, wilson
 from spct.measure.loading import Loaded
-from spct.measure.rules import gold_of, is_gold_tie, share_of_top
+from spct.measure.rules import credit, gold_of, is_gold_tie
 from spct.types import Example, Verdict
 
 
@@ -235,5 +235,5 @@ def _base_gold(example: Example) -> tuple[float, ...]:
 
 
 def _accuracy(pairs: Any) -> float | None:
-    earned = [share_of_top(v.rewards, gold) for v, gold in pairs if v.rewards is not None]
+    earned = [credit(v.rewards, gold) for v, gold in pairs]
     return sum(earned) / len(earned) if earned else None

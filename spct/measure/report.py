@@ -7,24 +7,24 @@ floats are rounded to eight digits. Seconds are in timing.json beside it.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from spct.errors import DataError
 from spct.measure.adaptive import replays
-from spct.measure.intervals import Interval, bootstrap
+from spct.measure.bias import length, neighbour, position
+from spct.measure.estimator import UNSCORED_POLICY, named
+from spct.measure.failing import failing, last_rows
+from spct.measure.intervals import bootstrap
 from spct.measure.loading import Loaded
-from spct.measure.metrics import abstention, calibration, cost, length, position
-from spct.measure.results import Part, Row, booked, credits_of, judged, rows_of
+from spct.measure.metrics import abstention, calibration, cost
+from spct.measure.rows import Part, Row, credits_of, row_of, rows_of, units_of, voted_examples
 from spct.measure.rules import Credit
-from spct.runs.folder import atomic_text
 
 Json = dict[str, Any]
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,24 @@ class Settings:
     stop_error: float = 0.05
 
 
-def benchmark_report(loaded: Loaded, parts: Sequence[Part], settings: Settings) -> Json:
-    """Everything about one benchmark."""
+def rows_by_model(parts: Sequence[Part], ks: Sequence[int]) -> list[Row]:
+    """All rows, model by model."""
     by_model: dict[str, list[Part]] = {}
     for part in parts:
         by_model.setdefault(part.model, []).append(part)
-    rows = [row for some in by_model.values() for row in rows_of(some, settings.ks)]
+    return [row for some in by_model.values() for row in rows_of(some, ks)]
+
+
+def benchmark_report(loaded: Loaded, parts: Sequence[Part], settings: Settings) -> Json:
+    """Everything about one benchmark."""
+    rows = rows_by_model(parts, settings.ks)
+    sampled = [part for part in parts if part.mode == "sampled"]
     benchmark = loaded.benchmark
     return {
         "name": benchmark.name,
         "title": benchmark.title,
         "rule": benchmark.about,
+        "unscored": UNSCORED_POLICY,
         "licence": benchmark.licence,
         "sha256": loaded.sha256,
         "complete": loaded.is_complete,
@@ -57,39 +64,43 @@ def benchmark_report(loaded: Loaded, parts: Sequence[Part], settings: Settings) 
         "units_of_copy": loaded.n_units_of_copy,
         "two_orders": benchmark.two_orders,
         "rows": [_row_report(loaded, row, settings) for row in rows],
-        "adaptive": [
-            found
-            for part in parts
-            if part.mode == "sampled" and (found := _adaptive_report(loaded, part, rows, settings))
-        ],
+        "adaptive": _plain_some(_adaptive_report(loaded, part, rows, settings) for part in sampled),
+        "neighbours": _plain_some(
+            _neighbour_report(loaded, part, rows, settings) for part in sampled
+        ),
+        "failing": [failing(loaded, row) for row in last_rows(rows)],
         "published": [p for p in published() if p["benchmark"] == benchmark.name],
     }
 
 
+def _plain_some(found: Iterable[Json | None]) -> list[Json]:
+    return [one for one in found if one is not None]
+
+
 def _row_report(loaded: Loaded, row: Row, settings: Settings) -> Json:
-    verdicts = [row.verdicts[e.id] for e in loaded.examples if e.id in row.verdicts]
-    if not verdicts:
+    votes = [vote for _, vote in voted_examples(loaded, row)]
+    if not votes:
         raise DataError(
             f"reporting {row.label} on {loaded.benchmark.title}: got no verdict, expected one for "
             f"each of {len(loaded.examples)} presentations; run the benchmark again"
         )
-    units, rule = judged(loaded, row), loaded.benchmark.rule
-    n_judged = len(units)
-    score = _scores(booked(rule, units, row.policy), loaded, settings)
+    units, rule = units_of(loaded, row), loaded.benchmark.rule
+    score = _scores(credits_of(rule, units, row.policy), loaded, settings)
     return {
         "model": row.model,
         "row": row.name,
         "k": row.k,
         "policy": row.policy,
-        "n": n_judged,
-        "official": score if loaded.is_complete and n_judged == loaded.n_units else None,
+        "n": len(units),
+        "official": score if loaded.is_complete and len(units) == loaded.n_units else None,
         "score": score,
-        "shared": _scores(booked(rule, units, "shared"), loaded, settings),
-        "abstention": asdict(abstention(verdicts)),
+        "shared": _scores(credits_of(rule, units, "shared"), loaded, settings),
+        "abstention": asdict(abstention(votes)),
         "position": asdict(position(loaded, row)),
         "length": asdict(length(loaded, row)),
         "calibration": _plain(calibration(loaded, row)),
-        "cost": asdict(cost(verdicts)),
+        "judgements": sum(len(v.trajectories) for v in row.first.values()),
+        "cost": asdict(cost(row.first.values())),
     }
 
 
@@ -103,13 +114,8 @@ def _scores(credits: Sequence[Credit], loaded: Loaded, settings: Settings) -> Js
     return {
         "units": len({c.unit for c in credits}),
         "prompts": len({c.cluster for c in credits}),
-        **{name: interval_json(interval) for name, interval in found.items()},
+        **{name: interval._asdict() for name, interval in found.items()},
     }
-
-
-def interval_json(interval: Interval) -> Json:
-    """An interval as JSON values."""
-    return {"point": interval.point, "low": interval.low, "high": interval.high}
 
 
 def _plain(value: Any) -> Any:
@@ -119,23 +125,22 @@ def _plain(value: Any) -> Any:
 def _adaptive_report(
     loaded: Loaded, part: Part, rows: Sequence[Row], settings: Settings
 ) -> Json | None:
-    """Stopping rules against the row at the largest k; None where there is nothing to stop."""
+    """Stopping rules against the votes on all k samples; None where there is nothing to stop."""
     k = max(settings.ks)
-    fixed = [r for r in rows if (r.model, r.name) == (part.model, f"Voting@{k}")]
-    found = replays(part, k, fixed[0].verdicts, settings.stop_error) if fixed else ()
-    if not found:
+    fixed = _row_at(rows, part, k)
+    found = replays(part, k, fixed.first, settings.stop_error) if fixed else ()
+    if fixed is None or not found:
         return None
     return {
         "model": part.model,
-        "fixed": {"k": k, "score": _accuracy(loaded, fixed[0], settings)},
+        "fixed": {"k": k, "score": _accuracy(loaded, fixed, settings)},
         "rules": [
             {
                 "rule": replay.rule,
-                "score": _accuracy(
-                    loaded, Row(part.model, replay.rule, k, replay.verdicts, part.policy), settings
-                ),
+                "stated": replay.stated,
+                "score": _accuracy(loaded, row_of(part, replay.rule, replay.verdicts, k), settings),
                 "mean_samples": replay.mean_samples,
-                "changed": interval_json(replay.changed),
+                "changed": replay.changed._asdict(),
                 "n": len(replay.verdicts),
             }
             for replay in found
@@ -143,8 +148,25 @@ def _adaptive_report(
     }
 
 
+def _row_at(rows: Sequence[Row], part: Part, k: int) -> Row | None:
+    name = named("Voting", k)
+    return next((r for r in rows if (r.model, r.name) == (part.model, name)), None)
+
+
+def _neighbour_report(
+    loaded: Loaded, part: Part, rows: Sequence[Row], settings: Settings
+) -> Json | None:
+    row = _row_at(rows, part, max(settings.ks))
+    how = {"resamples": settings.resamples, "seed": settings.seed}
+    found = None if row is None else neighbour(loaded, row, **how)
+    if found is None:
+        return None
+    return {"model": part.model, "effect": found.effect._asdict(), "n": found.n}
+
+
 def _accuracy(loaded: Loaded, row: Row, settings: Settings) -> Json | None:
-    scores = _scores(credits_of(loaded, row), loaded, settings)
+    credits = credits_of(loaded.benchmark.rule, units_of(loaded, row), row.policy)
+    scores = _scores(credits, loaded, settings)
     return None if scores is None else scores["overall"]
 
 
@@ -155,47 +177,14 @@ def published() -> list[Json]:
 
 
 def item_lines(loaded: Loaded, parts: Sequence[Part], settings: Settings) -> list[Json]:
-    """One object a credit, for comparing runs item by item."""
-    by_model: dict[str, list[Part]] = {}
-    for part in parts:
-        by_model.setdefault(part.model, []).append(part)
+    """One object a unit, row and column, for comparing runs item by item."""
     return [
         {
             "benchmark": loaded.benchmark.name,
             "model": row.model,
             "row": row.name,
-            "unit": credit.unit,
-            "cluster": credit.cluster,
-            "column": list(credit.column),
-            "value": credit.value,
+            **credit._asdict(),
         }
-        for some in by_model.values()
-        for row in rows_of(some, settings.ks)
-        for credit in credits_of(loaded, row)
+        for row in rows_by_model(parts, settings.ks)
+        for credit in credits_of(loaded.benchmark.rule, units_of(loaded, row), row.policy)
     ]
-
-
-def rounded(value: Any) -> Any:
-    """JSON values with floats to eight digits and NaN as null."""
-    match value:
-        case float():
-            return None if math.isnan(value) else round(value, 8)
-        case dict() | Mapping():
-            return {str(key): rounded(item) for key, item in value.items()}
-        case list() | tuple():
-            return [rounded(item) for item in value]
-        case _:
-            return value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a report that is complete or not there."""
-    with atomic_text(path) as file:
-        file.write(json.dumps(rounded(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_lines(path: Path, values: Sequence[Json]) -> None:
-    """Write JSON lines."""
-    with atomic_text(path) as file:
-        for value in values:
-            file.write(json.dumps(rounded(value), ensure_ascii=False) + "\n")

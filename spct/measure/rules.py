@@ -1,13 +1,17 @@
-"""Each benchmark's scoring rule: what one unit earns, and where it is booked.
+"""Each benchmark's scoring rule: what one unit earns, and in which column it counts.
 
 A unit is what the benchmark counts once: a pair, a list, both presentations of a pair, or a tied
 prompt with its reference. A rule maps a judged unit to credits, each a value in a column; the
 benchmark's aggregate (spct/measure/aggregates.py) makes the score of the columns' means.
 
 Three policies. "generative" and "scalar" are the official rule for a judge that writes and for a
-model that returns numbers; most benchmarks make no difference. "shared" is ours, the same for
-all: m responses that tie at the top get 1/m each (what the paper's shuffle and argmax give in
-expectation), and what has no verdict is left out, never priced.
+model that returns numbers; most benchmarks make no difference. "shared" is ours, the same for all,
+and the only one outside benchmarks (compare, the pipeline's report, the dev check): see `credit`.
+
+What has no verdict earns nothing under "shared" and stays in the count, so every row of a report
+rests on the same examples and differences are paired; leaving it out would flatter a judge that
+fails where it is hard. Only a ranking (area under the curve) leaves it out: it has no rank. Rewards
+that are not finite numbers are no verdict.
 """
 
 from __future__ import annotations
@@ -23,20 +27,30 @@ Policy = Literal["generative", "scalar", "shared"]
 Column = tuple[str | float, ...]
 
 
-class Judged(NamedTuple):
-    """An example with what the reward model made of it; None when it has no verdict."""
-
+class _Judged(NamedTuple):
     example: Example
     rewards: Rewards | None
 
 
+class Judged(_Judged):
+    """An example with what the reward model made of it; None when it has no verdict."""
+
+    def __new__(cls, example: Example, rewards: Rewards | None) -> Judged:
+        """NaN compares with nothing, so rewards that hold one decide nothing: no verdict."""
+        return super().__new__(cls, example, finite(rewards))
+
+
 class Credit(NamedTuple):
-    """What a unit earns in one column; units of one cluster share a prompt."""
+    """What a unit earns in one column; units of one cluster share a prompt.
+
+    `weight` is how much it counts in the column's mean: pairs of a list, shares of a vote.
+    """
 
     unit: str
     cluster: str
     column: Column
     value: float
+    weight: float = 1.0
 
 
 Rule = Callable[[Sequence[Judged], Policy], list[tuple[Column, float]]]
@@ -48,9 +62,23 @@ def gold_of(example: Example) -> Rewards:
     return example.gold
 
 
-def share_of_top(rewards: Rewards, gold: Rewards) -> float:
-    """1/m if one of m top-rated responses is right: what breaking ties at random earns."""
-    top, right = best(rewards), best(gold)
+def finite(rewards: Rewards | None) -> Rewards | None:
+    """The rewards if every one is a finite number, else None."""
+    return rewards if rewards is not None and all(map(math.isfinite, rewards)) else None
+
+
+def credit(rewards: Rewards | None, gold: Rewards) -> float:
+    """What a verdict earns under the shared rule: the chance that it is right.
+
+    m responses that tie at the top are picked with a chance of 1/m each (the paper's shuffle and
+    argmax, in expectation). A single response is right if its mean score lies on its label's side
+    of 1/2. No verdict earns nothing.
+    """
+    if (found := finite(rewards)) is None:
+        return 0.0
+    if len(gold) == 1:
+        return 0.5 if found[0] == 0.5 else float((found[0] > 0.5) == bool(gold[0]))
+    top, right = best(found), best(gold)
     return len(set(top) & set(right)) / len(top)
 
 
@@ -64,7 +92,7 @@ def is_strictly_right(rewards: Rewards, gold: Rewards) -> bool:
 def label_of(rewards: Rewards) -> int:
     """A pair's verdict as Auto-J and PandaLM write it: 0 or 1 for the winner, 2 for a tie."""
     top = best(rewards)
-    return top[0] if len(top) == 1 else 2
+    return top[0] if len(top) == 1 else TIE
 
 
 def _column(example: Example) -> Column:
@@ -72,13 +100,11 @@ def _column(example: Example) -> Column:
 
 
 def _shared(unit: Sequence[Judged]) -> list[tuple[Column, float]]:
-    """One credit for the unit: the mean over its scored presentations, if it has any."""
-    scored = [
-        share_of_top(j.rewards, gold_of(j.example))
-        for j in unit
-        if j.rewards is not None and not is_gold_tie(j.example)
+    """One credit for the unit, the mean over its presentations; none if its gold is a tie."""
+    earned = [
+        credit(rewards, gold_of(example)) for example, rewards in unit if not is_gold_tie(example)
     ]
-    return [(_column(unit[0].example), math.fsum(scored) / len(scored))] if scored else []
+    return [(_column(unit[0].example), math.fsum(earned) / len(earned))] if earned else []
 
 
 def is_gold_tie(example: Example) -> bool:
@@ -105,7 +131,7 @@ def rewardbench(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, fl
     if policy != "generative":
         return strict(unit, policy)
     return [
-        (_column(example), 0.5 if rewards is None else share_of_top(rewards, gold_of(example)))
+        (_column(example), 0.5 if rewards is None else credit(rewards, gold_of(example)))
         for example, rewards in unit
     ]
 
@@ -119,7 +145,7 @@ def rewardbench2(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, f
     return [
         (
             _column(example),
-            1 / example.n if rewards is None else share_of_top(rewards, gold_of(example)),
+            1 / example.n if rewards is None else credit(rewards, gold_of(example)),
         )
         for example, rewards in unit
     ]
@@ -142,28 +168,28 @@ def margins(rewards: Rewards, gold: Rewards) -> Margins:
 def ties(unit: Sequence[Judged]) -> list[tuple[Column, float]]:
     """RewardBench 2's Ties: a tied prompt and its reference; the aggregate weighs the five parts.
 
-    Without a verdict a prompt is inaccurate and its comparisons fail; the optional margin term is
-    then 0. A spread of 0 makes the margin term 1, 0 or -1 by the sign of the gap, as the official
-    code's division does.
+    The official code rates what has no verdict -1 throughout, so its gap and spread are 0: the
+    prompt is inaccurate, but its partner is still paid. A spread of 0 makes the margin term 1, 0 or
+    -1 by the sign of the gap, as the official code's division by zero does.
     """
     by_kind = {j.example.meta["kind"]: j for j in unit}
-    credits: list[tuple[Column, float]] = []
-    found: dict[str, Margins] = {}
-    for kind, (example, rewards) in sorted(by_kind.items()):
-        if rewards is not None:
-            found[kind] = margins(rewards, gold_of(example))
-        accurate = kind in found and found[kind].gap > 0
-        credits.append((("Ties", f"{kind} accuracy"), float(accurate)))
-    if len(by_kind) < 2:  # a partial benchmark: the comparisons need both prompts
+    found = {
+        kind: Margins(0.0, 0.0) if rewards is None else margins(rewards, gold_of(example))
+        for kind, (example, rewards) in sorted(by_kind.items())
+    }
+    credits: list[tuple[Column, float]] = [
+        (("Ties", f"{kind} accuracy"), float(each.gap > 0)) for kind, each in found.items()
+    ]
+    if len(found) < 2:  # a partial benchmark: the comparisons need both prompts
         return credits
-    preferred = hard = tanh = 0.0
-    if len(found) == 2:
-        tied, reference = found["tied"], found["ref"]
-        least = min(reference.gap, tied.gap)
-        preferred, hard = float(tied.gap > tied.spread), float(least > tied.spread)
-        tanh = math.tanh(least / tied.spread - 1) if tied.spread else _sign(least)
-    named = (("preferred", preferred), ("preferred hard", hard), ("margin", tanh))
-    return credits + [(("Ties", name), value) for name, value in named]
+    tied, least = found["tied"], min(found["ref"].gap, found["tied"].gap)
+    tanh = math.tanh(least / tied.spread - 1) if tied.spread else _sign(least)
+    return [
+        *credits,
+        (("Ties", "preferred"), float(tied.gap > tied.spread)),
+        (("Ties", "preferred hard"), float(least > tied.spread)),
+        (("Ties", "margin"), tanh),
+    ]
 
 
 def _sign(x: float) -> float:
@@ -180,8 +206,6 @@ def rm_bench(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float
     """
     credits: list[tuple[Column, float]] = []
     for example, rewards in unit:
-        if rewards is None and policy == "shared":
-            continue
         styles, gold = example.meta["styles"], gold_of(example)
         for i in range(example.n):
             for j in range(example.n):
@@ -216,26 +240,41 @@ def llmbar(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float]]
     """LLMBar: the mean over both orders; equal ratings come to a half, no verdict to nothing."""
     if policy == "shared":
         return _shared(unit)
-    earned = [
-        0.0 if rewards is None else share_of_top(rewards, gold_of(example))
-        for example, rewards in unit
-    ]
+    earned = [credit(rewards, gold_of(example)) for example, rewards in unit]
     return [(_column(unit[0].example), math.fsum(earned) / len(earned))]
 
 
 def labelled(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float]]:
-    """Auto-J and PandaLM: win, loss or tie must equal the human label in every presentation."""
+    """Auto-J: win, loss or tie must equal the human label in every presentation."""
     if policy == "shared":
         return _shared(unit)
-    agrees = all(
-        rewards is not None and label_of(rewards) == label_of(gold_of(example))
-        for example, rewards in unit
-    )
-    return [(_column(unit[0].example), float(agrees))]
+    return [(_column(unit[0].example), float(all(_agrees(j, unread=None) for j in unit)))]
+
+
+def pandalm(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float]]:
+    """PandaLM: the label of three annotators; its own parser takes an unreadable reply for a tie.
+
+    The second column holds the same with such replies counted as wrong.
+    """
+    if policy == "shared":
+        return _shared(unit)
+    return [
+        ((column,), float(all(_agrees(j, unread=unread) for j in unit)))
+        for column, unread in (("unreadable is a tie", TIE), ("unreadable is wrong", None))
+    ]
+
+
+TIE = 2
+
+
+def _agrees(judged: Judged, *, unread: int | None) -> bool:
+    """Whether the verdict is the human label, with `unread` in place of a missing verdict."""
+    example, rewards = judged
+    return (unread if rewards is None else label_of(rewards)) == label_of(gold_of(example))
 
 
 def ranked(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float]]:
-    """ReaLMistake, any single responses: booked by gold and reward, for the area under the curve.
+    """ReaLMistake, any single responses: columns of gold and reward, for the area under the curve.
 
     A response without a verdict has no place in a ranking and is left out under every policy.
     """

@@ -20,7 +20,7 @@ from typing import Any
 
 from spct.core.generative import stream
 from spct.measure.loading import Loaded
-from spct.measure.results import Mode, Part, without_texts
+from spct.measure.rows import Mode, Part, without_texts
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store

@@ -7,17 +7,22 @@ in all three.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from spct.core.plan import Call
+from spct.core.settle import read, settle
+from spct.core.vote import mean_scores
 from spct.data.prepare import overlap
 from spct.engines.ends import end_ids
 from spct.errors import DataError
+from spct.measure.estimator import by, credits_at
 from spct.train.config import RlConfig
-from spct.train.outcome import correct, gold_problem
+from spct.train.outcome import gold_problem
 from spct.train.sampling import Formats
-from spct.types import Completion, Example, Prompt, Usage
+from spct.types import Completion, Example, Prompt, Usage, Verdict
 
 if TYPE_CHECKING:
     import torch
@@ -48,11 +53,25 @@ def dev_set(examples: Iterable[Example], train: Iterable[Example]) -> DevSet:
 
 @dataclass(frozen=True, slots=True)
 class BothOrders:
-    """Greedy accuracy as given, reversed, and in both at once."""
+    """Greedy accuracy as given, reversed, and the share that is right in both at once."""
 
     forward: float
     reversed: float
     both: float
+
+
+def accuracy_of(
+    examples: Sequence[Example],
+    forward: Mapping[str, Verdict],
+    reversed: Mapping[str, Verdict],
+) -> BothOrders:
+    """The accuracy of every report (spct/measure): a tie earns its share, no verdict nothing.
+
+    RL's own rule (train/outcome.py) is stricter: it pays nothing for a tie.
+    """
+    earned = [credits_at(examples, some, 1, by(mean_scores)) for some in (forward, reversed)]
+    both = [a == b == 1.0 for a, b in zip(*earned, strict=True)]
+    return BothOrders(fmean(earned[0]), fmean(earned[1]), fmean(both))
 
 
 def generate_greedy(
@@ -109,23 +128,20 @@ def both_orders(
     max_tokens: int,
 ) -> BothOrders:
     """Judge the dev set greedily in the given and the reversed order."""
-    right: list[list[bool]] = []
+    found = []
     for step in (1, -1):
-        prompts = [formats.of(e).render(e, tuple(range(e.n))[::step]) for e in dev.examples]
-        replies = generate_greedy(model, tokenizer, prompts, max_tokens)
-        outcomes = [
-            formats.of(e).read(reply, prompt.order)
-            for e, reply, prompt in zip(dev.examples, replies, prompts, strict=True)
+        calls = [
+            Call(formats.of(e).render(e, tuple(range(e.n))[::step]), (0,), (0,))
+            for e in dev.examples
         ]
-        right.append(
-            [
-                correct(getattr(outcome, "scores", None), e.gold or ())
-                for e, outcome in zip(dev.examples, outcomes, strict=True)
-            ]
+        replies = generate_greedy(model, tokenizer, [call.prompt for call in calls], max_tokens)
+        found.append(
+            {
+                e.id: settle(e.id, read(call, [reply], formats.of(e), "dev"), mean_scores, 1)
+                for e, call, reply in zip(dev.examples, calls, replies, strict=True)
+            }
         )
-    n = len(dev.examples)
-    both = sum(a and b for a, b in zip(*right, strict=True))
-    return BothOrders(sum(right[0]) / n, sum(right[1]) / n, both / n)
+    return accuracy_of(dev.examples, *found)
 
 
 def dev_callback(trainer: Any, dev: DevSet, formats: Formats, config: RlConfig) -> TrainerCallback:
@@ -145,9 +161,9 @@ def dev_callback(trainer: Any, dev: DevSet, formats: Formats, config: RlConfig) 
             model.train(was_training)
             trainer.log(
                 {
-                    "dev/correct_forward": measured.forward,
-                    "dev/correct_reversed": measured.reversed,
-                    "dev/correct_both": measured.both,
+                    "dev/accuracy_forward": measured.forward,
+                    "dev/accuracy_reversed": measured.reversed,
+                    "dev/accuracy_both": measured.both,
                 }
             )
 

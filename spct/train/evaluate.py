@@ -1,14 +1,15 @@
 """Measure the models of a pipeline on unseen examples: greedy, one sample, Voting@k, Meta@k.
 
 Each model's judgements are drawn once, `k` an example at the temperature of inference, into a run
-folder; every row of the report is a vote on stored trajectories. The meta RM scores them by
-replaying the run. Every accuracy has a 95% interval, every comparison is paired by example.
+folder; every row of the report is a vote on stored trajectories, by the estimator and the intervals
+of spct/measure. The meta RM scores the stored ones. Every comparison is paired by example.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,19 @@ from typing import Any
 from pydantic import Field
 
 from spct.config import Settings
-from spct.core.generative import GenerativeRM
-from spct.core.vote import Vote, mean_scores, meta_top, sigmoid
-from spct.measure.plots import save_figure
+from spct.core.settle import with_meta_scores
+from spct.core.vote import mean_scores, meta_top, sigmoid
+from spct.measure.aggregates import auc_of
+from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
+from spct.measure.figures import Line, accuracy_figure, save_figure
+from spct.measure.intervals import Interval, difference, mean_interval, prompts_of
+from spct.measure.json_files import plain
+from spct.measure.metrics import Calibration, Health, calibrated, health
 from spct.models.hf_scorer import load_scorer
-from spct.runs.engines import ReplayEngine
 from spct.runs.store import Store
-from spct.train import meta_rm
 from spct.train.outcome import correct
-from spct.train.report import (
-    Estimate,
-    Health,
-    credits_at,
-    curve_figure,
-    difference,
-    estimate,
-    health,
-)
 from spct.train.sampling import Draw, Formats, draw_into
-from spct.types import Engine, Example, SamplingParams, Verdict
+from spct.types import Engine, Example, SamplingParams, Scorer, Verdict
 
 
 class EvaluateConfig(Settings):
@@ -47,20 +42,17 @@ class EvaluateConfig(Settings):
     skip: tuple[str, ...] = Field((), description="Models that are not measured.")
     temperature: float = Field(0.5, gt=0, description="Of sampled judgements, as in the paper.")
     max_tokens: int = Field(1024, gt=0, description="Limit of one judgement.")
-    draws: int = Field(
-        16, ge=1, description="Random subsets a vote of fewer than k is averaged on."
-    )
-    seed: int = Field(0, description="Seed of orders, samples and subsets.")
+    seed: int = Field(0, description="Seed of orders and samples.")
 
 
 @dataclass(slots=True)
 class ModelReport:
     """One model: greedy, votes by k, guided votes by k, and the health of its judgements."""
 
-    greedy: Estimate
-    voting: dict[int, Estimate]
+    greedy: Interval
+    voting: dict[int, Interval]
     health: Health
-    guided: dict[int, Estimate] = field(default_factory=dict)
+    guided: dict[int, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +65,7 @@ class MetaReport:
 
     auc: float | None
     auc_within: float | None
-    calibration_error: float
-    bins: list[meta_rm.Bin]
-    n: int
+    calibration: Calibration
     right: float
 
 
@@ -84,21 +74,24 @@ class Report:
     """Everything measured."""
 
     n: int
+    estimator: str = "Voting@k and Meta@k: the mean over all disjoint groups of k samples"
+    unscored: str = UNSCORED_POLICY
     models: dict[str, ModelReport] = field(default_factory=dict)
     meta: dict[str, MetaReport] = field(default_factory=dict)
-    comparisons: dict[str, Estimate] = field(default_factory=dict)
+    comparisons: dict[str, Interval] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The report as JSON values."""
-        from dataclasses import asdict
-
-        return asdict(self)
+        return dict(plain(asdict(self)))
 
 
 def ks_up_to(k: int) -> list[int]:
     """1, 2, 4, ... and k itself."""
     powers = [2**i for i in range(k.bit_length()) if 2**i <= k]
     return powers if powers[-1] == k else [*powers, k]
+
+
+Credits = dict[tuple[str, str, int], list[float]]  # (model, row, k) -> one an example
 
 
 async def evaluate(
@@ -110,46 +103,41 @@ async def evaluate(
     meta: str | None = None,
 ) -> Report:
     """Draw, vote, compare; writes run folders and the figure under `out`."""
-    report = Report(len(examples))
-    credits: dict[tuple[str, str, int], list[float]] = {}  # (model, row, k) -> one an example
+    report, prompts = Report(len(examples)), prompts_of(examples)
+    credits: Credits = {}
     for name, engine in engines.items():
         k = config.k if name in config.full else 1 if name == "base" else config.k_others
         greedy = await _verdicts(engine, examples, formats, config, out / name / "greedy", 1, 0.0)
         folder = out / name / "sampled"
         sampled = await _verdicts(engine, examples, formats, config, folder, k, config.temperature)
-        credits[name, "greedy", 1] = credits_at(examples, greedy, mean_scores, 1)
-        _vote(credits, name, "voting", examples, sampled, mean_scores, ks_up_to(k), config)
+        credits[name, "greedy", 1] = credits_at(examples, greedy, 1, by(mean_scores))
+        for some in ks_up_to(k):
+            credits[name, "voting", some] = credits_at(examples, sampled, some, by(mean_scores))
         report.models[name] = ModelReport(
-            greedy=estimate(credits[name, "greedy", 1]),
-            voting={k: estimate(credits[name, "voting", k]) for k in ks_up_to(k)},
-            health=health(list(sampled.values())),
+            greedy=mean_interval(credits[name, "greedy", 1], prompts),
+            voting=_intervals(credits, name, "voting", prompts),
+            health=health(sampled.values()),
         )
         if meta is not None and name in config.guided:
-            guided = await _guided(folder, engine, examples, formats, config, k, meta)
-            ks = [k for k in ks_up_to(k) if k > 1]
-            _vote(credits, name, "meta", examples, guided, meta_top(), ks, config)
-            report.models[name].guided = {k: estimate(credits[name, "meta", k]) for k in ks}
-            if any(t.judgement for v in guided.values() for t in v.trajectories):
-                report.meta[name] = meta_report(examples, guided)
-    _compare(report, credits, list(engines))
+            guided = await _guided(examples, sampled, meta)
+            for some in (k for k in ks_up_to(k) if k > 1):
+                credits[name, "meta", some] = credits_at(examples, guided, some, by(meta_top()))
+            report.models[name].guided = _intervals(credits, name, "meta", prompts)
+            if found := meta_report(examples, guided):
+                report.meta[name] = found
+    _compare(report, credits, list(engines), prompts)
     save_curves(report, out)
     return report
 
 
-def _vote(
-    credits: dict[tuple[str, str, int], list[float]],
-    name: str,
-    row: str,
-    examples: Sequence[Example],
-    verdicts: Mapping[str, Verdict],
-    vote: Vote,
-    ks: Sequence[int],
-    config: EvaluateConfig,
-) -> None:
-    for k in ks:
-        credits[name, row, k] = credits_at(
-            examples, verdicts, vote, k, draws=config.draws, seed=config.seed
-        )
+def _intervals(
+    credits: Credits, model: str, row: str, prompts: Sequence[str]
+) -> dict[int, Interval]:
+    return {
+        k: mean_interval(earned, prompts)
+        for (name, kind, k), earned in credits.items()
+        if (name, kind) == (model, row)
+    }
 
 
 async def _verdicts(
@@ -177,35 +165,30 @@ async def _verdicts(
 
 
 async def _guided(
-    folder: Path,
-    engine: Engine,
-    examples: Sequence[Example],
-    formats: Formats,
-    config: EvaluateConfig,
-    k: int,
-    meta: str,
+    examples: Sequence[Example], verdicts: Mapping[str, Verdict], meta: str
 ) -> dict[str, Verdict]:
-    """The stored judgements with meta scores: replayed, not drawn again."""
     scorer = load_scorer(meta, max_batch=128)
-    params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
-    verdicts: dict[str, Verdict] = {}
     try:
-        with Store.read(folder) as store:
-            replay = ReplayEngine(store, engine.fingerprint)
-            for fmt in (formats.several, formats.single):
-                judge = GenerativeRM(
-                    replay, fmt, k=k, vote=meta_top(), orders="random", params=params,
-                    seed=config.seed, meta=scorer,
-                )  # fmt: skip
-                mine = [e for e in examples if formats.of(e) is fmt]
-                verdicts |= {v.example_id: v async for v in judge.judge_many(mine)}
+        return await with_scores(examples, verdicts, scorer)
     finally:
         await scorer.aclose()
-    return verdicts
 
 
-def meta_report(examples: Sequence[Example], verdicts: Mapping[str, Verdict]) -> MetaReport:
-    """How well meta scores tell right from wrong trajectories, and how well calibrated they are."""
+async def with_scores(
+    examples: Sequence[Example], verdicts: Mapping[str, Verdict], scorer: Scorer
+) -> dict[str, Verdict]:
+    """The stored verdicts with a meta score on every trajectory that has a judgement."""
+    scored = await asyncio.gather(
+        *(with_meta_scores(scorer, e, verdicts[e.id].trajectories) for e in examples)
+    )
+    return {
+        e.id: replace(verdicts[e.id], trajectories=tuple(trajectories))
+        for e, trajectories in zip(examples, scored, strict=True)
+    }
+
+
+def meta_report(examples: Sequence[Example], verdicts: Mapping[str, Verdict]) -> MetaReport | None:
+    """How well meta scores tell right from wrong, and how well calibrated; None of no scores."""
     scores: list[float] = []
     labels: list[int] = []
     within: list[float] = []
@@ -215,50 +198,52 @@ def meta_report(examples: Sequence[Example], verdicts: Mapping[str, Verdict]) ->
             if t.judgement is not None and t.meta_score is not None:
                 scores.append(t.meta_score)
                 labels.append(int(correct(t.judgement.scores, example.gold or ())))
-        found = meta_rm.auc(scores[first:], labels[first:])
+        found = auc_of(scores[first:], labels[first:])
         within += [] if found is None else [found]
-    bins = meta_rm.calibration([sigmoid(s) for s in scores], labels)
+    points = [(sigmoid(s), float(label)) for s, label in zip(scores, labels, strict=True)]
+    calibration = calibrated(points)
+    if calibration is None:
+        return None
     return MetaReport(
-        meta_rm.auc(scores, labels),
+        auc_of(scores, labels),
         sum(within) / len(within) if within else None,
-        meta_rm.calibration_error(bins),
-        bins,
-        len(scores),
+        calibration,
         sum(labels) / len(labels),
     )
 
 
-def _compare(
-    report: Report, credits: Mapping[tuple[str, str, int], list[float]], models: list[str]
-) -> None:
+def _compare(report: Report, credits: Credits, models: list[str], prompts: Sequence[str]) -> None:
     """Paired differences: each stage against the one before, votes against one sample."""
     pairs = [
         *pairwise(models),
         *([("cold_start", "rl")] if {"cold_start", "rl"} <= {*models} else []),
     ]
-    for before, after in dict.fromkeys(pairs):
-        for row, k, label in (("greedy", 1, "greedy"), ("voting", 1, "one sample")):
-            report.comparisons[f"{after} - {before}, {label}"] = difference(
-                credits[after, row, k], credits[before, row, k]
-            )
-    for name, model in report.models.items():
+    wanted = {
+        f"{after} - {before}, {label}": ((after, row, 1), (before, row, 1))
+        for before, after in dict.fromkeys(pairs)
+        for row, label in (("greedy", "greedy"), ("voting", "one sample"))
+    }
+    for name in report.models:
         for k in (8, 32):
-            if k in model.voting:
-                report.comparisons[f"{name}: Voting@{k} - one sample"] = difference(
-                    credits[name, "voting", k], credits[name, "voting", 1]
-                )
-            if k in model.guided:
-                report.comparisons[f"{name}: Meta@{k} - Voting@{k}"] = difference(
-                    credits[name, "meta", k], credits[name, "voting", k]
-                )
+            voting = (name, "voting", k)
+            wanted[f"{name}: Voting@{k} - one sample"] = (voting, (name, "voting", 1))
+            wanted[f"{name}: Meta@{k} - Voting@{k}"] = ((name, "meta", k), voting)
+    report.comparisons = {
+        label: difference(credits[a], credits[b], prompts)
+        for label, (a, b) in wanted.items()
+        if a in credits and b in credits
+    }
 
 
 def save_curves(report: Report, out: Path) -> list[Path]:
     """The figure of accuracy against k."""
-    curves: dict[str, Mapping[int, Estimate]] = {}
+    lines = {}
     for name, model in report.models.items():
-        curves[f"{name}, Voting@k"] = model.voting
+        lines[f"{name}, Voting@k"] = Line({float(k): x for k, x in model.voting.items()})
         if model.guided:
-            curves[f"{name}, Meta@k"] = model.guided
-    title = f"Accuracy against k ({report.n} unseen examples, 95% bands)"
-    return save_figure(curve_figure(curves, title), out / "accuracy-vs-k")
+            points = {float(k): x for k, x in model.guided.items()}
+            lines[f"{name}, Meta@k"] = Line(points, "--s")
+    figure = accuracy_figure(
+        lines, f"Accuracy against k ({report.n} unseen examples)", x="k, judgements an example"
+    )
+    return save_figure(figure, out / "accuracy-vs-k")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.errors import DataError, TrainError
-from spct.measure.plots import save_figure
+from spct.measure.figures import save_figure
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
 from spct.train.config import HeadConfig, Optimisation

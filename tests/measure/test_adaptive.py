@@ -14,10 +14,10 @@ import pytest
 from spct.core.generative import GenerativeRM
 from spct.core.stopping import Stopping, exact, sign_flip
 from spct.engines.scripted import ScriptedEngine
-from spct.measure.adaptive import full_votes, replay, replays
+from spct.measure.adaptive import replay, replays
 from spct.measure.benchmarks import ours
 from spct.measure.loading import load_benchmark
-from spct.measure.results import Part
+from spct.measure.rows import Part
 from spct.types import Prompt
 from tests.measure.makers import pairs_file
 
@@ -39,7 +39,7 @@ async def test_the_replay_is_what_the_judge_itself_does(rule: Stopping, tmp_path
     full = GenerativeRM(ScriptedEngine(noisy), k=k, seed=5)
     stopping = GenerativeRM(ScriptedEngine(noisy), k=k, seed=5, stopping=rule)
     part = Part("m", "sampled", {e.id: await full.judge(e) for e in examples}, JUDGE)
-    found = replay(part, k, rule, full_votes(part, k))
+    found = replay(part, k, rule, part.verdicts)
     for e in examples:
         real = await stopping.judge(e)
         assert found.verdicts[e.id].k_drawn == real.k_drawn
@@ -51,8 +51,9 @@ async def test_the_exact_rule_never_changes_a_winner(tmp_path: Path) -> None:
     examples = load_benchmark(ours(pairs_file(tmp_path / "p.jsonl", 40))).examples
     rm = GenerativeRM(ScriptedEngine(noisy), k=8)
     part = Part("m", "sampled", {e.id: await rm.judge(e) for e in examples}, JUDGE)
-    by_rule = {r.rule: r for r in replays(part, 8, full_votes(part, 8))}
-    assert by_rule["exact"].changed.point == 0.0
+    by_rule = {r.rule: r for r in replays(part, 8, part.verdicts)}
+    assert by_rule["exact"].changed.point == by_rule["exact"].stated == 0.0
+    assert by_rule["sign_flip0.05"].stated == 0.05
     assert by_rule["sign_flip0.05"].mean_samples <= 8
 
 

@@ -18,8 +18,8 @@ from tests.measure.makers import judged
 def scores(
     credits: list[tuple[Column, float]], aggregate: aggregates.Aggregate
 ) -> dict[str, float]:
-    booked = [Credit(f"u{i}", f"c{i}", c, v) for i, (c, v) in enumerate(credits)]
-    table = point_table(kinds_of(booked))
+    counted = [Credit(f"u{i}", f"c{i}", c, v) for i, (c, v) in enumerate(credits)]
+    table = point_table(kinds_of(counted))
     return {name: float(score[0]) for name, score in aggregate(table).items()}
 
 
@@ -60,17 +60,52 @@ def test_rewardbench2_is_the_mean_of_domains_with_weighted_ties() -> None:
     )
 
 
-def test_rm_bench_averages_levels_then_domains_with_safety_in_two_parts() -> None:
+def test_rm_bench_pools_safety_and_averages_the_domains_levels() -> None:
+    """Chat: hard 0, normal 1, easy 1, so 2/3. Safety: three items of refuse that are all right and
+
+    one of response that is all wrong are one pool: 3/4 at every level (a mean of the two parts
+    would be 1/2). Overall (2/3 + 3/4) / 2; hard (0 + 3/4) / 2, though 3 of 5 pairs are right.
+    """
     credits: list[tuple[Column, float]] = [
         *[(("chat", level), v) for level, v in (("hard", 0.0), ("normal", 1.0), ("easy", 1.0))],
-        *[(("safety-refuse", level), 1.0) for level in rules.DIFFICULTIES],
+        *[(("safety-refuse", level), 1.0) for level in rules.DIFFICULTIES for _ in range(3)],
         *[(("safety-response", level), 0.0) for level in rules.DIFFICULTIES],
     ]
     found = scores(credits, aggregates.rm_bench)
-    assert found["chat"] == pytest.approx(2 / 3)
-    assert found["safety"] == pytest.approx(1 / 2)
-    assert found["overall"] == pytest.approx((2 / 3 + 1 / 2) / 2)
-    assert found["hard"] == pytest.approx(1 / 3)
+    assert found == pytest.approx(
+        {
+            "overall": (2 / 3 + 3 / 4) / 2,
+            "chat": 2 / 3,
+            "safety": 3 / 4,
+            "hard": (0 + 3 / 4) / 2,
+            "normal": (1 + 3 / 4) / 2,
+            "easy": (1 + 3 / 4) / 2,
+        }
+    )
+
+
+def test_rm_bench_at_the_official_sizes() -> None:
+    """284 refuse items at .60 and 157 response items at .95: (170.4 + 149.15) / 441 = .7246."""
+    sizes = (("safety-refuse", 284, 0.60), ("safety-response", 157, 0.95))
+    credits: list[tuple[Column, float]] = [
+        ((subset, level), share)
+        for subset, n, share in sizes
+        for level in rules.DIFFICULTIES
+        for _ in range(n)
+    ]
+    assert scores(credits, aggregates.rm_bench)["safety"] == pytest.approx(319.55 / 441)
+
+
+def test_pandalm_s_score_is_that_of_its_own_parser() -> None:
+    units = [(None, (0.5, 0.5)), (None, (1.0, 0.0)), ((2, 1), (1.0, 0.0)), ((1, 2), (1.0, 0.0))]
+    credits = [c for r, gold in units for c in rules.pandalm([judged(gold, r)], "generative")]
+    assert scores(credits, aggregates.pandalm) == {
+        "overall": 0.5,
+        "unreadable is a tie": 0.5,
+        "unreadable is wrong": 0.25,
+    }
+    shared = [c for r, gold in units for c in rules.pandalm([judged(gold, r)], "shared")]
+    assert scores(shared, aggregates.pandalm)["overall"] == pytest.approx(1 / 3)  # no tied gold
 
 
 def test_macro_and_micro_differ_as_they_should() -> None:
@@ -94,3 +129,33 @@ def test_auc_of_one_class_is_no_number() -> None:
 def test_a_section_without_items_is_left_out_of_the_mean_not_counted_as_zero() -> None:
     some, none = np.array([0.8]), np.array([np.nan])
     assert aggregates.mean_over([(1, some), (5, none)])[0] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "expected"),
+    [
+        ([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], 0.75),  # 3 of the 4 pairs are in order
+        ([1, 2, 3], [0, 0, 1], 1.0),
+        ([3, 2, 1], [0, 0, 1], 0.0),
+        ([5, 5, 5, 5], [0, 1, 0, 1], 0.5),
+        ([1, 1, 2], [0, 1, 0], 0.25),  # a tie counts half, a loss nothing
+        ([1, 2], [1, 1], None),
+        ([], [], None),
+    ],
+)
+def test_auc_by_hand(scores: list[float], labels: list[int], expected: float | None) -> None:
+    assert aggregates.auc_of(scores, labels) == (
+        None if expected is None else pytest.approx(expected)
+    )
+
+
+def test_auc_agrees_with_counting_pairs() -> None:
+    scores = [math.sin(7 * i) for i in range(40)]
+    labels = [int(math.cos(3 * i) > 0) for i in range(40)]
+    pairs = [
+        (scores[i] > scores[j]) + (scores[i] == scores[j]) / 2
+        for i in range(40)
+        for j in range(40)
+        if labels[i] and not labels[j]
+    ]
+    assert aggregates.auc_of(scores, labels) == pytest.approx(sum(pairs) / len(pairs))

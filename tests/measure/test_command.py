@@ -22,7 +22,7 @@ from spct.measure.command import Request, run_bench
 from spct.measure.loading import load_benchmark
 from spct.measure.paired import Choice, compare, comparison_markdown, config_difference, read_run
 from spct.measure.report import Settings, benchmark_report
-from spct.measure.results import rows_of
+from spct.measure.rows import rows_of
 from spct.measure.runner import Job, run_job
 from spct.models.critique import CritiqueScalarRM
 from spct.models.scalar import PointwiseScalarRM
@@ -56,9 +56,9 @@ def test_a_run_writes_one_report_with_every_row(pairs: Path, tmp_path: Path) -> 
     assert names == [
         ("length", "reward"),
         ("scripted", "greedy"),
-        ("scripted", "one sample"),
-        ("scripted", "Voting@2"),
-        ("scripted", "Voting@8"),
+        ("scripted", "one sample, all groups"),
+        ("scripted", "Voting@2, all groups"),
+        ("scripted", "Voting@8, all groups"),
     ]
     assert found["complete"] and all(row["official"] for row in found["rows"])
     figures = {p.name for p in (tmp_path / "run" / "figures").iterdir()}
@@ -260,15 +260,15 @@ async def test_failed_calls_are_unscored_and_tried_again(pairs: Path, tmp_path: 
     assert all(v.rewards is not None for v in healed.verdicts.values())
 
 
-async def test_a_judge_that_never_answers_has_no_shared_score_rather_than_zero(
+async def test_a_judge_that_never_answers_earns_nothing_and_the_report_says_that_nothing_was_scored(
     pairs: Path, tmp_path: Path
 ) -> None:
 
     part = await run(ScriptedEngine(lambda p, s: "I would rather not."), pairs, tmp_path / "run")
     found = benchmark_report(load_benchmark(ours(pairs)), [part], Settings((1, 4), 200))
     row = found["rows"][-1]
-    assert row["shared"] is None
-    assert row["score"]["overall"]["point"] == 0.0  # the strict rule prices it, and says so beside:
+    # both rules say what no verdict earns, and the share without one stands beside:
+    assert row["shared"]["overall"]["point"] == row["score"]["overall"]["point"] == 0.0
     assert row["abstention"]["unscored_rate"] == row["abstention"]["parse_failure_rate"] == 1.0
 
 
@@ -301,9 +301,9 @@ def test_two_models_or_rows_of_one_run_can_be_compared(pairs: Path, tmp_path: Pa
     run = read_run(tmp_path / "run")
     voted = Choice("scripted", "Voting@4")
     (row,) = compare(run, run, Choice("length", "reward"), voted, resamples=200)["rows"]
-    assert (row["model_a"], row["row_b"], row["n"]) == ("length", "Voting@4", 12)
+    assert (row["model_a"], row["row_b"], row["n"]) == ("length", "Voting@4, all groups", 12)
     (row,) = compare(run, run, Choice("scripted", "one sample"), voted, resamples=200)["rows"]
-    assert (row["row_a"], row["row_b"]) == ("one sample", "Voting@4")
+    assert (row["row_a"], row["row_b"]) == ("one sample, all groups", "Voting@4, all groups")
     with pytest.raises(ConfigError, match="nothing to compare"):
         compare(run, run, Choice("nobody"), voted)
 
@@ -361,8 +361,8 @@ async def test_a_semi_scalar_model_is_sampled_recorded_and_scored_as_scalar(
     rows = rows_of(parts[pairs.name], [1, 2])
     assert [(row.name, row.policy) for row in rows] == [
         ("greedy", "scalar"),
-        ("one sample", "scalar"),
-        ("Voting@2", "scalar"),
+        ("one sample, all groups", "scalar"),
+        ("Voting@2, all groups", "scalar"),
     ]
 
 

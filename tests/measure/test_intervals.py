@@ -8,10 +8,14 @@ import pytest
 from spct.errors import DataError
 from spct.measure.aggregates import auc, macro, micro
 from spct.measure.intervals import (
+    Interval,
     bootstrap,
+    difference,
     kinds_of,
     mcnemar,
+    mean_interval,
     paired_bootstrap,
+    sign_of,
     wilson,
 )
 from spct.measure.rules import Credit
@@ -101,8 +105,43 @@ def test_a_section_that_is_all_right_is_as_sure_as_its_own_prompts_allow() -> No
     assert found["a"] == pytest.approx(wilson(4, 4))
 
 
-def test_all_alike_but_not_all_right_has_no_interval_rather_than_one_of_no_width() -> None:
-    assert bootstrap(credits([0.5] * 20), micro)["overall"] == (0.5, None, None)
+def test_all_alike_but_not_all_right_has_a_wilson_interval_rather_than_one_of_no_width() -> None:
+    assert bootstrap(credits([0.5] * 20), micro)["overall"] == pytest.approx(wilson(10, 20))
+    thirds = bootstrap(credits([1 / 3] * 7), micro)["overall"]  # sums of thirds are not exact
+    assert thirds == pytest.approx(wilson(7 / 3, 7))
+
+
+def test_a_weighted_credit_counts_by_its_weight() -> None:
+    data = [Credit("a", "a", ("all",), 1.0, 3.0), Credit("b", "b", ("all",), 0.0, 1.0)]
+    assert bootstrap(data, micro)["overall"].point == 0.75
+
+
+def test_a_mean_over_examples_has_the_interval_of_every_report() -> None:
+    values = np.random.default_rng(9).integers(0, 2, 40).astype(float).tolist()
+    prompts = [f"c{i // 2}" for i in range(40)]  # two examples of each prompt
+    found = mean_interval(values, prompts)
+    same = [
+        Credit(f"u{i}", p, ("all",), v)
+        for i, (v, p) in enumerate(zip(values, prompts, strict=True))
+    ]
+    assert found == bootstrap(same, micro)["overall"]
+    with pytest.raises(DataError, match="from 1 examples"):
+        mean_interval([1.0], ["a"])
+
+
+def test_a_difference_is_paired_and_has_no_interval_where_all_agree() -> None:
+    a, b, prompts = [1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0], list("wxyz")
+    found = difference(a, b, prompts)
+    assert found.point == 0.25 and found.low is not None and found.low >= 0
+    assert difference(a, a, prompts) == (0.0, None, None)
+    assert difference([1.0, 1.0], [0.0, 0.0], ["x", "y"]) == (1.0, None, None)
+    with pytest.raises(ValueError, match="zip"):
+        difference(a, b[:2], prompts)
+
+
+def test_the_sign_of_an_interval_is_that_of_all_of_it() -> None:
+    assert [sign_of(Interval(*x)) for x in ((1, 0.5, 2), (-1, -2, -0.1), (1, -1, 3))] == [1, -1, 0]
+    assert sign_of(Interval(1.0, None, None)) == 0
 
 
 def test_sections_have_intervals_of_their_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 from spct.measure.benchmarks import BENCHMARKS
 from spct.measure.intervals import bootstrap
 from spct.measure.loading import DATA_VARIABLE, DEFAULT_DATA, load_benchmark
-from spct.measure.results import Row, credits_of
+from spct.measure.rows import Part, credits_of, row_of, units_of
 from spct.models.baselines import Baseline
 
 ROOT = Path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA)
@@ -44,9 +44,11 @@ async def test_longer_wins_as_often_as_the_data_s_notes_say_and_first_is_never_c
     for name in ("length", "first"):
         model = Baseline(name)
         verdicts = {e.id: await model.judge(e) for e in loaded.examples}
-        row = Row(name, "reward", 1, verdicts, "scalar")
+        row = row_of(Part(name, "reward", verdicts, {}), "reward", verdicts)
         scores[name] = bootstrap(
-            credits_of(loaded, row, "shared"), loaded.benchmark.aggregate, resamples=100
+            credits_of(loaded.benchmark.rule, units_of(loaded, row), "shared"),
+            loaded.benchmark.aggregate,
+            resamples=100,
         )["overall"].point
     assert scores["length"] == pytest.approx(0.72, abs=0.01)
     assert scores["first"] == 0.5

@@ -28,17 +28,18 @@ def only(credits: list[tuple[rules.Column, float]]) -> float:
         ((2, 1), 1.0, 1.0, 1.0),
         ((1, 2), 0.0, 0.0, 0.0),
         ((1, 1), 0.5, 0.0, 0.5),  # a judge's tie earns a half, a scalar tie nothing
-        (None, 0.5, 0.0, None),  # an unreadable verdict too; ours leaves it out
+        (None, 0.5, 0.0, 0.0),  # an unreadable verdict too; ours pays nothing
+        ((math.nan, 1.0), 0.5, 0.0, 0.0),  # and NaN is no verdict
+        ((1.0, math.nan), 0.5, 0.0, 0.0),
     ],
 )
 def test_rewardbench_prices_ties_and_failures_by_the_kind_of_model(
-    rewards: tuple[float, float] | None, generative: float, scalar: float, shared: float | None
+    rewards: tuple[float, float] | None, generative: float, scalar: float, shared: float
 ) -> None:
     unit = [judged(FIRST, rewards)]
     assert only(rules.rewardbench(unit, "generative")) == generative
     assert only(rules.rewardbench(unit, "scalar")) == scalar
-    found = rules.rewardbench(unit, "shared")
-    assert found == [] if shared is None else only(found) == shared
+    assert only(rules.rewardbench(unit, "shared")) == shared
 
 
 @pytest.mark.parametrize(
@@ -124,11 +125,21 @@ def test_autoj_wants_the_label_in_both_orders_and_knows_ties() -> None:
     assert earned == [1.0, 0.0, 1.0, 0.0, 0.0]
 
 
-def test_the_shared_policy_averages_the_scored_presentations_only() -> None:
+def test_the_shared_policy_pays_nothing_for_no_verdict_and_keeps_it_in_the_count() -> None:
     unit = [judged(FIRST, (2, 1)), judged(SECOND, None)]
-    for rule in (rules.judgebench, rules.llmbar, rules.labelled):
-        assert only(rule(unit, "shared")) == 1.0
-        assert rule([judged(FIRST, None), judged(SECOND, None)], "shared") == []
+    for rule in (rules.judgebench, rules.llmbar, rules.labelled, rules.pandalm):
+        assert only(rule(unit, "shared")) == 0.5
+        assert only(rule([judged(FIRST, None), judged(SECOND, None)], "shared")) == 0.0
+
+
+def test_pandalm_takes_an_unreadable_reply_for_a_tie_and_shows_what_that_is_worth() -> None:
+    def earned(gold: tuple[float, ...], rewards: tuple[float, ...] | None) -> list[float]:
+        return [value for _, value in rules.pandalm([judged(gold, rewards)], "generative")]
+
+    assert earned(TIE, None) == [1.0, 0.0]  # its own parser, then counted as wrong
+    assert earned(FIRST, None) == [0.0, 0.0]
+    assert earned(TIE, (3, 3)) == earned(FIRST, (2, 1)) == [1.0, 1.0]
+    assert earned(FIRST, (1, 2)) == earned(TIE, (1, 2)) == [0.0, 0.0]
 
 
 def test_the_shared_policy_has_no_opinion_on_gold_ties() -> None:
@@ -194,10 +205,26 @@ def test_a_spread_of_zero_makes_the_margin_the_sign_of_the_gap(wrong: float, mar
     assert parts(ties_unit((8, 8, wrong), (9, wrong)))["margin"] == margin
 
 
-def test_ties_without_a_verdict_earn_nothing() -> None:
+def test_ties_without_the_tied_verdict_have_a_gap_and_a_spread_of_zero() -> None:
     found = parts(ties_unit(None, (7, 5)))
     assert found["tied accuracy"] == 0 and found["ref accuracy"] == 1
-    assert found["preferred"] == found["preferred hard"] == found["margin"] == 0
+    assert found["preferred"] == found["preferred hard"] == 0  # 0 > 0 is false
+    assert found["margin"] == 0  # 0/0 is taken for 0
+    assert parts(ties_unit(None, (5, 7)))["margin"] == -1  # the reference gap of -2, over 0
+
+
+def test_ties_without_the_reference_verdict_are_still_paid_for_the_tied_prompt() -> None:
+    """Tied: gap 4, spread 1, so accurate and preferred; the least gap is the reference's 0."""
+    found = parts(ties_unit((9, 8, 4), None))
+    assert found == pytest.approx(
+        {
+            "ref accuracy": 0,
+            "tied accuracy": 1,
+            "preferred": 1,
+            "preferred hard": 0,
+            "margin": math.tanh(0 / 1 - 1),
+        }
+    )
 
 
 def test_half_of_a_ties_unit_gives_its_accuracy_only() -> None:
@@ -207,7 +234,7 @@ def test_half_of_a_ties_unit_gives_its_accuracy_only() -> None:
 # --- RM-Bench and single responses --------------------------------------------------------------
 
 
-def test_rm_bench_books_nine_pairs_by_how_much_richer_the_wrong_one_is() -> None:
+def test_rm_bench_counts_nine_pairs_by_how_much_richer_the_wrong_one_is() -> None:
     # chosen by style 0, 1, 2 score 1, 5, 9; rejected 2, 4, 6
     unit = [
         judged((1, 1, 1, 0, 0, 0), (1, 5, 9, 2, 4, 6), subset="chat", styles=[0, 1, 2, 0, 1, 2])
@@ -225,10 +252,10 @@ def test_rm_bench_counts_ties_as_wrong_and_ours_as_a_half() -> None:
     assert {v for _, v in rules.rm_bench(unit, "shared")} == {0.5}
     nothing = [judged((1, 1, 1, 0, 0, 0), None, subset="chat", styles=[0, 1, 2] * 2)]
     assert [v for _, v in rules.rm_bench(nothing, "generative")] == [0.0] * 9
-    assert rules.rm_bench(nothing, "shared") == []
+    assert [v for _, v in rules.rm_bench(nothing, "shared")] == [0.0] * 9
 
 
-def test_single_responses_are_booked_by_gold_and_reward_and_never_without_a_verdict() -> None:
+def test_single_responses_count_by_gold_and_reward_and_never_without_a_verdict() -> None:
     assert rules.ranked([judged((1,), (7,), subset="s")], "generative") == [(("s", 1, 7), 1.0)]
     for policy in (*OFFICIAL, "shared"):
         assert rules.ranked([judged((1,), None)], policy) == []  # type: ignore[arg-type]

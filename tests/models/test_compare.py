@@ -1,4 +1,3 @@
-import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,10 @@ from spct.measure.compare import (
     at_k,
     comparable,
     compare,
-    credit,
-    proportion,
     slope,
 )
 from spct.measure.compare_report import figure, markdown, properties, write_report
+from spct.measure.intervals import sign_of
 from spct.models.critique import CritiqueScalarRM
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
@@ -44,14 +42,6 @@ def likes_good(conversation: tuple[Message, ...]) -> float:
     return float("good" in conversation[-1].content)
 
 
-def test_a_credit_is_whole_shared_or_none() -> None:
-    assert credit((2.0, 1.0), (1.0, 0.0)) == 1.0
-    assert credit((2.0, 2.0), (1.0, 0.0)) == 0.5
-    assert credit((1.0, 2.0), (1.0, 0.0)) == 0.0
-    assert credit(None, (1.0, 0.0)) == 0.0
-    assert credit((2.0, 1.0, 2.0), (1.0, 0.0, 1.0)) == 1.0  # either best will do
-
-
 def test_what_cannot_be_right_or_wrong_is_left_out_and_counted() -> None:
     rows = [
         *EXAMPLES[:2],
@@ -73,12 +63,12 @@ async def test_voting_lifts_a_noisy_judge_and_leaves_a_scalar_model_flat() -> No
     }
     found = await compare(EXAMPLES, models, ks=(1, 2, 4, 8, 16), n_timed=4)
     judge, scalar = found.curves
-    assert judge.points[0].accuracy.mean == pytest.approx(0.67, abs=0.06)
-    assert judge.points[-1].accuracy.mean > 0.8
-    assert judge.slope.low > 0 and judge.repeat_difference is None
-    assert [p.accuracy.mean for p in scalar.points] == [1.0] * 5
-    assert (scalar.slope.mean, scalar.repeat_difference) == (0.0, 0.0)
-    assert scalar.points[0].accuracy.low < 1.0  # thirty examples do not prove perfection
+    assert judge.points[0].accuracy.point == pytest.approx(0.67, abs=0.06)
+    assert judge.points[-1].accuracy.point > 0.8
+    assert sign_of(judge.slope) == 1 and judge.repeat_difference is None
+    assert [p.accuracy.point for p in scalar.points] == [1.0] * 5
+    assert (scalar.slope.point, scalar.repeat_difference) == (0.0, 0.0)
+    assert (scalar.points[0].accuracy.low or 1.0) < 1.0  # thirty examples do not prove perfection
 
 
 async def test_cost_is_measured_by_judging_at_every_k() -> None:
@@ -129,19 +119,9 @@ def test_a_model_at_k_is_a_copy_without_early_stopping() -> None:
 
 def test_the_slope_by_hand() -> None:
     """Two examples at k = 1, 2, 4: credits 0, 1, 1 and 0, 0, 1; x - mean = -1, 0, 1."""
-    found = slope((1, 2, 4), [[0, 0], [1, 0], [1, 1]])
-    assert found.mean == 0.5  # (1 - 0) / 2 for both
-    assert (found.low, found.high) == (0.5, 0.5)
-    assert slope((4,), [[1, 0]]).mean == 0.0
-
-
-def test_intervals_by_hand() -> None:
-    """Ten halves of 0 and 1: mean 1/2, variance 5/18; ten times 1: Wilson's n / (n + z^2)."""
-    half = proportion([0, 1] * 5)
-    assert half.high - half.mean == pytest.approx(1.959964 * math.sqrt((5 / 18) / 10))
-    sure = proportion([1.0] * 10)
-    assert sure.mean == 1.0 and sure.high == pytest.approx(1.0)
-    assert sure.low == pytest.approx(10 / (10 + 1.959964**2))
+    found = slope((1, 2, 4), [[0, 0], [1, 0], [1, 1]], ["a", "b"])
+    assert found == (0.5, None, None)  # (1 - 0) / 2 for both: they agree, so no interval
+    assert slope((4,), [[1, 0]], ["a", "b"]).point == 0.0
 
 
 @pytest.mark.parametrize("ks", [(), (0, 2), (3, 8), (-1,)])
@@ -174,7 +154,7 @@ async def test_the_report_holds_both_tables_and_the_figure(tmp_path: Path) -> No
     assert text.count("| judge |") == 4 and text.count("| pair |") == 2
     assert "2, 3, 5 (refused 1)" in properties(found)
     assert "deterministic (judged twice, rewards differ by 0)" in properties(found)
-    assert len(figure(found).axes[0].lines) == 3
+    assert len(figure(found).axes[0].containers) == 3
     first = paths[3].read_bytes()
     write_report(found, tmp_path)
     assert paths[3].read_bytes() == first

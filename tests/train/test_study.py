@@ -16,7 +16,7 @@ def test_accuracy_rises_from_cold_start_to_rl_by_more_than_its_interval(tmp_path
     main(["--budget", "ci", "--no-ablations", "--work", str(work), "--out", str(out)])
     report = json.loads((work / "ci/run/evaluate/done.json").read_text())
     gain = report["comparisons"]["rl - cold_start, one sample"]
-    assert gain["mean"] > gain["half_width"], report["comparisons"]
+    assert gain["low"] > 0, report["comparisons"]
     page = (out / "study.md").read_text()
     assert "| rl |" in page
     assert (out / "study.svg").is_file()

@@ -184,8 +184,8 @@ def test_rl_runs_two_steps_logs_its_metrics_and_resumes(
     seen = set().union(*logs)
     assert {
         "spct/correct", "spct/unscored", "spct/tie", "frac_reward_zero_std", "kl",
-        "completions/mean_length", "dev/correct_forward", "dev/correct_reversed",
-        "dev/correct_both",
+        "completions/mean_length", "dev/accuracy_forward", "dev/accuracy_reversed",
+        "dev/accuracy_both",
     } <= seen  # fmt: skip
     again = rl.train(
         tuned[0], rows, tmp_path, rl_config(max_steps=3, max_zero_variance=1.0), toy_formats

@@ -1,27 +1,25 @@
-"""Stored verdicts without their texts, and the rows that a report makes of them.
+"""Rows: the ways in which a report uses the same stored samples, and what each of them earns.
 
-A row is a way to use the same stored samples. "one sample" and "Voting@k" vote on the first 1 and
-the first k samples by sample index, exactly as they lie in the store: no new call, no re-shuffling.
-The samples of a balanced plan go round its orders, so the first k of K show every position equally
-often whenever k is a multiple of the number of orders (for pairs: whenever k is even). "Meta@k" is
-the model's own meta-guided vote, or else that of the half of the first k that the meta RM ranks
-highest. "greedy" is a run of its own at
-temperature 0. Costs of a row are those of the samples that it uses; a request's prompt tokens are
-booked on its first sample.
+Voting@k is the estimator of estimator.py: all disjoint groups of k samples, each voted on, and what
+they earn averaged. "Meta@k" is the same with the model's own meta-guided vote, or else that of the
+half that the meta RM ranks highest. "greedy" is a run of its own at temperature 0. Costs are those
+of the first group: what drawing k costs, since a request's prompt tokens count once, on its first
+sample.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from spct.core.parse import Scale
-from spct.core.settle import settle
 from spct.core.vote import Vote, mean_scores, meta_top, vote_named
+from spct.measure.estimator import by, named, readable, votes_at
 from spct.measure.loading import Loaded
-from spct.measure.rules import Credit, Judged, Policy, Rule
+from spct.measure.rules import Column, Credit, Judged, Policy, Rule
 from spct.types import (
     Completion,
     Example,
@@ -107,12 +105,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table: a name, and the verdicts that it comes to."""
+    """One line of a table: a name, and for each presentation the votes of its groups."""
 
     model: str
     name: str
     k: int
-    verdicts: Mapping[str, Verdict]
+    votes: Mapping[str, tuple[Verdict, ...]]
     policy: Policy
 
     @property
@@ -120,10 +118,15 @@ class Row:
         """Model and row."""
         return f"{self.model}, {self.name}"
 
+    @property
+    def first(self) -> dict[str, Verdict]:
+        """The vote of each presentation's first k samples."""
+        return {id: votes[0] for id, votes in self.votes.items()}
 
-def revote(verdict: Verdict, k: int, vote: Vote) -> Verdict:
-    """The verdict on the first k stored samples."""
-    return settle(verdict.example_id, verdict.trajectories[:k], vote, k)
+
+def row_of(part: Part, name: str, verdicts: Mapping[str, Verdict], k: int = 1) -> Row:
+    """A row of one verdict a presentation."""
+    return Row(part.model, name, k, {id: (readable(v),) for id, v in verdicts.items()}, part.policy)
 
 
 def rows_of(parts: Sequence[Part], ks: Iterable[int]) -> list[Row]:
@@ -133,22 +136,21 @@ def rows_of(parts: Sequence[Part], ks: Iterable[int]) -> list[Row]:
         if part.mode == "sampled":
             rows += _voted(part, sorted(set(ks)))
         else:
-            rows.append(Row(part.model, part.mode, 1, part.verdicts, part.policy))
+            rows.append(row_of(part, part.mode, part.verdicts))
     return rows
 
 
 def _voted(part: Part, ks: Sequence[int]) -> list[Row]:
     drawn = max((v.k_asked for v in part.verdicts.values()), default=0)
     ks = [k for k in ks if k <= drawn]
-    rows = []
-    for k in ks:
-        voted = {id: revote(v, k, part.vote) for id, v in part.verdicts.items()}
-        name = "one sample" if k == 1 else f"Voting@{k}"
-        rows.append(Row(part.model, name, k, voted, part.policy))
+
+    def row(what: str, k: int, vote: Vote) -> Row:
+        votes = {id: votes_at(v, k, by(vote)) for id, v in part.verdicts.items()}
+        return Row(part.model, named(what, k), k, votes, part.policy)
+
+    rows = [row("Voting", k, part.vote) for k in ks]
     if _has_meta(part):
-        for k in (k for k in ks if k > 1):
-            voted = {id: revote(v, k, part.meta_vote) for id, v in part.verdicts.items()}
-            rows.append(Row(part.model, f"Meta@{k}", k, voted, part.policy))
+        rows += [row("Meta", k, part.meta_vote) for k in ks if k > 1]
     return rows
 
 
@@ -157,34 +159,40 @@ def _has_meta(part: Part) -> bool:
     return bool(scored) and all(t.meta_score is not None for t in scored)
 
 
-def judged(loaded: Loaded, row: Row) -> list[list[Judged]]:
-    """The benchmark's units with the row's rewards, in the order of the file."""
-    units: dict[str, list[Judged]] = {}
+def voted_examples(loaded: Loaded, row: Row) -> Iterable[tuple[Example, Verdict]]:
+    """Every vote of a row with its example, in the order of the file."""
     for example in loaded.examples:
-        if example.id in row.verdicts:
-            one = Judged(example, row.verdicts[example.id].rewards)
-            units.setdefault(str(example.meta["unit"]), []).append(one)
-    n_whole = _presentations(loaded.examples)
-    return [unit for name, unit in units.items() if len(unit) == n_whole[name]]
+        for vote in row.votes.get(example.id, ()):
+            yield example, vote
 
 
-def _presentations(examples: Iterable[Example]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for example in examples:
-        counts[str(example.meta["unit"])] = counts.get(str(example.meta["unit"]), 0) + 1
-    return counts
+def units_of(loaded: Loaded, row: Row) -> dict[str, list[list[Judged]]]:
+    """Each unit of the benchmark that is judged whole: its presentations, once a group of k."""
+    units: dict[str, list[Example]] = {}
+    for example in loaded.examples:
+        units.setdefault(str(example.meta["unit"]), []).append(example)
+    return {
+        name: [
+            [Judged(e, vote.rewards) for e, vote in zip(examples, votes, strict=True)]
+            for votes in zip(*(row.votes[e.id] for e in examples), strict=False)
+        ]
+        for name, examples in units.items()
+        if all(e.id in row.votes for e in examples)
+    }
 
 
-def credits_of(loaded: Loaded, row: Row, policy: Policy | None = None) -> list[Credit]:
-    """What every unit earns under the row's official policy, or another one."""
-    return booked(loaded.benchmark.rule, judged(loaded, row), policy or row.policy)
-
-
-def booked(rule: Rule, units: Iterable[Sequence[Judged]], policy: Policy) -> list[Credit]:
-    """Apply a rule to judged units."""
+def credits_of(
+    rule: Rule, units: Mapping[str, Sequence[Sequence[Judged]]], policy: Policy
+) -> list[Credit]:
+    """What every unit earns in each column: the mean over its groups."""
     found = []
-    for unit in units:
-        meta = unit[0].example.meta
-        for column, value in rule(unit, policy):
-            found.append(Credit(str(meta["unit"]), str(meta["cluster"]), column, value))
+    for name, groups in units.items():
+        earned: dict[Column, list[float]] = {}
+        for group in groups:
+            for column, value in rule(group, policy):
+                earned.setdefault(column, []).append(value)
+        cluster = str(groups[0][0].example.meta["cluster"])
+        for column, values in earned.items():
+            mean = math.fsum(values) / len(values)
+            found.append(Credit(name, cluster, column, mean, len(values) / len(groups)))
     return found
