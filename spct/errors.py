@@ -3,6 +3,7 @@
     SpctError                       1
       ConfigError     (ValueError)    2  a setting, flag or combination of them cannot work
       DataError       (ValueError)    2  an input row or file is not what it claims to be
+        TemplateError                 2  ... templated text that no chat template explains
       FormatError     (ValueError)    2  a template and the slots that it must have disagree
       OverBudget                      3  more judgements are unscored than was allowed
       StoreError      (OSError)       5  a run's store is damaged, locked, full or of another config
@@ -48,6 +49,10 @@ class DataError(SpctError, ValueError):
     """An input row or file that is not what it claims to be; names file, line and field."""
 
     exit_code = 2
+
+
+class TemplateError(DataError):
+    """Text with control tokens that no chat template, or not the named one, explains."""
 
 
 class FormatError(SpctError, ValueError):

@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 CORE = ["neutralise", "parse", "tokenprob", "format", "vote", "stopping"]
 CORE += ["plan", "settle", "settings", "generative"]
 # Readers of what others wrote, beside the line from a plan to a verdict.
-READERS = ["parts", "conversation"]
+READERS = ["parts", "conversation", "tokens", "families", "turns", "templated"]
 # Each package, and the packages that it may import; the root's nouns are open to all.
 ROOT_MODULES = {"types", "errors", "config", "strict_json"}
 ALLOWED = {

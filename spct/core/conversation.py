@@ -25,7 +25,7 @@ _NAMES: Mapping[Kind, str] = {
     "tool_response tool_output function_response",
     "call": "function_call tool_call tool_calls",
 }
-_KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
+KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 _CONTENT = ("content", "value", "parts", "message", "text")  # the first that is there counts
 _MEDIA = (
     "images",
@@ -102,9 +102,9 @@ def _turn(item: object, where: str, names: dict[str, str]) -> Message | None:
     role = _role_of(item)
     if role is None and item.get("type", "message") != "message":
         return _output_item(item, where, names)
-    kind = _KINDS.get(role.lower()) if isinstance(role, str) else None
+    kind = KINDS.get(role.lower()) if isinstance(role, str) else None
     if kind is None:
-        known = ", ".join(_KINDS)
+        known = ", ".join(KINDS)
         raise DataError(f"{where}.role: got {role!r}, expected one of {known}")
     for key in _MEDIA:
         if item.get(key) is not None and item.get(key) != []:

@@ -33,27 +33,7 @@ def refused(kind: str, call, *args) -> HttpError:
     return caught.value
 
 
-# ---- templated text
-
-TEXTS = {
-    "chatml": PROMPT + "Hello!<|im_end|>\n",
-    "llama3": (
-        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|>"
-        "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-        "<|start_header_id|>assistant<|end_header_id|>\n\nHello!<|eot_id|>"
-    ),
-    "gemma": "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHello!<end_of_turn>",
-    "mistral": "<s>[INST] Hi [/INST] Hello!</s>",
-    "deepseek": "<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜>Hello!<｜end▁of▁sentence｜>",
-    "phi": "<|system|>\nBe kind.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\nHello!<|end|>\n",
-}
-
-
-@pytest.mark.parametrize("family", TEMPLATES)
-def test_each_family_gives_back_the_turns_and_the_response(family):
-    query, response = split_sample(TEXTS[family], None, TEMPLATES[family], "query[0]")
-    assert response == "Hello!" and query[-1] == Message("user", "Hi")
-    assert len(query) == 1 or query[0] == Message("system", "Be kind.")
+# ---- templated text (each family: tests/core/test_templated.py)
 
 
 def test_the_response_is_what_follows_the_prompt_so_a_policy_cannot_forge_turns():
@@ -73,7 +53,7 @@ def test_plain_text_needs_no_template_and_templated_text_does():
 
 
 def test_text_that_ends_with_the_users_turn_is_refused():
-    refused("invalid", split_sample, "<|im_start|>user\nHi<|im_end|>", None, CHATML, "q")
+    refused("template_needed", split_sample, "<|im_start|>user\nHi<|im_end|>", None, CHATML, "q")
 
 
 # ---- OpenRLHF
@@ -236,7 +216,7 @@ def test_engine_replies_have_the_place_that_their_clients_read():
 
 @pytest.mark.parametrize(
     ("inputs", "n", "nested"),
-    [(TEXTS["chatml"], 1, False), (["q", "r"], 1, False), ([["q", "r"], ["q", "s"]], 2, True)],
+    [((PROMPT + "Hello!<|im_end|>\n"), 1, False), (["q", "r"], 1, False), ([["q", "r"], ["q", "s"]], 2, True)],
 )
 def test_tei_inputs_are_a_text_a_pair_or_a_batch(inputs, n, nested):
     request = tei.Request(inputs=inputs)
@@ -247,21 +227,3 @@ def test_tei_inputs_are_a_text_a_pair_or_a_batch(inputs, n, nested):
 
 def test_tei_inputs_of_three_texts_are_refused():
     refused("invalid", tei.read, tei.Request(inputs=[["a", "b", "c"]]), None, CONFIG)
-
-
-@pytest.mark.parametrize(
-    ("family", "begun", "kept"),
-    [
-        ("chatml", "<think>\n\n</think>\n\n", ""),  # Qwen3 with thinking switched off
-        ("deepseek", "<think>\n", "<think>"),  # R1: the answer begins inside a thought
-        ("chatml", "", ""),
-    ],
-)
-def test_a_generation_prompt_may_have_begun_a_thought(family, begun, kept):
-    opens = TEMPLATES[family].opens
-    prompt = f"{opens['user']}Hi{TEMPLATES[family].closes[0]}{opens['assistant']}{begun}"
-    query, response = split_sample(prompt + "Hello!", prompt, TEMPLATES[family], "query[0]")
-    assert query == (Message("user", "Hi"),)
-    assert response.startswith(kept) and response.endswith("Hello!")
-    assert kept or response == "Hello!"
-    assert split_prompt(prompt, TEMPLATES[family], "prompt") == query

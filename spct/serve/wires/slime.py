@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from spct.core.templated import response_of
 from spct.serve.ask import Placed, Sample
 from spct.serve.config import ServeConfig
 from spct.serve.wires.chat import Query, Template, messages, split_prompt
@@ -38,7 +39,7 @@ def read(request: Request, template: Template | None, config: ServeConfig) -> Sa
         query = split_prompt(request.prompt, template, "prompt")
     else:
         query = messages(request.prompt)
-    response = request.response if template is None else template.content(request.response)
+    response = response_of(request.response, template)
     label = request.label if config.labels_as_reference else None
     return Sample(query, response, reference_of(label))
 
