@@ -216,7 +216,11 @@ def test_engine_replies_have_the_place_that_their_clients_read():
 
 @pytest.mark.parametrize(
     ("inputs", "n", "nested"),
-    [((PROMPT + "Hello!<|im_end|>\n"), 1, False), (["q", "r"], 1, False), ([["q", "r"], ["q", "s"]], 2, True)],
+    [
+        ((PROMPT + "Hello!<|im_end|>\n"), 1, False),
+        (["q", "r"], 1, False),
+        ([["q", "r"], ["q", "s"]], 2, True),
+    ],
 )
 def test_tei_inputs_are_a_text_a_pair_or_a_batch(inputs, n, nested):
     request = tei.Request(inputs=inputs)
