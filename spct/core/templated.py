@@ -103,6 +103,8 @@ def _opened(prompt: str, template: Template | None, where: str) -> tuple[tuple[M
         turns.pop()
         is_open = re.search(r"<think>\s*\Z", prompt)
         begun = is_open[0].strip() if is_open else ""
+    if not turns:
+        raise TemplateError(f"{where}: got the assistant's opening alone, expected a conversation")
     return tuple(_checked(turns, template, where)), begun
 
 

@@ -45,6 +45,8 @@ def turns_of(text: str, template: Template, where: str = "text") -> list[Message
     ends = [*(mark.start() for mark in found[1:]), len(text)]
     for mark, end in zip(found, ends, strict=True):
         _add(turns, mark, text[mark.end() : end], template, where)
+    if not turns:
+        raise _unknown(text, text, template, where)
     kept = [t for t in turns if t.pieces or t is turns[-1]]
     if len(kept) > 1 and not kept[-1].pieces and kept[-1].kind in ("user", "result"):
         kept.pop()  # GLM ends a reply with the mark of whoever speaks next
