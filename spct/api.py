@@ -31,7 +31,7 @@ def judge(
     example = Example("query", turns, tuple(responses), reference=reference)
 
     async def run() -> Verdict:
-        from spct.models.assemble import build_judge
+        from spct.models.judges import build_judge
 
         rm = build_judge(_config(settings), engine)
         try:

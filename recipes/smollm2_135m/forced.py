@@ -22,7 +22,7 @@ from recipes.smollm2_135m.measure import (
 from recipes.smollm2_135m.mix import HERE
 from spct.config import Config, EngineConfig, JudgeConfig
 from spct.engines.weights import default_model
-from spct.models.assemble import build_judge
+from spct.models.judges import build_judge
 
 
 def main() -> None:

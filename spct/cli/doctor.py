@@ -15,7 +15,8 @@ from spct.cli.card import safe, show_verdict
 from spct.cli.options import takes_settings
 from spct.config import Config
 from spct.errors import EndpointError, EngineError
-from spct.models.assemble import adapter_told, build_engine, build_judge, engine_kind, with_defaults
+from spct.models.engines import build_engine, engine_kind
+from spct.models.judges import adapter_shown, build_judge, with_defaults
 from spct.runs.codec import dump_verdict
 from spct.types import Engine, Example, Message, Verdict
 
@@ -73,7 +74,7 @@ async def _examine(config: Config, engine: Engine) -> tuple[dict[str, Any], Verd
             facts |= {k: v for k, v in asdict(report).items() if k not in ("engine", "sample")}
             if not report.is_usable:
                 return facts, None
-        facts |= {"adapter": adapter_told(config.engine), "fingerprint": engine.fingerprint}
+        facts |= {"adapter": adapter_shown(config.engine), "fingerprint": engine.fingerprint}
         small = config.model_copy(update={"judge": config.judge.model_copy(update={"k": 2})})
         return facts, await build_judge(small, engine).judge(SAMPLE)
     finally:

@@ -18,7 +18,7 @@ from spct.config import Config
 from spct.core.generative import GenerativeRM
 from spct.core.plan import plan
 from spct.errors import ConfigError
-from spct.models.assemble import build_format, build_judge, is_untrained, with_defaults
+from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.judging import Tally, check_budget
 from spct.types import Example, Verdict

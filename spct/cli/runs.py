@@ -15,7 +15,7 @@ import typer
 from spct.cli.options import takes_settings
 from spct.config import Config, Origins, validated
 from spct.errors import ConfigError, StoreError
-from spct.models.assemble import build_format, build_judge
+from spct.models.judges import build_format, build_judge
 from spct.runs.codec import dump_verdict, load_example, load_verdict, to_line
 from spct.runs.engines import ReplayEngine
 from spct.runs.export import export as write_export

@@ -16,7 +16,8 @@ from spct.cli.progress import Progress, Style
 from spct.cli.signals import Job
 from spct.config import Config
 from spct.errors import ConfigError
-from spct.models.assemble import build_engine, build_judge, with_defaults
+from spct.models.engines import build_engine
+from spct.models.judges import build_judge, with_defaults
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import write_run_files

@@ -9,7 +9,7 @@ import typer
 
 from spct.cli.options import shown_settings, takes_settings
 from spct.config import Config, Origins
-from spct.models.assemble import with_defaults
+from spct.models.judges import with_defaults
 
 
 @takes_settings

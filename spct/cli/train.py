@@ -167,7 +167,7 @@ def train_cloud(
     dev: Dev = None,
 ) -> None:
     """Train a critic on given critiques, then a head on the critic's own (CLoud)."""
-    from spct.models.assemble import build_engine
+    from spct.models.engines import build_engine
     from spct.train.cloud import train
 
     report = train(

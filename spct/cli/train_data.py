@@ -40,7 +40,7 @@ def rft_data(
 ) -> None:
     """Sample judgements, reject the wrong and the too easy, write chat rows and a funnel."""
     from spct.data.rows import read_examples
-    from spct.models.assemble import build_engine
+    from spct.models.engines import build_engine
     from spct.train.rft import as_messages, build, write_rows
     from spct.train.sampling import formats_from
     from spct.train.sft import read_rows
@@ -75,7 +75,7 @@ def rft_filter(
 ) -> None:
     """Drop the examples that `easy_samples` samples all get right; for RL on many processes."""
     from spct.data.rows import read_examples
-    from spct.models.assemble import build_engine
+    from spct.models.engines import build_engine
     from spct.runs.codec import dump_example
     from spct.train.rft import write_rows
     from spct.train.rl import hard_examples

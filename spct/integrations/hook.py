@@ -36,13 +36,12 @@ WINDOW = 256  # judged responses that `max_unscored` looks back on
 
 def load_named(name: str, environ: Mapping[str, str] = os.environ) -> RewardModel:
     """A gateway's address, `scripted`, or what `load_reward_model` takes."""
-    if name.startswith(("http://", "https://")):
-        # a gateway that restarts is waited for: the hook's deadline bounds the tries
-        retry = RetryPolicy(max_retries=10_000)
-        return RemoteRM(name, api_key=environ.get(ENV_KEY, "EMPTY"), retry=retry)
     from spct.models.load import load_reward_model
 
-    return load_reward_model(name)
+    model = load_reward_model(name, environ=environ)
+    # a gateway that restarts is waited for: the hook's deadline bounds the tries
+    is_remote = model.traits.joins_groups
+    return model.with_(retry=RetryPolicy(max_retries=10_000)) if is_remote else model
 
 
 @dataclass(frozen=True, slots=True)

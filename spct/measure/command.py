@@ -22,7 +22,7 @@ from spct.measure.probes import probes_of, results_of
 from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
 from spct.measure.rows import Part
 from spct.measure.runner import Job, Progress, labels, run_job, seconds_of, silent
-from spct.models.named import model_named
+from spct.models.load import load_reward_model
 from spct.runs.folder import atomic_text, write_run_files
 from spct.runs.judging import run_folder
 from spct.types import RewardModel
@@ -135,7 +135,7 @@ def _load(request: Request) -> list[Loaded]:
 def _models(specs: dict[str, str], seeds: Sequence[int], k: int) -> dict[str, RewardModel]:
     several = len(seeds) > 1
     return {
-        f"{label}, seed {seed}" if several else label: model_named(spec, seed, k)
+        f"{label}, seed {seed}" if several else label: load_reward_model(spec, k=k, seed=seed)
         for label, spec in specs.items()
         for seed in seeds
     }

@@ -46,6 +46,24 @@ class ModelCard(Settings):
     settings: dict[str, Any] = Field(default_factory=dict, description="The resolved settings.")
     spct_version: str = ""
 
+    def inside(self, folder: Path, key: Literal["head", "critic"]) -> Path:
+        """The folder that `head` or `critic` names.
+
+        A card comes with a model, so it is a stranger's: it may name what lies in its own folder,
+        or the `../critic` that our trainer writes beside it. Links are followed before this is
+        asked, because a link inside can lead out as `..` does.
+        """
+        named = (self.head if key == "head" else self.critic) or "."
+        root = folder.resolve()
+        target = (folder / named).resolve()
+        if target == root or root in target.parents or target == root.parent / "critic":
+            return target
+        raise ConfigError(
+            f"loading {str(folder)!r}: its card names {key} = {named!r}, which leads out of the "
+            "folder; expected a folder inside it, or the sibling ../critic; set the path in "
+            f"{NAME} right if you trust this model"
+        )
+
     def write(self, folder: Path) -> None:
         """Write it as `spct.json` into the model's folder."""
         (folder / NAME).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")

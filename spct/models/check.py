@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from spct.errors import CheckFailed, ConfigError, ContextOverflow, SpctError
+from spct.errors import CheckFailed, ContextOverflow, SpctError
 from spct.models.encode import Conversation
 from spct.types import Message, Scorer
 
@@ -90,17 +90,12 @@ async def check_folder(folder: Path | str) -> list[Finding]:
 
 async def check_spec(spec: Path | str) -> list[Finding]:
     """Check the scorer that a config file names, in a folder or behind a server."""
-    from spct.models.hf_scorer import HFScorer
-    from spct.models.http_scorer import HTTPScorer
-    from spct.models.load import load_reward_model
+    from spct.models.load import load_reward_model, local_scorer, scorer_of
 
-    scorer = getattr(load_reward_model(spec), "scorer", None)
-    if isinstance(scorer, HFScorer):
-        return await check_model(scorer)
-    if not isinstance(scorer, HTTPScorer):
-        raise ConfigError(f"checking {str(spec)!r}: it names no scalar model ([scorer])")
+    scorer = scorer_of(load_reward_model(spec), str(spec))
+    local = local_scorer(scorer)
     try:
-        return await check_remote(scorer)
+        return await (check_remote(scorer) if local is None else check_model(local))
     finally:
         await scorer.aclose()
 
@@ -109,6 +104,7 @@ async def check_model(scorer: HFScorer) -> list[Finding]:
     """Every question that can be put to a model in memory."""
     return [
         _head(scorer),
+        _position(scorer),
         _padding(scorer),
         _bos(scorer),
         await _batching(scorer),
@@ -155,6 +151,25 @@ def _head(scorer: HFScorer) -> Finding:
             "see whether accuracy on known pairs is above chance (spct compare)",
         )
     return Finding("head", "passed", measured)
+
+
+def _position(scorer: HFScorer) -> Finding:
+    """One unpadded forward under the model's own config must read where the scorer reads."""
+    ids = [scorer.encoder.ids(probe) for probe in PROBES]
+    own = [scorer.forward_as_configured(one) for one in ids]
+    ours = [scorer.forward([one])[0] for one in ids]
+    off = _largest(own, ours)
+    measured = f"logits differ by {off:.2g} from one unpadded forward under the model's own config"
+    if off > TOLERANCE:
+        pad = scorer.model.config.get_text_config().pad_token_id
+        return Finding(
+            "position",
+            "failed",
+            f"{measured}, which takes the token {pad} at the end for padding",
+            "spct reads the last token: if the model was trained to, set config.pad_token_id to a "
+            "token that ends no conversation; if not, it must be scored where it was trained",
+        )
+    return Finding("position", "passed", measured)
 
 
 def _padding(scorer: HFScorer) -> Finding:

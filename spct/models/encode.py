@@ -27,21 +27,47 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise ExtraMissing("transformers", "hf") from error
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare Exception for a file that it cannot read
+        raise ConfigError(
+            f"loading the tokenizer of {model!r}: {error}; expected a folder with tokenizer.json "
+            "and tokenizer_config.json, as save_pretrained writes them"
+        ) from error
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"loading the tokenizer of {model!r}: it has no chat template; expected one, because a "
             "scorer reads conversations; set `chat_template` in its tokenizer_config.json"
         )
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token is None:
-            raise ConfigError(
-                f"loading the tokenizer of {model!r}: it has neither a padding nor an end token; "
-                "set `pad_token` in its tokenizer_config.json"
-            )
-        tokenizer.pad_token = tokenizer.eos_token
+    _choose_pad(tokenizer, model)
     tokenizer.padding_side = "right"
     return cast("PreTrainedTokenizerBase", tokenizer)
+
+
+def _choose_pad(tokenizer: PreTrainedTokenizerBase, model: str) -> None:
+    """Pad with a special token that ends no conversation.
+
+    transformers finds the position of the reward by the padding token's id, in training and in
+    scoring, so a token that also ends conversations would move it by one.
+    """
+    ids = _encoded(tokenizer, [{"role": "user", "content": "a"}])
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != ids[-1]:
+        return
+    specials = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
+    known = dict.fromkeys([*tokenizer.all_special_tokens, *specials])
+    for token in known:
+        if tokenizer.convert_tokens_to_ids(token) != ids[-1]:
+            tokenizer.pad_token = token
+            return
+    raise ConfigError(
+        f"loading the tokenizer of {model!r}: it has no special token but the one that ends each "
+        "turn, so nothing can pad; set `pad_token` in its tokenizer_config.json"
+    )
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> list[int]:
+    encoded = tokenizer.apply_chat_template(turns, return_dict=True)
+    return cast("BatchEncoding", encoded)["input_ids"]  # type: ignore[no-any-return]
 
 
 class Encoder:
@@ -62,8 +88,7 @@ class Encoder:
 
     def ids(self, conversation: Conversation) -> list[int]:
         """Its token ids, however many."""
-        encoded = self.tokenizer.apply_chat_template(self._turns(conversation), return_dict=True)
-        return cast("BatchEncoding", encoded)["input_ids"]  # type: ignore[no-any-return]
+        return _encoded(self.tokenizer, self._turns(conversation))
 
     def fitting(self, conversation: Conversation) -> list[int]:
         """Its token ids; `ContextOverflow` if they are too many: a cut text is another text."""

@@ -8,21 +8,21 @@ the files are looked at, not the warning. Weights come from safetensors only.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from spct.engines.checkpoint import ADAPTER, CONFIG, Checkpoint, read_adapter, read_checkpoint
 from spct.errors import ConfigError, ExtraMissing
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-ADAPTER = "adapter_config.json"
-HEADS = ("score", "classifier", "v_head")
+# What libraries call the layer that turns a hidden state into logits or a value.
+HEADS = frozenset({"score", "classifier", "v_head", "value_head", "reward_head", "rm_head"})
 NO_HEAD = (
     "loading the scorer: the model {folder!r} has no trained head: {why}; expected a sequence "
     "classifier of one logit, such as what `spct train bradley-terry` writes; a plain language "
@@ -37,11 +37,12 @@ def load_head(folder: Path, *, device: str, dtype: torch.dtype | None) -> PreTra
     except ImportError as error:
         raise ExtraMissing("torch", "hf") from error
     dtype = dtype or (torch.float32 if device == "cpu" else None)
-    adapter = read_json(folder / ADAPTER) if (folder / ADAPTER).is_file() else None
-    if adapter is None:
-        model = _load(folder, device, dtype, head_from_here=True)
+    if (folder / ADAPTER).is_file():
+        model = _load_adapter(folder, device, dtype)
     else:
-        model = _load_adapter(folder, adapter, device, dtype)
+        checkpoint = read_checkpoint(folder)
+        _check_head(folder, checkpoint)
+        model = _load(folder, device, dtype, head_from_here=True)
     model.train(False)
     return model
 
@@ -55,13 +56,17 @@ def new_head(model: str, *, seed: int, layers: int | None = None) -> PreTrainedM
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(model, num_labels=1)
+    config = AutoConfig.from_pretrained(model, num_labels=1, trust_remote_code=False)
     if layers is not None:
         _keep_layers(config, layers)
     torch.manual_seed(seed)
     with _quietly():
         head = AutoModelForSequenceClassification.from_pretrained(
-            model, config=config, dtype=torch.float32, use_safetensors=True
+            model,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     return cast("PreTrainedModel", head)
 
@@ -90,9 +95,7 @@ def _load(
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
-        config = AutoConfig.from_pretrained(str(config_of or folder))
-        if head_from_here:
-            _check_labels(str(folder), config)
+        config = AutoConfig.from_pretrained(str(config_of or folder), trust_remote_code=False)
         config.num_labels = 1
         with _quietly():
             model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -101,10 +104,10 @@ def _load(
                 dtype=dtype or "auto",
                 use_safetensors=True,
                 output_loading_info=True,
+                trust_remote_code=False,
             )
-    except ConfigError:
-        raise
-    except (OSError, ValueError) as error:
+    # safetensors, tokenizers and torch raise classes of their own for what they cannot read
+    except Exception as error:
         raise ConfigError(
             f"loading the scorer {str(folder)!r}: {error}; expected a folder with config.json and "
             "safetensors weights (pickled weights are refused)"
@@ -114,43 +117,42 @@ def _load(
     return cast("PreTrainedModel", model.to(device))
 
 
-def _load_adapter(
-    folder: Path, adapter: dict[str, Any], device: str, dtype: torch.dtype | None
-) -> PreTrainedModel:
+def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None) -> PreTrainedModel:
     try:
         from peft import PeftModel
-        from safetensors import safe_open
     except ImportError as error:
         raise ExtraMissing("peft", "train") from error
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise ConfigError(
-            f"loading the adapter {str(folder)!r}: adapter_model.safetensors is missing; pickled "
-            "adapters are refused"
-        )
-    with safe_open(weights, framework="pt") as tensors:
-        if not has_head(tensors.keys()):
-            raise _untrained(folder, "the adapter holds no head weights (modules_to_save)")
+    adapter = read_adapter(folder)
+    if not heads_in(adapter.shapes):
+        raise _untrained(folder, "the adapter holds no head weights (modules_to_save)")
+    _check_one_logit(folder, adapter)
     base = _load(
-        str(adapter["base_model_name_or_path"]),
+        str(adapter.config.get("base_model_name_or_path")),
         device,
         dtype,
         head_from_here=False,
         # a head on fewer layers than its base has keeps a config.json of its own
-        config_of=folder if (folder / "config.json").is_file() else None,
+        config_of=folder if (folder / CONFIG).is_file() else None,
     )
-    merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    try:
+        # peft itself honours alpha_pattern, rank_pattern, rsLoRA and DoRA when it merges
+        merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    except Exception as error:  # a missing key, a shape of another base, a kind that peft lacks
+        raise ConfigError(
+            f"loading the adapter {str(folder)!r}: {error}; it was made for another base model or "
+            "by another version of peft: merge it where it was trained, and name that folder"
+        ) from error
     return cast("PreTrainedModel", merged.to(device))
 
 
-def has_head(names: Iterable[str]) -> bool:
-    """Whether any weight belongs to a head."""
-    return any(part in HEADS for name in names for part in name.split("."))
+def heads_in(names: Iterable[str]) -> list[str]:
+    """The heads that weights belong to, such as `score` or `v_head`."""
+    return sorted({part for name in names for part in name.split(".") if part in HEADS})
 
 
 def head_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The weights of the head, by name."""
-    return {n: p.detach() for n, p in model.named_parameters() if has_head([n])}
+    return {n: p.detach() for n, p in model.named_parameters() if heads_in([n])}
 
 
 def weights_digest(model: PreTrainedModel) -> str:
@@ -161,26 +163,45 @@ def weights_digest(model: PreTrainedModel) -> str:
     return digest.hexdigest()[:12]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a model folder."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"reading {str(path)!r}: {error}; expected a JSON object") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"reading {str(path)!r}: got {data!r}, expected a JSON object")
-    return data
-
-
-def _check_labels(folder: str, config: Any) -> None:
-    architecture = (config.architectures or ["nothing"])[0]
-    if "ForSequenceClassification" not in architecture:
-        raise _untrained(folder, f"its config.json names {architecture}")
-    if config.num_labels != 1:
+def _check_head(folder: Path, found: Checkpoint) -> None:
+    """Refuse by name what would load and score by another head than the one that was trained."""
+    if "ForSequenceClassification" not in found.architecture:
+        raise _untrained(folder, f"its config.json names {found.architecture or 'nothing'}")
+    n_labels = _labels_of(found.config)
+    if n_labels != 1:
+        raise _several(folder, n_labels)
+    heads = heads_in(found.shapes)
+    if len(heads) > 1:
         raise ConfigError(
-            f"loading the scorer {folder!r}: its head has {config.num_labels} logits, expected 1; "
-            "a classifier of several classes is no reward model"
+            f"loading the scorer {str(folder)!r}: its weights hold {len(heads)} heads "
+            f"({', '.join(heads)}), and only one can be the reward; save the model with that alone"
         )
+    _check_one_logit(folder, found)
+
+
+def _check_one_logit(folder: Path, found: Checkpoint) -> None:
+    """The last layer of a head must have one row, whatever the config says."""
+    for name, shape in found.shapes.items():
+        parts = name.replace(".modules_to_save.default", "").split(".")
+        is_last = parts[-1] == "weight" and (parts[-2] in HEADS or parts[-2] == "out_proj")
+        if heads_in([name]) and is_last and shape[0] != 1:
+            raise _several(folder, shape[0])
+
+
+def _labels_of(config: Mapping[str, Any]) -> int:
+    """How many logits a config promises; transformers counts id2label, and 2 where nothing is."""
+    labels = config.get("id2label")
+    if isinstance(labels, dict) and labels:
+        return len(labels)
+    n = config.get("num_labels", 2)
+    return n if isinstance(n, int) else 2
+
+
+def _several(folder: Path, n: int) -> ConfigError:
+    return ConfigError(
+        f"loading the scorer {str(folder)!r}: its head has {n} logits, expected 1; a classifier "
+        "of several classes is not a reward model"
+    )
 
 
 def _untrained(folder: Path | str, why: str) -> ConfigError:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spct.engines.checkpoint import ADAPTER, read_object
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.models.batches import length_sorted
 from spct.models.card import read_card
 from spct.models.encode import Conversation, Encoder, load_tokenizer
-from spct.models.head import ADAPTER, load_head, read_json, weights_digest
+from spct.models.head import load_head, weights_digest
 from spct.types import Usage
 
 if TYPE_CHECKING:
@@ -55,8 +57,6 @@ class HFScorer:
         self.model, self.encoder = model, Encoder(tokenizer, max_length)
         self.max_batch, self.max_batch_tokens = max_batch, max_batch_tokens
         self.usage = Usage()
-        self._pad = int(tokenizer.pad_token_id)
-        model.config.get_text_config().pad_token_id = self._pad  # finds the last token by it
         self._fingerprint = f"hf-scorer:{name}-{weights_digest(model)}"
         self._waiting: list[_Job] = []
         self._worker: asyncio.Task[None] | None = None
@@ -111,27 +111,52 @@ class HFScorer:
 
     def forward(self, ids: Sequence[Sequence[int]], *, left: bool = False) -> list[float]:
         """One forward of one padded batch; `left` pads on the other side (for the check)."""
-        import torch
-
-        width = max(map(len, ids))
-        rows, masks = [], []
-        for one in ids:
-            fill = width - len(one)
-            pads, mask = [self._pad] * fill, [0] * fill
-            rows.append([*pads, *one] if left else [*one, *pads])
-            masks.append([*mask, *[1] * len(one)] if left else [*[1] * len(one), *mask])
-        with torch.inference_mode():
-            input_ids = torch.tensor(rows, device=self.model.device)
-            attention = torch.tensor(masks, device=self.model.device)
-            logits_B = self.model(input_ids=input_ids, attention_mask=attention).logits.squeeze(-1)
-        logits = logits_B.float().tolist()
+        # The reward is read at the last position of the mask. transformers looks for it by the id
+        # of the padding token: the last position that holds another. Where that id also ends the
+        # conversation (a tokenizer that pads with its end token), it would read one token early.
+        # So each batch is padded with an id that ends none of its conversations.
+        ends = {one[-1] for one in ids}
+        pad = next(i for i in range(len(ends) + 1) if i not in ends)
+        with _padded_by(self.model, pad):
+            logits = self._run(ids, pad, left=left)
         if bad := [logit for logit in logits if not math.isfinite(logit)]:
             raise EngineError(
                 f"scoring with {self._fingerprint}: got {bad[0]!r}, expected a finite logit; the "
                 "weights are damaged, or the dtype overflows (load the model in float32)"
             )
         self.usage += Usage(prompt_tokens=sum(map(len, ids)), calls=len(ids))
-        return [float(logit) for logit in logits]
+        return logits
+
+    def forward_as_configured(self, ids: Sequence[int]) -> float:
+        """One conversation, unpadded, under the model's own config: what its card says of it."""
+        return self._run([ids], 0)[0]
+
+    def _run(self, ids: Sequence[Sequence[int]], pad: int, *, left: bool = False) -> list[float]:
+        import torch
+
+        width = max(map(len, ids))
+        rows, masks = [], []
+        for one in ids:
+            fill = width - len(one)
+            pads, mask = [pad] * fill, [0] * fill
+            rows.append([*pads, *one] if left else [*one, *pads])
+            masks.append([*mask, *[1] * len(one)] if left else [*[1] * len(one), *mask])
+        with torch.inference_mode():
+            input_ids = torch.tensor(rows, device=self.model.device)
+            attention = torch.tensor(masks, device=self.model.device)
+            logits_B = self.model(input_ids=input_ids, attention_mask=attention).logits.squeeze(-1)
+        return [float(logit) for logit in logits_B.float().tolist()]
+
+
+@contextmanager
+def _padded_by(model: PreTrainedModel, pad: int) -> Iterator[None]:
+    config = model.config.get_text_config()
+    own = config.pad_token_id
+    config.pad_token_id = pad
+    try:
+        yield
+    finally:
+        config.pad_token_id = own
 
 
 def load_scorer(
@@ -174,4 +199,4 @@ def _has_tokenizer(path: Path) -> bool:
 def _base(path: Path) -> str:
     if not (path / ADAPTER).is_file():
         return str(path)
-    return str(read_json(path / ADAPTER)["base_model_name_or_path"])
+    return str(read_object(path / ADAPTER)["base_model_name_or_path"])

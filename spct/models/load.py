@@ -1,31 +1,52 @@
-"""load_reward_model: one function from a folder, a config file or a word to something that judges.
+"""load_reward_model: one function from whatever names a reward model to something that judges.
 
-- a folder that `spct train` wrote: its spct.json names the paradigm
-- any other folder with a sequence classifier of one logit: a pointwise scalar model
-- a folder with a language model: a generative judge on the transformers engine
-- a TOML file with the sections [engine], [judge] and, for scalar models, [scorer]
-- the word `default`: the judge that `spct judge` uses without settings
-- the word `scripted`: the fake judge
+| what is given | what judges |
+|---|---|
+| `default` | the judge that `spct judge` uses without settings |
+| `scripted` | the fake judge |
+| `length`, `first`, `random` | a baseline that knows nothing |
+| `http://...` | the model behind a gateway (`spct serve`) |
+| a .toml file | [engine] and [judge]; with [scorer] a scalar model |
+| a folder that `spct train` wrote | its spct.json names the paradigm |
+| a folder with a sequence classifier of one logit | a pointwise scalar model |
+| a folder with a language model, or with a LoRA adapter of one | a generative judge |
+| `owner/name` | what the hub has under this name, as a folder |
+
+A new paradigm is one file beside this one and one line here. Nobody else asks for a class.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from spct.config import Config, EngineConfig, JudgeConfig, Settings, read_toml, validated
 from spct.core.format import Format, load_format
-from spct.core.generative import GenerativeRM
 from spct.errors import ConfigError
+from spct.models.base import ScorerModel
+from spct.models.baselines import BASELINES, Baseline
 from spct.models.card import ModelCard, Paradigm, read_card
 from spct.models.critique import CritiqueScalarRM
+from spct.models.engines import build_engine
+from spct.models.folder import Contents, contents_of, hub_folder
 from spct.models.formats import CRITIQUE, PAIR
+from spct.models.judges import build_judge
 from spct.models.pairwise import PairwiseScalarRM
+from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.types import Engine, RewardModel, SamplingParams, Scorer
+
+if TYPE_CHECKING:
+    from spct.models.hf_scorer import HFScorer
+
+GATEWAY_KEY = "SPCT_GATEWAY_KEY"  # the variable that holds the key of a gateway named by address
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class ScorerConfig(Settings):
@@ -54,27 +75,89 @@ class RewardConfig(Config):
 
 
 def load_reward_model(
-    spec: str | Path, *, k: int | None = None, engine: Engine | None = None
+    spec: str | Path | Config,
+    *,
+    k: int | None = None,
+    seed: int | None = None,
+    engine: Engine | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> RewardModel:
-    """Load whatever `spec` names; `k` replaces its number of samples, `engine` its engine."""
+    """Load whatever `spec` names.
+
+    `k` and `seed` replace those of a model that has them, `engine` its engine.
+    """
+    model = _loaded(spec, engine, environ)
+    wished = {"k": k, "seed": seed}
+    known = model.traits.settings
+    return model.with_(**{n: v for n, v in wished.items() if v is not None and n in known})
+
+
+def scorer_of(model: RewardModel, where: str) -> Scorer:
+    """The head of a scalar model, so that it can be checked."""
+    if isinstance(model, ScorerModel | CritiqueScalarRM):
+        return model.scorer
+    raise ConfigError(f"checking {where!r}: it is not a scalar model, so it has no head to check")
+
+
+def local_scorer(scorer: Scorer) -> HFScorer | None:
+    """The scorer, if it is a model in memory that can be looked into."""
+    from spct.models.hf_scorer import HFScorer
+
+    return scorer if isinstance(scorer, HFScorer) else None
+
+
+def _loaded(
+    spec: str | Path | Config, engine: Engine | None, environ: Mapping[str, str]
+) -> RewardModel:
+    if isinstance(spec, Config):
+        return _from_config(spec, "settings", engine)
+    name = str(spec)
+    if name in BASELINES:
+        return Baseline(name)
+    if name == "default":
+        return build_judge(Config(), engine)
+    if name == "scripted":
+        return build_judge(Config(engine=EngineConfig(kind="scripted")), engine)
+    if name.startswith(("http://", "https://")):
+        return RemoteRM(name, api_key=environ.get(GATEWAY_KEY, "EMPTY"))
     path = Path(spec).expanduser()
-    if str(spec) == "default":
-        return _generative(Config(), k, engine)
-    if str(spec) == "scripted":
-        return _generative(Config(engine=EngineConfig(kind="scripted")), k, engine)
     if path.suffix == ".toml":
-        return _from_file(path, k, engine)
-    if not path.is_dir():
-        raise ConfigError(
-            f"loading the reward model {str(spec)!r}: no such folder; expected the folder of a "
-            "trained model, a .toml file, or the word default or scripted"
-        )
-    if card := read_card(path):
-        return _from_card(path, card, k, engine)
-    if _architecture(path).endswith("ForCausalLM"):
-        config = EngineConfig(kind="hf", model=str(path))
-        return _generative(Config(engine=config), k, engine)
-    return PointwiseScalarRM(load_scorer(path))
+        return _from_config(validated(RewardConfig, read_toml(path), name), name, engine)
+    if path.is_dir():
+        return _from_folder(path, engine)
+    # `runs/bt` with a folder runs beside it is a mistyped path, not a name on the hub
+    if not path.exists() and _HUB_NAME.fullmatch(name) and not path.parent.exists():
+        return _from_folder(hub_folder(name), engine)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
+    words = [*BASELINES, "default", "scripted"]
+    near = get_close_matches(name, words, 1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    found = "a file, not a folder" if Path(name).is_file() else "no such folder"
+    return ConfigError(
+        f"loading the reward model {name!r}: {found}{meant}; expected the folder of a trained "
+        f"model, a .toml file, a gateway's address, owner/name on the hub, or one of "
+        f"{', '.join(words)}"
+    )
+
+
+def _from_folder(folder: Path, engine: Engine | None) -> RewardModel:
+    if card := read_card(folder):
+        return _from_card(folder, card, engine)
+    contents = contents_of(folder)
+    if contents.kind == "head":
+        return PointwiseScalarRM(load_scorer(folder))
+    return build_judge(Config(engine=_engine_config(folder, contents)), engine)
+
+
+def _engine_config(folder: Path, contents: Contents) -> EngineConfig:
+    """A language model in a folder, or an adapter on the one that it names."""
+    if contents.base is None:
+        return EngineConfig(kind="hf", model=str(folder))
+    base = contents.base if Path(contents.base).is_dir() else str(hub_folder(contents.base))
+    return EngineConfig(kind="hf", model=base, adapter=str(folder))
 
 
 def load_scorer(
@@ -86,22 +169,8 @@ def load_scorer(
     return load(folder, device=device, max_length=max_length)
 
 
-def _architecture(folder: Path) -> str:
-    from spct.models.head import ADAPTER, read_json
-
-    if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
-        return "Adapter"
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"loading the reward model {str(folder)!r}: it holds no spct.json and no config.json; "
-            "expected the folder of a trained model"
-        )
-    names = read_json(folder / "config.json").get("architectures") or ["an unnamed model"]
-    return str(names[0])
-
-
-def _from_card(folder: Path, card: ModelCard, k: int | None, engine: Engine | None) -> RewardModel:
-    scorer = load_scorer(folder / (card.head or "."))
+def _from_card(folder: Path, card: ModelCard, engine: Engine | None) -> RewardModel:
+    scorer = load_scorer(card.inside(folder, "head"))
     fmt = _format(card)
     match card.paradigm:
         case "bradley-terry":
@@ -113,7 +182,7 @@ def _from_card(folder: Path, card: ModelCard, k: int | None, engine: Engine | No
                 temperature=card.temperature, max_tokens=card.max_critique_tokens
             )
             engine = engine or _critic(folder, card)
-            return CritiqueScalarRM(engine, scorer, fmt, k=k or 1, params=params)
+            return CritiqueScalarRM(engine, scorer, fmt, params=params)
 
 
 def _format(card: ModelCard) -> Format:
@@ -124,40 +193,34 @@ def _format(card: ModelCard) -> Format:
 
 
 def _critic(folder: Path, card: ModelCard) -> Engine:
-    from spct.models.assemble import build_engine
-
     if card.critic is None:
         raise ConfigError(
             f"loading {str(folder)!r}: its card names no critic; pass an engine that writes the "
             "critiques, or set `critic` in spct.json to the critic's folder"
         )
-    critic = (folder / card.critic).resolve()
-    return build_engine(EngineConfig(kind="hf", model=str(critic)))
+    return build_engine(EngineConfig(kind="hf", model=str(card.inside(folder, "critic"))))
 
 
-def _from_file(path: Path, k: int | None, engine: Engine | None) -> RewardModel:
-    config = validated(RewardConfig, read_toml(path), str(path))
-    if "scorer" not in config.model_fields_set:
-        return _generative(config, k, engine)
-    scorer, template = _scorer(config.scorer, str(path)), config.scorer.template
+def _from_config(config: Config, where: str, engine: Engine | None) -> RewardModel:
+    if not isinstance(config, RewardConfig) or "scorer" not in config.model_fields_set:
+        return build_judge(config, engine)
+    scorer, template = _scorer(config.scorer, where), config.scorer.template
     match config.scorer.paradigm:
         case "bradley-terry":
             if template is not None:
-                raise ConfigError(f"{path}: scorer.template goes with pairwise and cloud only")
+                raise ConfigError(f"{where}: scorer.template goes with pairwise and cloud only")
             return PointwiseScalarRM(scorer, concurrency=config.judge.concurrency)
         case "pairwise":
             fmt = PAIR if template is None else load_format(Path(template), PAIR)
             return PairwiseScalarRM(scorer, fmt, concurrency=config.judge.concurrency)
         case "cloud":
             fmt = CRITIQUE if template is None else load_format(Path(template), CRITIQUE)
-            return _cloud(config, scorer, fmt, k, engine)
+            return _cloud(config, scorer, fmt, engine)
 
 
 def _cloud(
-    config: RewardConfig, scorer: Scorer, fmt: Format, k: int | None, engine: Engine | None
+    config: RewardConfig, scorer: Scorer, fmt: Format, engine: Engine | None
 ) -> CritiqueScalarRM:
-    from spct.models.assemble import build_engine
-
     judge: JudgeConfig = config.judge
     params = SamplingParams(
         temperature=judge.temperature, top_p=judge.top_p, max_tokens=judge.max_tokens
@@ -166,7 +229,7 @@ def _cloud(
         engine or build_engine(config.engine),
         scorer,
         fmt,
-        k=k or judge.k,
+        k=judge.k,
         params=params,
         seed=judge.seed,
         concurrency=judge.concurrency,
@@ -181,7 +244,7 @@ def _scorer(config: ScorerConfig, where: str) -> Scorer:
         )
     if config.folder is not None:
         for key in ("tokenizer", "model"):
-            if getattr(config, key) is not None:
+            if key in config.model_fields_set:
                 raise ConfigError(f"{where}: [scorer] {key} goes with base_url, not with folder")
         return load_scorer(config.folder, device=config.device, max_length=config.max_length)
     if config.model is None:
@@ -201,11 +264,3 @@ def _scorer(config: ScorerConfig, where: str) -> Scorer:
         encoder=encoder,
         api_key=os.environ.get(config.api_key_env),
     )
-
-
-def _generative(config: Config, k: int | None, engine: Engine | None) -> GenerativeRM:
-    from spct.models.assemble import build_judge
-
-    if k is not None:
-        config = config.model_copy(update={"judge": config.judge.model_copy(update={"k": k})})
-    return build_judge(config, engine)

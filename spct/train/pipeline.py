@@ -22,7 +22,7 @@ from pydantic import Field
 from spct.config import EngineConfig, Settings
 from spct.data.rows import read_examples
 from spct.errors import ConfigError
-from spct.models.assemble import build_engine
+from spct.models.engines import build_engine
 from spct.runs.folder import atomic_text, write_run_files
 from spct.runs.store import Store
 from spct.train import meta_rm, rft, rl, sft

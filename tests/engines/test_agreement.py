@@ -76,7 +76,7 @@ async def test_the_shipped_judge_says_what_torch_and_peft_say(
     kind: str, limit: float, adapted: Path
 ) -> None:
     from spct.config import Config, EngineConfig
-    from spct.models.assemble import build_judge
+    from spct.models.judges import build_judge
 
     judge = build_judge(Config(engine=EngineConfig(kind=kind)))  # type: ignore[arg-type]
     example = Example("one", (Message("user", QUESTION),), ("11. Red, blue, green.", "9."))

@@ -48,11 +48,14 @@ async def test_a_head_of_zeros_fails(scorer: HFScorer) -> None:
     assert findings["spread"].status == "failed"
 
 
-async def test_pooling_at_the_padding_is_found_with_its_mend(scorer: HFScorer) -> None:
-    scorer.model.config.get_text_config().pad_token_id = 6  # the batches pad with another token
+async def test_a_config_that_pads_with_the_end_token_is_found_with_its_cure(
+    scorer: HFScorer,
+) -> None:
+    scorer.model.config.get_text_config().pad_token_id = 2  # also ends every conversation
     findings = by_name(await check_model(scorer))
-    assert findings["padding"].status == "failed"
-    assert "pad_token_id" in findings["padding"].mend
+    assert findings["position"].status == "failed"
+    assert "pad_token_id" in findings["position"].mend
+    assert findings["padding"].status == "passed"  # the scorer itself reads the last token
 
 
 async def test_a_doubled_bos_is_found(head_folder: Path, tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_the_report_is_told_in_lines_and_raises_on_a_failure(
     config.write_text(f'[scorer]\nfolder = "{head_folder}"\n')
     named = check_scorer(config)
     named.raise_if_bad()
-    assert len(named.findings) == 7
+    assert len(named.findings) == 8
 
 
 def test_a_finding_reads_as_one_line() -> None:

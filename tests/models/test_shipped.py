@@ -14,9 +14,9 @@ from spct.config import Config, EngineConfig, resolve
 from spct.core.format import FORMATS, load_format
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.runner import part_identity
-from spct.models.assemble import build_engine, build_judge, with_defaults
+from spct.models.engines import build_engine
+from spct.models.judges import build_judge, with_defaults
 from spct.models.load import load_reward_model
-from spct.models.named import model_named
 from spct.models.shipped import FOLDER, MAX_TOKENS, NAME, TRAINED_ON, shipped
 
 WORDING = "Our wording.\n{{conversation}}\n{{reference}}{{responses}}{{hint}}"
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
     (folder / "pointwise.txt").write_text(WORDING + "\n")
     (folder / "single.txt").write_text(SINGLE)
     monkeypatch.setattr(spct.models.shipped, "FOLDER", folder)
-    monkeypatch.setattr("spct.models.assemble.find_spec", lambda name: name == "openvino_genai")
+    monkeypatch.setattr("spct.models.engines.find_spec", lambda name: name == "openvino_genai")
     return folder
 
 
@@ -94,7 +94,7 @@ def test_an_endpoint_in_the_environment_overrides_it(monkeypatch):
 @pytest.mark.parametrize("installed", [("llamacpp", "xllamacpp"), (None, "")])
 def test_it_judges_in_the_engine_that_is_installed(folder, monkeypatch, installed):
     kind, package = installed
-    monkeypatch.setattr("spct.models.assemble.find_spec", lambda name: name == package)
+    monkeypatch.setattr("spct.models.engines.find_spec", lambda name: name == package)
     config = settled()
     assert config.engine.kind == (kind or "auto")
     assert config.engine.adapter == (str(folder) if kind else None)
@@ -181,7 +181,7 @@ def tiny(folder, tmp_path, monkeypatch):
 def kind(request, monkeypatch):
     package = {"openvino": "openvino_genai", "llamacpp": "xllamacpp"}[request.param]
     pytest.importorskip(package)
-    monkeypatch.setattr("spct.models.assemble.find_spec", lambda name: name == package)
+    monkeypatch.setattr("spct.models.engines.find_spec", lambda name: name == package)
     return request.param
 
 
@@ -209,7 +209,12 @@ def test_judging_uses_it_and_a_plain_base_is_one_flag_away(run, kind):
 async def test_the_python_call_the_benchmark_and_the_gateway_agree(tiny, kind):
     Path("judge.toml").write_text("[judge]\nk = 2\n")
     loaded = [load_reward_model("default"), load_reward_model("judge.toml")]
-    judges = [build_judge(Config()), model_named("default", 0, 4), build_judge(settled()), *loaded]
+    judges = [
+        build_judge(Config()),
+        load_reward_model("default", k=4, seed=0),
+        build_judge(settled()),
+        *loaded,
+    ]
     plain = build_engine(EngineConfig(kind=kind))
     names = [judge.fingerprint for judge in judges]
     limits = {judge.params.max_tokens for judge in judges}
@@ -239,7 +244,7 @@ def test_a_run_knows_who_judged_and_can_be_voted_again_anywhere(run, monkeypatch
 def test_doctor_and_config_name_the_judge(run):
     code, out, err = run("doctor", "--json", "--max-tokens", 9, "--force-format", "always")
     assert "were all unscored" in err  # random weights judge nothing in nine tokens
-    assert code == 1 and json.loads(out)["adapter"] == f"{NAME}, the shipped judge"
+    assert code == 4 and json.loads(out)["adapter"] == f"{NAME}, the shipped judge"
     code, out, _ = run("config")
     told = {line.split()[0]: line for line in out.splitlines()}
     assert "shipped" in told["engine.adapter"] and "settled here" in told["engine.adapter"]

@@ -149,7 +149,7 @@ async def test_an_adapter_of_a_deeper_base_is_refused(tmp_path: Path) -> None:
     from recipes.synthetic.rows import vocabulary_texts
     from recipes.synthetic.tiny import save_new
     from spct.config import EngineConfig
-    from spct.models.assemble import build_engine
+    from spct.models.engines import build_engine
 
     for n in (1, 2):
         save_new(vocabulary_texts(), tmp_path / str(n), layers=n)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from spct.cli.train import app as train
 from spct.cli.train_data import app as data
 from spct.config import EngineConfig
-from spct.models.assemble import build_engine
+from spct.models.engines import build_engine
 from spct.runs.codec import dump_example
 from spct.runs.store import Store
 from spct.train import sft

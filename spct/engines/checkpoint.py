@@ -1,0 +1,196 @@
+"""What a transformers folder holds, read from its headers alone, before a library loads it.
+
+A model folder is a stranger's. The libraries that load one believe its config.json, so a small file
+can ask for terabytes of weights or for Python of its own, and a damaged file ends in an exception
+of a class that nobody catches. So the folder is read here first, in bounded time and memory: what
+passes is a model whose config matches the weights that are there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spct.errors import ConfigError
+from spct.strict_json import NotStrictJSON, read_json
+
+CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_HEADER = 64 * 2**20  # bytes of a safetensors header; 100,000 tensors take about 12 MB
+MAX_JSON = 16 * 2**20  # bytes of a config or an index
+# A quantised model packs several weights into one element, so its files hold fewer elements than
+# its config promises: 8 for 4 bits in an int32, with room to spare.
+PACKED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder's config (or adapter's config) and the shape of each tensor by its name."""
+
+    config: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def architecture(self) -> str:
+        """The class that the config names first; "" where it names none."""
+        names = self.config.get("architectures")
+        return str(names[0]) if isinstance(names, list) and names else ""
+
+    @property
+    def n_elements(self) -> int:
+        """Elements of all tensors together."""
+        return sum(map(math.prod, self.shapes.values()))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a model's folder; `ConfigError` for what is damaged, hostile or not there."""
+    found = Checkpoint(read_object(folder / CONFIG), shapes_in(folder))
+    check_no_code(folder, found.config)
+    _check_sizes(folder, found)
+    return found
+
+
+def read_adapter(folder: Path) -> Checkpoint:
+    """Read a LoRA adapter's folder."""
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise ConfigError(
+            f"loading the adapter {str(folder)!r}: {path.name} is missing; pickled adapters are "
+            "refused"
+        )
+    found = Checkpoint(read_object(folder / ADAPTER), shapes_of(path))
+    check_no_code(folder, found.config)
+    rank = found.config.get("r")
+    if isinstance(rank, int) and rank > found.n_elements:
+        raise _too_big(folder, f"r = {rank}", found.n_elements)
+    return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder."""
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise ConfigError(
+                f"reading {str(path)!r}: it has {path.stat().st_size:,} bytes, expected at most "
+                f"{MAX_JSON:,}; it is not a model's configuration"
+            )
+        data = read_json(path.read_bytes())
+    except (OSError, NotStrictJSON) as error:
+        raise ConfigError(f"reading {str(path)!r}: {error}; expected a JSON object") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"reading {str(path)!r}: got {data!r:.80}, expected a JSON object")
+    return data
+
+
+def check_no_code(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a folder that brings Python of its own, by what its configs say of it."""
+    tokenizer = folder / "tokenizer_config.json"
+    several = [config, read_object(tokenizer)] if tokenizer.is_file() else [config]
+    for one in several:
+        if one.get("auto_map") or one.get("custom_pipelines"):
+            raise ConfigError(
+                f"loading {str(folder)!r}: its configuration names code of its own (auto_map), "
+                "which spct does not run; use a model of an architecture that transformers has, "
+                "or serve this one with an endpoint and name that with --base-url"
+            )
+
+
+def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in a folder's safetensors files."""
+    files = list(_weight_files(folder))
+    if not files:
+        found = sorted(path.name for path in folder.iterdir())[:8]
+        raise ConfigError(
+            f"loading {str(folder)!r}: it holds no safetensors weights (pickled weights are "
+            f"refused); got {found!r}"
+        )
+    return {name: shape for file in files for name, shape in shapes_of(file).items()}
+
+
+def _weight_files(folder: Path) -> Iterator[Path]:
+    if not (folder / INDEX).is_file():
+        yield from sorted(folder.glob("*.safetensors"))
+        return
+    named = read_object(folder / INDEX).get("weight_map")
+    if not isinstance(named, dict):
+        raise ConfigError(f"reading {str(folder / INDEX)!r}: it has no weight_map")
+    for name in sorted(set(map(str, named.values()))):
+        # transformers joins the name to the folder, so `../other/model.safetensors` would load
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ConfigError(
+                f"reading {str(folder / INDEX)!r}: it names the weights {name!r}, which are not a "
+                "file of this folder; fetch the model again"
+            )
+        yield folder / name
+
+
+def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in one safetensors file, whose header must match its size."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(MAX_HEADER, size - 8):
+                raise _damaged(path, f"its header claims {length:,} bytes, the file has {size:,}")
+            header = read_json(file.read(length))
+    except OSError as error:
+        raise _damaged(path, str(error)) from error
+    except NotStrictJSON as error:
+        raise _damaged(path, f"its header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is not a JSON object")
+    header.pop("__metadata__", None)
+    shapes, end = {}, 0
+    for name, tensor in header.items():
+        try:
+            shape = tuple(tensor["shape"])
+            first, last = tensor["data_offsets"]
+            is_sound = all(type(n) is int and n >= 0 for n in (*shape, first, last))
+            # one byte holds at most two elements (4 bits); an empty shape is one element
+            if not is_sound or last < first or math.prod(shape) > 2 * (last - first):
+                raise ValueError
+        except (TypeError, KeyError, ValueError):
+            raise _damaged(path, f"the entry of {name[:80]!r} makes no sense") from None
+        shapes[name], end = shape, max(end, last)
+    described = 8 + length + end
+    if described != size:
+        raise _damaged(path, f"it has {size:,} bytes, and its header describes {described:,}")
+    return shapes
+
+
+def _damaged(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"reading the weights {str(path)!r}: {why}; the file is damaged or its download broke off: "
+        "fetch it again"
+    )
+
+
+def _check_sizes(folder: Path, found: Checkpoint) -> None:
+    """Refuse a config that promises far more weights than the files hold.
+
+    A library allocates what the config says before it looks at the weights.
+    """
+    text = found.config.get("text_config")
+    config = text if isinstance(text, dict) else found.config
+    sizes = {key: value for key, value in config.items() if type(value) is int}
+    layers, width = sizes.get("num_hidden_layers", 1), sizes.get("hidden_size", 1)
+    if layers > len(found.shapes):  # each layer has at least one tensor
+        raise _too_big(folder, f"num_hidden_layers = {layers}", found.n_elements)
+    promised = {
+        "vocab_size": sizes.get("vocab_size", 1) * width,
+        "hidden_size": layers * width * width,
+        "intermediate_size": layers * width * sizes.get("intermediate_size", 1),
+    }
+    for key, n in promised.items():
+        if n > PACKED * found.n_elements + 2**20:
+            raise _too_big(folder, f"{key} = {sizes.get(key)}", found.n_elements)
+
+
+def _too_big(folder: Path, setting: str, n_elements: int) -> ConfigError:
+    return ConfigError(
+        f"loading {str(folder)!r}: its configuration says {setting}, and its weights hold only "
+        f"{n_elements:,} numbers; config and weights do not belong together, fetch the model again"
+    )

@@ -1,0 +1,71 @@
+"""What kind of model a folder holds, told from its config and the names of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spct.engines.checkpoint import ADAPTER, CONFIG, Checkpoint, read_adapter, read_checkpoint
+from spct.errors import ConfigError, ExtraMissing
+from spct.models.head import heads_in
+
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")  # nothing that is run
+HUB_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A head on a backbone or a language model; `base` is that of an adapter."""
+
+    kind: Literal["head", "language model"]
+    base: str | None = None
+
+
+def contents_of(folder: Path) -> Contents:
+    """Say what a folder holds; `ConfigError` where config and weights disagree."""
+    if (folder / ADAPTER).is_file():
+        adapter = read_adapter(folder)
+        if heads_in(adapter.shapes) or adapter.config.get("task_type") == "SEQ_CLS":
+            return Contents("head")
+        return Contents("language model", str(adapter.config.get("base_model_name_or_path")))
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(
+            f"loading the reward model {str(folder)!r}: it holds no spct.json and no config.json; "
+            "expected the folder of a trained model"
+        )
+    found = read_checkpoint(folder)
+    if not found.architecture.endswith("ForCausalLM"):
+        return Contents("head")
+    _check_has_no_head(folder, found)
+    return Contents("language model")
+
+
+def _check_has_no_head(folder: Path, found: Checkpoint) -> None:
+    """A value head or a classifier saved under a language model's name would judge by its text."""
+    if heads := heads_in(found.shapes):
+        raise ConfigError(
+            f"loading {str(folder)!r}: its weights hold a head ({', '.join(heads)}), but its "
+            f"config.json calls it a language model ({found.architecture}); for a classifier of "
+            "one logit set architectures to its ForSequenceClassification class; a value head "
+            "(v_head) of an RL trainer is not a reward model"
+        )
+
+
+def hub_folder(name: str) -> Path:
+    """The folder of a model on the hub, fetched or from the cache."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ExtraMissing("huggingface_hub", "hf") from error
+    try:
+        return Path(
+            snapshot_download(name, allow_patterns=list(HUB_FILES), etag_timeout=HUB_WAIT_S)
+        )
+    except Exception as error:  # its own classes, the HTTP library's, and OSError for no network
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"loading the model {name!r}: there is no such folder here, and the hub did not give "
+            f"it: {why[0][:300]}; check the name, the network (HF_ENDPOINT, HF_HUB_OFFLINE) and, "
+            "for a gated model, HF_TOKEN"
+        ) from error
