@@ -1,15 +1,14 @@
 """One HTTP exchange with an endpoint: bounded in time and size, no redirects, the key kept quiet.
 
 A reply of any status comes back as `Http`, a missing one as a `Failure` of the right kind. The size
-cap holds for the decompressed body: replies are asked for uncompressed, and if one comes compressed
-anyway, it is unpacked here up to the cap.
+cap holds for the unpacked body: replies are asked for as they are, and if one comes packed anyway,
+it is unpacked up to the cap.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from spct.engines.retry import Failure
+from spct.engines.unpack import TooLarge, Unreadable, as_utf8, unpacked
 from spct.errors import ConfigError, EndpointError, EngineError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -37,20 +37,13 @@ class Http:
     body: bytes
 
 
-class _Unreadable(Exception):
-    """The body cannot be unpacked."""
-
-
-class _TooLarge(Exception):
-    """The body is larger than allowed, and would be the next time."""
-
-
 class Transport:
     """Keeps the connections to one endpoint. `path` arguments are relative to `base_url`."""
 
     def __init__(self, *, base_url: str, api_key: str, max_reply_bytes: int) -> None:
         self.base_url = checked_url(base_url)
         self.max_reply_bytes = max_reply_bytes
+        check_key(api_key)
         # a word as short as "x" or "EMPTY" is no secret, and would be found in honest replies
         self._secret = api_key.encode() if len(api_key) >= SECRET_CHARS else None
         self._headers = CIMultiDict(
@@ -92,9 +85,10 @@ class Transport:
                     # what a server says is kept in errors and records, and it may echo the key
                     read = read.replace(self._secret, b"***")
                 return Http(reply.status, reply.headers, read)
-        except _TooLarge as error:
-            return Failure("final", str(error))
-        except _Unreadable as error:
+        except TooLarge:
+            cap = f"max_reply_bytes ({self.max_reply_bytes:,})"
+            return Failure("final", f"the reply is larger than {cap}; raise it if need be")
+        except Unreadable as error:
             return Failure("garbage", str(error))
         except aiohttp.ClientSSLError as error:
             raise EndpointError(
@@ -147,29 +141,22 @@ class Transport:
                     break
         if size > cap:
             reply.close()
-            raise _too_large(cap)
+            raise TooLarge
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        encoding = reply.headers.get("content-encoding", "identity")
-        return body if encoding == "identity" else _unpacked(body, encoding, cap)
+        if encoding := ",".join(reply.headers.getall("content-encoding", ())):
+            body = unpacked(body, encoding, cap)
+        return as_utf8(body, reply.headers.get("content-type", ""))
 
 
-def _too_large(cap: int) -> _TooLarge:
-    return _TooLarge(f"the reply is larger than max_reply_bytes ({cap:,}); raise it if need be")
-
-
-def _unpacked(body: bytes, encoding: str, cap: int) -> bytes:
-    if encoding not in ("gzip", "deflate"):
-        raise _Unreadable(f"the reply is packed as {encoding!r}, though none was asked for")
-    unpacker = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, whichever it is
-    try:
-        plain = unpacker.decompress(body, cap + 1)
-    except zlib.error as error:
-        raise _Unreadable(f"the reply says {encoding} and is not: {error}") from None
-    if len(plain) > cap:
-        raise _too_large(cap)
-    if not unpacker.eof:
-        raise _Unreadable(f"the {encoding} reply broke off")
-    return plain
+def check_key(key: str) -> None:
+    """Refuse a key that no HTTP header can carry whole; it is not shown, only what is wrong."""
+    for place, char in enumerate(key, 1):
+        if not "!" <= char <= "~":
+            raise ConfigError(
+                f"reading the API key: character {place} of {len(key)} is U+{ord(char):04X}; "
+                "expected visible ASCII characters only, as a header carries nothing else; check "
+                "the variable that it comes from"
+            )
 
 
 def checked_url(base_url: str) -> str:
@@ -178,7 +165,7 @@ def checked_url(base_url: str) -> str:
         parts = urlsplit(base_url.strip())
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
-        raise ConfigError(f"the base URL is {_shown(base_url)!r}, which is no URL") from None
+        raise ConfigError(f"the base URL is {_shown(base_url)!r}, which is not a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ConfigError(
             f"the base URL is {_shown(base_url)!r}; expected something like "

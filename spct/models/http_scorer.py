@@ -23,8 +23,8 @@ from typing import Any, Literal
 from spct.engines.adaptive import AdaptiveLimit
 from spct.engines.caller import Caller, Request
 from spct.engines.gate import Gate
-from spct.engines.openai.errors import failure
-from spct.engines.openai.wire import GarbageReply, strict_json
+from spct.engines.openai.openai_errors import failure
+from spct.engines.openai.openai_wire import GarbageReply, strict_json
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EngineError

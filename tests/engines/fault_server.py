@@ -274,7 +274,14 @@ FAULTS: dict[str, Answer] = {
     "content_null": _content(None),
     "content_empty": _content(""),
     "content_number": _content(8),
-    "content_parts": _content([{"type": "text", "text": "in parts"}]),
+    "content_parts": _edited(lambda r: [
+        c["message"].update(content=[
+            {"type": "thinking", "thinking": [{"type": "text", "text": "hmm \\boxed{1, 1}"}]},
+            {"type": "text", "text": c["message"]["content"]},
+        ])
+        for c in r["choices"]
+    ]),
+    "content_image": _content([{"type": "image_url", "image_url": {"url": "data:,"}}]),
     "only_reasoning": _content(None, reasoning_content="the answer must be 8"),
     "error_in_200": _fixed(as_json({"error": {"message": "engine died", "code": 500}})),
     "too_many": _edited(lambda r: r.update(choices=r["choices"] * 2)),

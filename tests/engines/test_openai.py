@@ -240,7 +240,7 @@ async def test_identical_choices_are_counted_because_k_of_them_are_one_vote() ->
 PASSING = """
 429 429_seconds 429_ms 429_date 429_negative 429_nan 429_huge 408 409 500 502 503 504 400_retry
 reset close cut cut_chunked truncated_json html empty_body list number deep no_choices choices_null
-choice_text no_message content_number content_parts error_in_200 nan 1e999 bad_utf8 lone_surrogate
+choice_text no_message content_number error_in_200 nan 1e999 bad_utf8 lone_surrogate
 duplicate_keys
 """
 
@@ -343,7 +343,6 @@ async def test_a_refusal_of_one_request_is_a_failed_completion(fault: str) -> No
 @pytest.mark.parametrize(
     ("fault", "params", "field"),
     [
-        ("refuses_seed", PARAMS, "seed"),
         ("refuses_logprobs", replace(PARAMS, top_logprobs=1), "logprobs"),
         ("400", PARAMS, "temperature"),
     ],
@@ -356,9 +355,108 @@ async def test_a_field_that_the_endpoint_lacks_is_named(
             await one(made, params)
 
 
-async def test_a_field_can_be_left_out_by_extra_body() -> None:
-    async with serving(always="refuses_seed", settings={"extra_body": {"seed": None}}) as (_, made):
+@pytest.mark.parametrize("nothing", [None, "omit"])
+async def test_a_field_can_be_left_out_by_extra_body(nothing: object) -> None:
+    settings = {"extra_body": {"seed": nothing}}
+    async with serving(always="refuses_seed", settings=settings) as (server, made):
         assert (await one(made)).finish_reason == "stop"
+    assert "seed" not in server.calls[0].json and server.n_calls == 1
+
+
+def takes_only(**renamed: str | None) -> Callable[[Any], Any]:
+    """An endpoint that refuses some fields and says under which name it takes one, if it does."""
+
+    def answer(call: Any) -> Any:
+        for name, use in renamed.items():
+            if name in call.json:
+                said = f"Unsupported parameter: '{name}' is not supported with this model."
+                said += f" Use '{use}' instead." if use else ""
+                return as_json({"error": {"message": said, "param": name}}, 400)
+        return as_json(chat_reply(call.json))
+
+    return answer
+
+
+async def test_what_a_reasoning_model_does_not_take_is_renamed_or_left_out_with_a_warning() -> None:
+    refuses = takes_only(max_tokens="max_completion_tokens", temperature=None, top_p=None)
+    async with serving(always=refuses) as (server, made):
+        first, *others = await asyncio.gather(*(one(made) for _ in range(4)))
+        n_learnt = server.n_calls
+        await one(made)
+    assert first.finish_reason == "stop" and others == [first] * 3
+    sent = server.calls[-1].json
+    assert sent["max_completion_tokens"] == PARAMS.max_tokens and sent["seed"] == 7
+    assert not sent.keys() & {"max_tokens", "temperature", "top_p"}
+    assert server.n_calls == n_learnt + 1, "learnt once, remembered"
+    learnt = {"max_tokens_refused", "temperature_refused", "top_p_refused"}
+    assert learnt <= made.stats.warnings.keys()
+
+
+async def test_a_top_p_that_matters_is_not_left_out() -> None:
+    async with serving(always=takes_only(top_p=None)) as (_, made):
+        with pytest.raises(ConfigError, match=r"'top_p'; change it \(--top-p\).*top_p = \"omit\""):
+            await one(made, replace(PARAMS, top_p=0.9))
+
+
+async def test_a_value_that_is_refused_is_not_a_field_that_is() -> None:
+    async with serving(always="400") as (_, made):
+        with pytest.raises(ConfigError, match=r"at most 2.*change it \(--temperature\)"):
+            await one(made)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(429, "rate_limited"), ("rate_limit_exceeded", "rate_limited"), (502, "retries")],
+)
+async def test_an_error_inside_a_200_is_what_it_says(code: object, kind: str) -> None:
+    def once(call: Any) -> Any:
+        return as_json({"error": {"message": "Provider returned error", "code": code}})
+
+    async with serving(once) as (_, made):
+        assert [await one(made)] == await fault_free()
+    assert getattr(made.stats, kind) == 1 and made.stats.retries == 1
+
+
+async def test_a_refused_key_inside_a_200_or_as_litellms_400_stops_the_run() -> None:
+    said = "litellm.AuthenticationError: AuthenticationError: OpenAIException - Incorrect API key"
+    body = {"error": {"message": said, "type": None, "param": None, "code": "400"}}
+    for status in (200, 400):
+        async with serving(always=lambda call, s=status: as_json(body, s)) as (server, made):
+            with pytest.raises(EndpointError, match="OPENAI_API_KEY"):
+                await one(made)
+        assert server.n_calls == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/chat/completions: Invalid model name passed in model=nope. Call `/v1/models` to view",
+        "The model `nope` does not exist or you do not have access to it.",
+        "model 'nope' not found, try pulling it first",
+        "No such model: nope",
+    ],
+)
+async def test_a_missing_model_stops_the_run_also_as_a_400(said: str) -> None:
+    async with serving(always=lambda call: as_json({"error": {"message": said}}, 400)) as (_, made):
+        with pytest.raises(EndpointError, match="--model"):
+            await one(made)
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-üb-0123456789", "sk-0123 456789", "sk-01234\n56789", "sk-01234\u200b56789"]
+)
+def test_a_key_that_no_header_carries_whole_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"character \d+ of \d+ is U\+") as caught:
+        from_env(environ={"OPENAI_BASE_URL": "http://h/v1", "OPENAI_API_KEY": key})
+    assert key[:5] not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-#1,2;3=4&5", "a\"b'c\\d", "#only-a-sign#"])
+async def test_a_key_with_signs_is_sent_whole(key: str) -> None:
+    async with FaultServer(api_key=key) as server:
+        made = from_env(environ={"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": f" {key}\n"})
+        assert (await one(made)).finish_reason == "stop"
+        await made.aclose()
 
 
 async def test_a_refused_grammar_is_explained_even_late_in_the_run() -> None:
@@ -529,7 +627,6 @@ async def test_a_slot_is_freed_by_every_fault() -> None:
         ("no_choices", "no choices"),
         ("choice_text", "a choice without a message"),
         ("content_number", "content is a int, expected text"),
-        ("error_in_200", "engine died"),
         ("nan", "NaN is not a finite number"),
         ("1e999", "1e999 is not a finite number"),
         ("bad_utf8", "not UTF-8"),

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spct.engines.openai.errors import NRefused, failure, read_error
-from spct.engines.openai.wire import FINISH_REASONS, GarbageReply, encode, read_reply, strict_json
+from spct.engines.openai.openai_errors import NRefused, failure, read_error
+from spct.engines.openai.openai_wire import (
+    FINISH_REASONS,
+    GarbageReply,
+    encode,
+    read_reply,
+    strict_json,
+)
 from spct.engines.transport import Http
 from spct.errors import ContextOverflow, SpctError
 from tests.engines.fault_server import chat_reply
@@ -120,27 +127,6 @@ def test_any_status_is_a_failure_or_an_error_of_ours(
 
 
 @pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ("This model's maximum context length is 8192 tokens. However, you requested 9 ...", 400),
-        ("'max_tokens' or 'max_completion_tokens' is too large: 900. This model's maximum context "
-         "length is 512 tokens and your request has 20 input tokens", 400),
-        ("You passed 9000 input tokens and requested 10 output tokens. However, the model's "
-         "context length is only 8192 tokens", 400),
-        ("Requested token count exceeds the model's maximum context length of 4096 tokens.", 400),
-        ("The input (5000 tokens) is longer than the model's context length (4096 tokens).", 400),
-        ("the request exceeds the available context size (4096 tokens), try increasing it", 400),
-        ("prompt is too long: 210000 tokens > 200000 maximum", 400),
-        ("too many tokens", "context_length_exceeded"),
-    ],
-)  # fmt: skip
-def test_the_words_of_every_engine_for_an_overflow_are_known(message: str, code: object) -> None:
-    body = json.dumps({"error": {"message": message, "code": code}}).encode()
-    with pytest.raises(ContextOverflow):
-        failure(Http(400, {}, body), "http://h", {"max_tokens": 10}, False)
-
-
-@pytest.mark.parametrize(
     "body",
     [
         b'{"error": {"message": "no", "code": 401}}',
@@ -157,3 +143,110 @@ def test_error_bodies_of_several_shapes_give_the_message(body: bytes) -> None:
 def test_extra_fields_win_and_none_removes_a_field() -> None:
     sent = json.loads(encode({"seed": 1, "top_p": 0.5, "x": 1}, {"seed": None, "top_p": 0.9}))
     assert sent == {"top_p": 0.9, "x": 1}
+
+
+def reply_with(**choice: Any) -> Any:
+    reply = chat_reply({**REQUEST, "n": 1, "logprobs": False})
+    reply["choices"][0].update(choice)
+    (completion,) = read_reply(json.dumps(reply).encode(), 1).completions
+    return completion
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        ("stop eos eos_token end_turn stop_sequence STOP COMPLETE Completed", "stop"),
+        ("length max_tokens MAX_TOKENS model_length max_output_tokens", "length"),
+        ("FINISH_REASON_MAX_TOKENS model_context_window_exceeded", "length"),
+        (
+            "content_filter SAFETY RECITATION refusal guardrail_intervened sensitive",
+            "content_filter",
+        ),
+        ("abort error tool_calls function_call insufficient_system_resource cancelled", "error"),
+    ],
+)
+def test_the_finish_words_of_all_vendors_are_known(words: str, meaning: str) -> None:
+    for word in words.split():
+        assert reply_with(finish_reason=word).finish_reason == meaning, word
+
+
+@pytest.mark.parametrize("word", [None, "", 0, False, [], {}])
+def test_a_reply_that_does_not_say_how_it_ended_has_failed(word: object) -> None:
+    completion = reply_with(finish_reason=word)
+    assert completion.finish_reason == "error" and repr(word) in str(completion.error)
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hmm \\boxed{3, 8}"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ([THOUGHT, {"type": "text", "text": "b"}], "b"),
+        ([{"type": "output_text", "text": "a", "annotations": []}], "a"),
+        (["a", "b"], "ab"),
+        ([], ""),
+    ],
+)
+def test_content_in_parts_is_read_and_a_thought_is_no_reply(content: Any, text: str) -> None:
+    completion = reply_with(message={"role": "assistant", "content": content})
+    assert completion.text == text and completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("content", [[THOUGHT], [THOUGHT, {"type": "text", "text": "\n"}]])
+def test_a_thought_alone_has_failed(content: Any) -> None:
+    completion = reply_with(message={"content": content})
+    assert completion.finish_reason == "error" and "only reasoning" in str(completion.error)
+
+
+@pytest.mark.parametrize("part", [{"type": "image_url"}, {"type": "text"}, 7, None, {}, []])
+def test_a_part_that_is_not_known_fails_its_reply_by_name(part: Any) -> None:
+    completion = reply_with(message={"content": [{"type": "text", "text": "a"}, part]})
+    assert completion.finish_reason == "error" and "unknown type" in str(completion.error)
+
+
+@pytest.mark.parametrize("bad", [-1, 2**53 + 1, 2**63, 10**400, "10", None, 1.5, True, [], {}])
+def test_a_count_that_no_request_can_have_counts_as_none(bad: object) -> None:
+    body = chat_reply({**REQUEST, "logprobs": False})
+    body["usage"] = {"prompt_tokens": bad, "completion_tokens": 7}
+    reply = read_reply(json.dumps(body).encode(), 3)
+    assert not reply.has_usage and reply.usage.prompt_tokens == 0
+    assert sum(c.usage.completion_tokens for c in reply.completions) == 7
+
+
+OVERFLOWS = (Path(__file__).parent / "overflows.txt").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize("line", OVERFLOWS, ids=lambda line: line[:24])
+def test_a_prompt_that_does_not_fit_is_known_in_every_servers_words(line: str) -> None:
+    said = line.partition(": ")[2]
+    for body in ({"error": {"message": said}}, [{"error": {"message": said}}], {"error": said}):
+        http = Http(400, {}, json.dumps(body).encode())
+        with pytest.raises(ContextOverflow):
+            failure(http, "http://h", {"max_tokens": 9, "temperature": 0.5, "n": 2}, is_new=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "temperature must be at most 2",
+        "max_tokens is too large: 5000. This model supports at most 4096 completion tokens",
+        "Invalid value for 'stop'",
+        "unprocessable",
+    ],
+)
+def test_other_refusals_are_not_taken_for_a_long_prompt(said: str) -> None:
+    http = Http(400, {}, json.dumps({"error": {"message": said}}).encode())
+    try:
+        failure(http, "http://h", {"max_tokens": 9, "temperature": 0.5, "stop": ["x"]}, is_new=True)
+    except SpctError as error:
+        assert not isinstance(error, ContextOverflow)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_filtered_prompt_is_refused_and_does_not_end_the_run(status: int) -> None:
+    said = "Your chosen model requires moderation and your input was flagged for harm"
+    http = Http(status, {}, json.dumps({"error": {"message": said, "code": status}}).encode())
+    found = failure(http, "http://h", {}, is_new=True)
+    assert found is not None and found.kind == "refused"

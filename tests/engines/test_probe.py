@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spct.engines.openai import OpenAIEngine
-from spct.engines.openai.probe import EndpointReport, probe
+from spct.engines.openai.openai_probe import EndpointReport
 from tests.engines.fault_server import MAX_MODEL_LEN, MODEL, FaultServer
 
 
@@ -17,7 +17,7 @@ async def report(
     async with FaultServer(always=always, **server) as running:
         engine = OpenAIEngine(base_url=running.url, model=model, api_key="right")
         try:
-            return await probe(engine, timeout_s=1.0)
+            return await engine.probe(timeout_s=1.0)
         finally:
             await engine.aclose()
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from spct.engines.openai.wire import GarbageReply
+from spct.engines.openai.openai_wire import GarbageReply
 from spct.engines.retry import Outage, RetryPolicy
 from spct.errors import ConfigError, ContextOverflow, EndpointError, EngineError
 from spct.models.encode import Encoder, load_tokenizer

@@ -1,9 +1,11 @@
 """The `openai` engine: any OpenAI-compatible chat endpoint.
 
-`wire` says what bytes mean, `logprobs` what its log probabilities mean and `errors` what a status
-means (all pure); `engine` makes completions of them, and `probe` finds out what an endpoint can do.
+`openai_wire` says what bytes mean, `logprobs` what log probabilities mean and `openai_errors` what
+a status means (all pure); `engine` makes completions of them, and `openai_probe` finds out what an
+endpoint can do.
 """
 
-from spct.engines.openai.engine import OpenAIEngine, from_env
+from spct.engines.openai.engine import OpenAIEngine
+from spct.engines.openai.env import from_env
 
 __all__ = ["OpenAIEngine", "from_env"]

@@ -1,9 +1,10 @@
-"""The `openai` engine: any OpenAI-compatible chat endpoint.
+"""Samples from a chat endpoint.
 
 One `sample` is one request with `n`, or n single requests with their own seeds where the endpoint
-ignores or refuses `n` (noticed once, remembered for the session). The parts: `wire` says what bytes
-mean and `errors` what a status means, `transport` exchanges them, `retry` and `caller` decide what
-becomes of a failed attempt, `adaptive` and `gate` how many are under way.
+ignores or refuses `n`. What an endpoint does not take (`n`, `seed`, `temperature`, `max_tokens` by
+that name) is noticed once, warned of, and remembered for the session. `transport` exchanges bytes,
+`retry` and `caller` decide what becomes of a failed attempt, `adaptive` and `gate` how many are
+under way.
 
 - A refused key, a missing model, an endpoint that stays away raise `EndpointError`: the run stops.
 - A prompt that does not fit raises `ContextOverflow`, a field that is refused `ConfigError`.
@@ -16,16 +17,15 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from spct.engines.adaptive import AdaptiveLimit, Pacer
 from spct.engines.caller import Caller, EngineStats, Request
 from spct.engines.gate import Gate
-from spct.engines.openai.errors import NRefused, failure
-from spct.engines.openai.probe import EndpointReport, probe
-from spct.engines.openai.wire import (
+from spct.engines.openai.openai_errors import FieldRefused, NRefused, failure, failure_in_200
+from spct.engines.openai.openai_probe import TIMEOUT_S, Asking, EndpointReport, OnStep, probe
+from spct.engines.openai.openai_wire import (
     KEPT_BYTES,
     GarbageReply,
     GrammarField,
@@ -34,6 +34,7 @@ from spct.engines.openai.wire import (
     read_reply,
     request_fields,
     strict_json,
+    translated,
 )
 from spct.engines.probe import hand_on
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 OUR_FIELDS = {"model", "messages", "n", "stream"}
 CHAT, MODELS = "chat/completions", "models"
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
+SUSPICIOUS = 200  # characters: judgements so long are never alike by chance
 
 
 class OpenAIEngine(Engine):
@@ -55,8 +56,8 @@ class OpenAIEngine(Engine):
     With `max_concurrency` so many calls start at once and only rate limits lower that; without it
     the limit adapts within `adaptive` (min, start, max). `attempt_timeout_s` is for one HTTP
     attempt, `deadline_s` for a call with all its retries. Fields of `extra_body` win over ours, and
-    None drops one, such as {"seed": None}. `grammar_field` is the field in which the endpoint takes
-    a grammar: structured_outputs (vLLM), ebnf (SGLang) or grammar (llama.cpp's server).
+    "omit" (or None) drops one, such as {"seed": "omit"}. `grammar_field` is the field in which the
+    endpoint takes a grammar: structured_outputs (vLLM), ebnf (SGLang) or grammar (llama.cpp).
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class OpenAIEngine(Engine):
             deadline_s=deadline_s,
         )
         self._seen: dict[str, str | None] = {}  # what the first good reply said of the model
+        self._learnt: dict[str, str | None] = {}  # fields refused: the new name, or None to leave
 
     def __repr__(self) -> str:
         return f"OpenAIEngine(base_url={self.base_url!r}, model={self._model!r})"
@@ -159,9 +161,10 @@ class OpenAIEngine(Engine):
             return
         names = [str(entry["id"]) for entry in await self.served_models()]
         if len(names) != 1:
+            shown = f" ({', '.join(names[:20])})" if names else ""
             raise EndpointError(
-                f"{self.base_url} serves {len(names)} models ({', '.join(names[:20])}); "
-                "expected exactly one where no model is named; name it with --model"
+                f"{self.base_url} lists {len(names)} models{shown}; expected exactly one where no "
+                "model is named; name it with --model"
             )
         self._model = names[0]
 
@@ -187,13 +190,14 @@ class OpenAIEngine(Engine):
                 "models; does the base URL end in /v1?"
             ) from None
 
-    async def probe(self) -> EndpointReport:
+    async def probe(
+        self, on_step: OnStep | None = None, timeout_s: float = TIMEOUT_S
+    ) -> EndpointReport:
         """Find out what the endpoint can do, for `spct doctor`; a bad endpoint is in the report."""
-        report = await probe(self)
+        asking = Asking(self.transport, self.extra_body, self.grammar_field, timeout_s, on_step)
+        report = await probe(asking, self._model)
         self._model = self._model or report.model
         return report
-
-    # --- sampling: which requests make n completions --------------------------------------------
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
         """Return exactly n completions of one prompt."""
@@ -231,11 +235,13 @@ class OpenAIEngine(Engine):
         if len(done) < n:
             self._warn("n_ignored", f"asked for n={n}, got {len(done)}; asking for the rest")
             self._use_n = False if len(done) == 1 and self._use_n is None else self._use_n
-        if len({c.text for c in done if c.text}) == 1 < len(done) and params.temperature > 0:
+        text = done[0].text
+        alike = len(done) > 1 and all(c.text == text for c in done)
+        if alike and params.temperature > 0 and len(text) > SUSPICIOUS:
             self._warn(
                 "identical_choices",
-                f"{len(done)} choices of one reply are identical; if the endpoint gives them one "
-                "seed, use_n=False asks one by one with a seed each",
+                f"all {len(done)} choices of one reply are the same {len(text)} characters: one "
+                "judgement counted several times; does the endpoint draw each choice anew?",
             )
         return done
 
@@ -243,25 +249,48 @@ class OpenAIEngine(Engine):
         self, prompt: Prompt, n: int, params: SamplingParams, seed: int | None
     ) -> list[Completion]:
         """One request with its retries: at most n completions, and n failed ones if it failed."""
-        fields = request_fields(prompt, n, params, seed, self.grammar_field)
-        body = encode({"model": self.model, **fields}, self.extra_body)
+        asked = request_fields(prompt, n, params, seed, self.grammar_field)
         guess = sum(len(m.content) for m in prompt.messages) // 4 + n * params.max_tokens
-
-        def read(http: Http) -> Reply | Failure:
-            bad = failure(http, self.transport.url(CHAT), fields, is_new=not self._seen)
-            return bad or _chat_reply(http, n)
-
-        reply = await self._caller.call(Request("POST", CHAT, body, guess), read)
+        while True:
+            try:
+                reply = await self._exchange(translated(asked, self._learnt), n, guess)
+                break
+            except FieldRefused as error:
+                self._learn(error)
         if isinstance(reply, Failure):
             self.stats.failed += 1
-            error = reply.message
+            why = reply.message
             finish: FinishReason = "content_filter" if reply.kind == "refused" else "error"
             return [
-                Completion("", finish, usage=Usage(calls=int(i == 0)), error=error)
-                for i in range(n)
+                Completion("", finish, usage=Usage(calls=int(i == 0)), error=why) for i in range(n)
             ]
         self._note(reply, params, guess)
         return reply.completions
+
+    async def _exchange(self, fields: Mapping[str, Any], n: int, guess: int) -> Reply | Failure:
+        body = encode({"model": self.model, **fields}, self.extra_body)
+        url, is_new = self.transport.url(CHAT), not self._seen
+
+        def read(http: Http) -> Reply | Failure:
+            if (bad := failure(http, url, fields, is_new)) is not None:
+                return bad
+            try:
+                return read_reply(http.body, n)
+            except GarbageReply as error:
+                said = failure_in_200(http, url, fields, is_new)
+                began = f"{error}; the reply began {http.body[:KEPT_BYTES]!r}"
+                return said or Failure("garbage", began)
+
+        return await self._caller.call(Request("POST", CHAT, body, guess), read)
+
+    def _learn(self, refused: FieldRefused) -> None:
+        """Remember how to do without a field; many first calls may learn it at once."""
+        self._learnt[refused.field] = refused.use
+        instead = f"sending {refused.use!r}" if refused.use else "leaving it to its own value"
+        self._warn(
+            f"{refused.field}_refused",
+            f"it refuses the field {refused.field!r} ({refused}); {instead} from now on",
+        )
 
     def _note(self, reply: Reply, params: SamplingParams, guess: int) -> None:
         """Count what is odd about a good reply, and settle what it cost."""
@@ -271,8 +300,8 @@ class OpenAIEngine(Engine):
             if now != first:
                 self._warn(f"{name}_changed", f"`{name}` was {first!r} and is now {now!r}")
         usage, quota = reply.usage, self._caller.gate.tokens
-        if usage is None:
-            self._warn("no_usage", "the reply has no usable token counts; they count as 0")
+        if not reply.has_usage:
+            self._warn("no_usage", "the reply lacks usable token counts; what lacks counts as 0")
         elif quota is not None:
             quota.correct(usage.prompt_tokens + usage.completion_tokens - guess)
         if params.top_logprobs is not None and reply.completions[0].logprobs is None:
@@ -282,35 +311,6 @@ class OpenAIEngine(Engine):
         self.stats.warnings[name] += 1
         if self.stats.warnings[name] == 1:
             log.warning("%s: %s", self.base_url, text)
-
-
-def from_env(
-    *,
-    model: str | None = None,
-    base_url: str | None = None,
-    api_key_env: str = "OPENAI_API_KEY",
-    environ: Mapping[str, str] = os.environ,
-    **settings: Any,
-) -> OpenAIEngine:
-    """An engine from OPENAI_BASE_URL and OPENAI_API_KEY; arguments win over the environment.
-
-    With a key alone the base URL is OpenAI's own, as in its SDK.
-    """
-    key = environ.get(api_key_env) or None
-    base_url = base_url or environ.get("OPENAI_BASE_URL") or (DEFAULT_BASE_URL if key else None)
-    if base_url is None:
-        raise ConfigError(
-            f"looking for an endpoint: neither OPENAI_BASE_URL nor {api_key_env} is set; expected "
-            "at least one; set OPENAI_BASE_URL, for example to http://127.0.0.1:8000/v1"
-        )
-    return OpenAIEngine(base_url=base_url, model=model, api_key=key, **settings)
-
-
-def _chat_reply(http: Http, n: int) -> Reply | Failure:
-    try:
-        return read_reply(http.body, n)
-    except GarbageReply as error:
-        return Failure("garbage", f"{error}; the reply began {http.body[:KEPT_BYTES]!r}")
 
 
 async def _all(calls: Sequence[Coroutine[Any, Any, list[Completion]]]) -> list[list[Completion]]:
