@@ -28,10 +28,14 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "engine.model": ("--model", "-m"),
     "engine.max_concurrency": ("--max-concurrency", "-j"),
     "judge.k": ("--samples", "-k"),
+    "bench.samples": ("--samples", "-k"),
+    "bench.benchmarks": ("--benchmark", "-b"),
+    "compare.samples": ("--samples", "-k"),
 }
 # What people set first: shown by --help, everything else by --help-all.
 MAIN = frozenset(
     {"engine.kind", "engine.model", "engine.base_url", "judge.k", "judge.vote", "judge.temperature"}
+    | {"bench.samples", "bench.benchmarks", "bench.limit", "compare.samples", "compare.limit"}
 )
 TITLES = {"judge": "Judging", "engine": "Engine and network", "serve": "Gateway"}
 # Every section that some command reads, and where it is defined. One file may hold them all: a
@@ -40,6 +44,8 @@ SECTIONS: Mapping[str, str] = {
     "engine": "spct.config:EngineConfig",
     "judge": "spct.config:JudgeConfig",
     "serve": "spct.serve.config:ServeConfig",
+    "bench": "spct.measure.config:BenchConfig",
+    "compare": "spct.measure.config:CompareConfig",
     "cold_start": "spct.train.config:SftConfig",
     "rft_data": "spct.train.config:RftDataConfig",
     "rft": "spct.train.config:SftConfig",

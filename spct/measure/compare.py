@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from spct.core.vote import best
-from spct.errors import ConfigError, DataError, FormatError
+from spct.errors import ConfigError, DataError, FormatError, OverBudget
 from spct.measure.estimator import shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.runs.engines import RecordingEngine
@@ -226,3 +226,12 @@ def slope(
         for credits in zip(*credits_K, strict=True)
     ]
     return mean_interval(slopes, prompts, signed=True)
+
+
+def check_scored(comparison: Comparison) -> None:
+    """Raise if nothing that a model said could be scored: no figure of it means anything."""
+    for curve in comparison.curves:
+        if all(point.unscored == 1 for point in curve.points):
+            raise OverBudget(
+                f"{curve.name}: nothing was scored on {comparison.n_examples} examples"
+            )

@@ -227,7 +227,7 @@ def _failing(found: Sequence[Json]) -> str | None:
     head = ["Model", "Row", "Example", "Gold", "Rewards", "Vote share", "Unscored"]
     text = (
         f"Votes of each model's last row that are not right ({counts}): those without a verdict, "
-        "then the surest. `spct view` and parts/ show their judgements.\n\n"
+        "then the surest. Their judgements are in parts/ (`spct export`).\n\n"
     )
     return "### Failing examples\n\n" + text + table(head, lines)
 

@@ -14,7 +14,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -23,8 +23,10 @@ from spct.core.vote import best
 from spct.data.published.items import item
 from spct.data.published.sources import Row as SourceRow
 from spct.errors import DataError
+from spct.measure.estimator import by, votes_at
 from spct.measure.intervals import Interval, wilson
 from spct.measure.loading import Loaded
+from spct.measure.rows import Part
 from spct.measure.rules import credit, gold_of, is_gold_tie
 from spct.types import Example, Verdict
 
@@ -237,3 +239,28 @@ def _base_gold(example: Example) -> tuple[float, ...]:
 def _accuracy(pairs: Any) -> float | None:
     earned = [credit(v.rewards, gold) for v, gold in pairs]
     return sum(earned) / len(earned) if earned else None
+
+
+def probe_reports(
+    probes: Loaded, clean: Sequence[Part], changed: Sequence[Part], k: int
+) -> list[dict[str, Any]]:
+    """Each model's table: votes on the first k samples (or the only verdict), clean and changed."""
+    by_model = {part.model: part for part in clean}
+    by_model |= {part.model: part for part in clean if part.mode != "greedy"}
+    found = []
+    for part in changed:
+        base = by_model.get(part.model)
+        if base is None or base.mode != part.mode:
+            continue
+        before, after = (_first_votes(p, k) for p in (base, part))
+        rows = [
+            {**asdict(family), "success": family.success._asdict()}
+            for family in results_of(probes, before, after)
+        ]
+        found.append({"model": part.model, "mode": part.mode, "k": k, "families": rows})
+    return found
+
+
+def _first_votes(part: Part, k: int) -> dict[str, Verdict]:
+    at = k if part.mode == "sampled" else 1
+    return {id: votes_at(v, at, by(part.vote))[0] for id, v in part.verdicts.items()}

@@ -12,14 +12,18 @@ import typer
 from typer.testing import CliRunner
 
 from spct.cli.bench import bench, compare_runs
+from spct.config import validated
 from spct.core.format import POINTWISE
 from spct.core.generative import GenerativeRM
 from spct.core.parse import Scale
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError, FormatError, GateFailed, OverBudget, StoreError
 from spct.measure.benchmarks import ours
-from spct.measure.command import Request, run_bench
+from spct.measure.command import check, run_bench
+from spct.measure.config import BenchConfig
+from spct.measure.gates import check_scored
 from spct.measure.loading import load_benchmark
+from spct.measure.markdown import markdown
 from spct.measure.paired import Choice, compare, comparison_markdown, config_difference, read_run
 from spct.measure.report import Settings, benchmark_report
 from spct.measure.rows import rows_of
@@ -32,16 +36,14 @@ from tests.measure.makers import pairs_file, write
 COMPARED = ("report.json", "report.md", "items.jsonl")
 
 
-def request(path: Path, out: Path, **changes: Any) -> Request:
-    options: dict[str, Any] = {
-        "models": ("length", "scripted"),
-        "benchmarks": (str(path),),
-        "ks": "1,2,4",
-        "resamples": 200,
-        "output": out,
-        "quiet": True,
-    }
-    return Request(**(options | changes))
+def benched(path: Path, out: Path | None, **changes: Any) -> dict[str, Any]:
+    """Run the command's work and its checks; settings by their names."""
+    models = changes.pop("models", ("length", "scripted"))
+    settings: dict[str, Any] = {"benchmarks": (str(path),), "samples": "1,2,4", "resamples": 200}
+    config = validated(BenchConfig, settings | changes, "test")
+    report = run_bench(models, config, out, quiet=True)
+    check(report, config)
+    return report
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def test_a_run_writes_one_report_with_every_row(pairs: Path, tmp_path: Path) -> None:
-    report = run_bench(request(pairs, tmp_path / "run", ks="1,2,8"))
+    report = benched(pairs, tmp_path / "run", samples="1,2,8")
     (found,) = report["benchmarks"]
     names = [(row["model"], row["row"]) for row in found["rows"]]
     assert names == [
@@ -70,16 +72,16 @@ def test_a_run_writes_one_report_with_every_row(pairs: Path, tmp_path: Path) -> 
 
 def test_equal_seeds_give_byte_identical_reports_and_figures(pairs: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        run_bench(request(pairs, tmp_path / name, probes=3))
+        benched(pairs, tmp_path / name, probes=3)
     for file in (*COMPARED, *(f"figures/{p.name}" for p in (tmp_path / "a/figures").iterdir())):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
 def test_running_again_changes_no_byte(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    run_bench(request(pairs, out, ks="1"))
+    benched(pairs, out, samples="1")
     before = {name: (out / name).read_bytes() for name in (*COMPARED, "timing.json")}
-    run_bench(request(pairs, out, ks="1"))
+    benched(pairs, out, samples="1")
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
@@ -90,22 +92,21 @@ def test_a_run_that_stopped_half_way_is_found_again_by_the_same_command(
     write(tmp_path / "one.jsonl", [{"id": "a", "query": "q", "responses": ["x"], "gold": [1]}])
     chooser = tmp_path / "chooser.toml"
     chooser.write_text('[engine]\nkind = "scripted"\n[judge]\nformat = "pairwise"\n')
-    stopping = request(Path("one.jsonl"), tmp_path, models=("length", str(chooser)), output=None)
     for _ in range(2):
         with pytest.raises(FormatError, match="one response"):
-            run_bench(stopping)
+            benched(Path("one.jsonl"), None, models=("length", str(chooser)))
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "config.json").is_file() and not (folder / "report.md").exists()
 
 
 def test_another_seed_is_drift_in_the_same_folder(pairs: Path, tmp_path: Path) -> None:
-    run_bench(request(pairs, tmp_path / "run", ks="1"))
+    benched(pairs, tmp_path / "run", samples="1")
     with pytest.raises((StoreError, ConfigError), match="seed"):
-        run_bench(request(pairs, tmp_path / "run", ks="1", seeds=(1,)))
+        benched(pairs, tmp_path / "run", samples="1", seed=(1,))
 
 
 def test_several_seeds_give_a_row_each(pairs: Path, tmp_path: Path) -> None:
-    report = run_bench(request(pairs, tmp_path / "run", models=("random",), seeds=(0, 1)))
+    report = benched(pairs, tmp_path / "run", models=("random",), seed=(0, 1))
     assert [row["model"] for row in report["benchmarks"][0]["rows"]] == [
         "random, seed 0",
         "random, seed 1",
@@ -113,14 +114,14 @@ def test_several_seeds_give_a_row_each(pairs: Path, tmp_path: Path) -> None:
 
 
 def test_a_partial_benchmark_has_no_official_score(pairs: Path, tmp_path: Path) -> None:
-    report = run_bench(request(pairs, tmp_path / "run", limits=("5",), models=("length",)))
+    report = benched(pairs, tmp_path / "run", limit=("5",), models=("length",))
     (row,) = report["benchmarks"][0]["rows"]
     assert row["official"] is None and row["score"]["units"] == 5
     assert "not the official score" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_probes_are_reported_for_every_model(pairs: Path, tmp_path: Path) -> None:
-    report = run_bench(request(pairs, tmp_path / "run", probes=4, ks="1"))
+    report = benched(pairs, tmp_path / "run", probes=4, samples="1")
     found = {entry["model"]: entry for entry in report["benchmarks"][0]["probes"]}
     assert set(found) == {"length", "scripted"}
     assert len(found["scripted"]["families"]) == 13
@@ -130,11 +131,11 @@ def test_probes_are_reported_for_every_model(pairs: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ks": "1,x"}, "--samples"),
-        ({"ks": "0"}, "--samples"),
-        ({"limits": ("many",)}, "--limit"),
-        ({"limits": ("other=3",)}, "not among the benchmarks"),
-        ({"limits": ("0",)}, "at least 1"),
+        ({"samples": "1,x"}, "samples"),
+        ({"samples": "0"}, "from 1 up"),
+        ({"limit": ("many",)}, "--limit"),
+        ({"limit": ("other=3",)}, "not among the benchmarks"),
+        ({"limit": ("0",)}, "at least 1"),
         ({"benchmarks": ("nothing",)}, "no benchmark and no file"),
         ({"models": ("lenght",)}, "did you mean 'length'"),
         ({"fail_under": ("other=0.5",)}, "not among the benchmarks"),
@@ -144,14 +145,14 @@ def test_bad_usage_is_named(
     change: dict[str, Any], message: str, pairs: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        run_bench(request(pairs, tmp_path / "run", **({"models": ("length",)} | change)))
+        benched(pairs, tmp_path / "run", **({"models": ("length",)} | change))
 
 
 def test_a_gate_fails_with_exit_code_6(pairs: Path, tmp_path: Path) -> None:
     gate = (f"{pairs.name}=1.01",)
     assert GateFailed.exit_code == 6
     with pytest.raises(GateFailed, match="length, reward"):
-        run_bench(request(pairs, tmp_path / "run", models=("length",), fail_under=gate))
+        benched(pairs, tmp_path / "run", models=("length",), fail_under=gate)
 
 
 def test_too_many_judgements_without_a_verdict_exit_with_3(
@@ -165,8 +166,16 @@ def test_too_many_judgements_without_a_verdict_exit_with_3(
     )
     # without the words that the fake engine looks for, it writes two scores where one is wanted
     with pytest.raises(OverBudget, match=r"100\.0% of the judgements"):
-        run_bench(request(pairs, tmp_path / "run", models=(str(config),), max_unscored=0.5))
+        benched(pairs, tmp_path / "run", models=(str(config),), max_unscored=0.5)
     assert OverBudget.exit_code == 3 and (tmp_path / "run" / "report.md").is_file()
+
+
+def test_a_judge_of_which_nothing_is_scored_always_ends_with_3(pairs: Path, tmp_path: Path) -> None:
+    report = benched(pairs, tmp_path / "run", models=("length",))
+    row = report["benchmarks"][0]["rows"][0]
+    row["abstention"] = row["abstention"] | {"unscored_rate": 1.0}
+    with pytest.raises(OverBudget, match="nothing was scored"):
+        check_scored(report, 1.0)
 
 
 def test_nothing_from_the_data_reaches_the_terminal_or_html_raw(
@@ -182,7 +191,7 @@ def test_nothing_from_the_data_reaches_the_terminal_or_html_raw(
             row | {"id": "b", "responses": ["x", "yy"], "gold": [0, 1]},
         ],
     )
-    run_bench(request(path, tmp_path / "run", models=("length",)))
+    print(markdown(benched(path, tmp_path / "run", models=("length",))))
     for text in (capsys.readouterr().out, (tmp_path / "run" / "report.md").read_text()):
         assert "\\u001b[31m&lt;script>\\u202e" in text
         assert not any(c in text for c in "\x1b\u202e") and "<script" not in text
@@ -277,7 +286,7 @@ async def test_a_judge_that_never_answers_earns_nothing_and_the_report_says_that
 
 def test_comparing_a_run_with_itself_finds_nothing(pairs: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        run_bench(request(pairs, tmp_path / name, models=("length",)))
+        benched(pairs, tmp_path / name, models=("length",))
     found = compare(read_run(tmp_path / "a"), read_run(tmp_path / "b"), resamples=200)
     (row,) = found["rows"]
     assert found["config"] == [] and row["mcnemar_p"] == 1.0
@@ -287,7 +296,7 @@ def test_comparing_a_run_with_itself_finds_nothing(pairs: Path, tmp_path: Path) 
 def test_flips_are_named_both_ways(pairs: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     for model in ("length", "first"):
-        run_bench(request(Path(pairs.name), tmp_path / model, models=(model,)))
+        benched(Path(pairs.name), tmp_path / model, models=(model,))
     found = compare(read_run(tmp_path / "length"), read_run(tmp_path / "first"), resamples=200)
     (row,) = found["rows"]
     assert row["right_in_a_only"] or row["right_in_b_only"]
@@ -297,7 +306,7 @@ def test_flips_are_named_both_ways(pairs: Path, tmp_path: Path, monkeypatch: Any
 
 
 def test_two_models_or_rows_of_one_run_can_be_compared(pairs: Path, tmp_path: Path) -> None:
-    run_bench(request(pairs, tmp_path / "run", models=("length", "scripted"), greedy=False))
+    benched(pairs, tmp_path / "run", models=("length", "scripted"), greedy=False)
     run = read_run(tmp_path / "run")
     voted = Choice("scripted", "Voting@4")
     (row,) = compare(run, run, Choice("length", "reward"), voted, resamples=200)["rows"]
@@ -326,9 +335,9 @@ def test_the_commands_print_results_on_standard_output(pairs: Path, tmp_path: Pa
     app.command("bench")(bench)
     app.command("compare-runs")(compare_runs)
     runner = CliRunner()
-    common = ["-b", str(pairs), "--samples", "1", "--resamples", "100", "--progress", "none"]
+    common = ["-b", str(pairs), "-k", "1", "--resamples", "100", "--progress", "none"]
     for name in ("a", "b"):
-        out = ["--output-dir", str(tmp_path / name), "--json"]
+        out = ["--out", str(tmp_path / name), "--json"]
         result = runner.invoke(app, ["bench", "length", *common, *out])
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["benchmarks"][0]["units"] == 12
@@ -384,11 +393,9 @@ def test_a_score_that_is_no_number_passes_no_gate(tmp_path: Path) -> None:
     rows = [{"query": "q", "responses": [f"answer {i}"], "gold": [1]} for i in range(6)]
     write(tmp_path / "single.jsonl", rows)
     with pytest.raises(GateFailed):
-        run_bench(
-            request(
-                tmp_path / "single.jsonl", tmp_path / "run", models=("length",),
-                fail_under=("single.jsonl=0.5",),
-            )
+        benched(
+            tmp_path / "single.jsonl", tmp_path / "run", models=("length",),
+            fail_under=("single.jsonl=0.5",),
         )  # fmt: skip
 
 
@@ -404,7 +411,7 @@ def test_rankings_have_a_difference_and_no_flips(tmp_path: Path) -> None:
             for i in range(8)
         ]
         write(tmp_path / "single.jsonl", rows)
-        run_bench(request(tmp_path / "single.jsonl", tmp_path / name, models=("length",)))
+        benched(tmp_path / "single.jsonl", tmp_path / name, models=("length",))
     found = compare(read_run(tmp_path / "a"), read_run(tmp_path / "b"), resamples=200)
     (row,) = found["rows"]
     assert row["n"] == 8
