@@ -67,7 +67,7 @@ class MetaDataConfig(Settings):
 
 
 class PipelineConfig(Settings):
-    """`spct pipeline`: the files, the stages to run, and each stage's settings."""
+    """`spct train pipeline`: the files, the stages to run, and each stage's settings."""
 
     files: Files
     stages: tuple[Stage, ...] = Field(STAGES, description="Leave one out to ablate it.")
