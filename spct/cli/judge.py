@@ -35,7 +35,9 @@ def judge(
     file: source.File = None,
     query: Annotated[str | None, typer.Option(help="Judge this query's responses.")] = None,
     response: Annotated[list[str] | None, typer.Option(help="A response; repeat it.")] = None,
-    reference: Annotated[str | None, typer.Option(help="A known good answer to show.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(rich_help_panel=source.PANEL, help="A known good answer to show.")
+    ] = None,
     schema: source.Schema = "auto",
     mapping: source.Map = None,
     limit: source.Limit = None,
@@ -45,9 +47,7 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every judgement.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompt and cost only.")] = False,
-    max_unscored: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with 3 above this share of judgements.")
-    ] = 1.0,
+    max_unscored: source.MaxUnscored = 1.0,
 ) -> None:
     """Judge examples: principles, critiques, scores, k votes and a verdict for each.
 

@@ -28,15 +28,32 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "engine.model": ("--model", "-m"),
     "engine.max_concurrency": ("--max-concurrency", "-j"),
     "judge.k": ("--samples", "-k"),
+    "judge.concurrency": ("--examples-in-flight", "--concurrency"),
+    "rft_data.concurrency": ("--examples-in-flight", "--concurrency"),
     "bench.samples": ("--samples", "-k"),
     "bench.benchmarks": ("--benchmark", "-b"),
     "compare.samples": ("--samples", "-k"),
+    "serve.max_concurrency": ("--examples-in-flight",),
+    "serve.allowed_hosts": ("--allowed-host",),
 }
+_TRAINED = frozenset({"learning_rate", "batch_size", "max_steps", "lora_rank"})
 # What people set first: shown by --help, everything else by --help-all.
-MAIN = frozenset(
-    {"engine.kind", "engine.model", "engine.base_url", "judge.k", "judge.vote", "judge.temperature"}
-    | {"bench.samples", "bench.benchmarks", "bench.limit", "compare.samples", "compare.limit"}
-)
+MAIN: Mapping[str, frozenset[str]] = {
+    "engine": frozenset({"kind", "model", "base_url"}),
+    "judge": frozenset({"k", "vote"}),
+    "bench": frozenset({"samples", "benchmarks", "limit"}),
+    "compare": frozenset({"samples", "limit"}),
+    "serve": frozenset(
+        {"host", "port", "keys_file", "on_unscored", "template", "group_size", "served_name"}
+    ),
+    "rft_data": frozenset({"n_samples"}),
+    "rft": _TRAINED,
+    "rl": _TRAINED | {"group_size", "beta"},
+    "meta": _TRAINED,
+    "bradley_terry": _TRAINED,
+    "pairwise": _TRAINED,
+    "cloud": frozenset({"n_critiques"}),
+}
 TITLES = {"judge": "Judging", "engine": "Engine and network", "serve": "Gateway"}
 # Every section that some command reads, and where it is defined. One file may hold them all: a
 # command leaves the tables of others alone, and `spct config` shows and checks the whole.
@@ -157,7 +174,7 @@ def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Paramet
 def _option(section: str, key: str, field: FieldInfo) -> inspect.Parameter:
     """One flag. The settings read its text, so that every source fails with the same words."""
     dotted, bare = f"{section}.{key}", _bare(field.annotation)
-    names = FLAGS.get(dotted, (f"--{key.replace('_', '-')}",))
+    names = FLAGS.get(dotted, (f"--{key.removesuffix('_s').replace('_', '-')}",))
     if bare is bool:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
     repeats = get_origin(bare) is tuple and str in get_args(bare)
@@ -165,7 +182,9 @@ def _option(section: str, key: str, field: FieldInfo) -> inspect.Parameter:
         *names,
         help=_described(field),
         metavar=None if bare is bool else _metavar(bare),
-        rich_help_panel=None if dotted in MAIN else TITLES.get(section, f"Settings: {section}"),
+        rich_help_panel=None
+        if key in MAIN.get(section, ())
+        else TITLES.get(section, f"Settings: {section}"),
         show_default=False,
     )
     kind = bool if bare is bool else list[str] if repeats else str

@@ -45,9 +45,7 @@ def sample(
         bool, typer.Option("--durable", help="Survive a power loss too, at the cost of speed.")
     ] = False,
     progress: Annotated[Style, typer.Option(help="On standard error.")] = "auto",
-    max_unscored: Annotated[
-        float, typer.Option(min=0, max=1, help="Exit with 3 above this share of judgements.")
-    ] = 1.0,
+    max_unscored: source.MaxUnscored = 1.0,
 ) -> None:
     """Judge a whole file into a run folder; the same command continues it after any stop.
 

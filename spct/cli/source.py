@@ -20,14 +20,37 @@ File = Annotated[
     str | None,
     typer.Argument(metavar="[FILE|-]", help="Examples as JSONL, JSON or Parquet; - is stdin."),
 ]
-Schema = Annotated[str, typer.Option(help="Of the rows; auto detects it (see docs/data.md).")]
+PANEL = "Which examples"
+Schema = Annotated[
+    str,
+    typer.Option(rich_help_panel=PANEL, help="Of the rows; auto detects it (see docs/data.md)."),
+]
 Map = Annotated[
-    list[str] | None, typer.Option("--map", help="field=column, for rows of no known schema.")
+    list[str] | None,
+    typer.Option("--map", rich_help_panel=PANEL, help="field=column, for rows of no known schema."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take the first N examples.")]
-Range = Annotated[str | None, typer.Option("--range", help="Take examples a:b, counted from 0.")]
-Ids = Annotated[list[str] | None, typer.Option("--sample-id", help="Take the example of this id.")]
-Shuffle = Annotated[bool, typer.Option("--shuffle", help="Shuffle with the run's seed first.")]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", rich_help_panel=PANEL, help="Take examples a:b, counted from 0."),
+]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--sample-id", rich_help_panel=PANEL, help="Take the example of this id."),
+]
+Shuffle = Annotated[
+    bool,
+    typer.Option("--shuffle", rich_help_panel=PANEL, help="Shuffle with the run's seed first."),
+]
+MaxUnscored = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        rich_help_panel="Limits",
+        help="Exit with 3 above this share of unscored judgements.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ OLD_COMMANDS = {
 OLD_FLAGS = {
     ("bench", "--output-dir"): "--out (-o), the run folder",
     ("compare", "--k"): "-k (--samples)",
+    ("serve", "--max-concurrency"): "--examples-in-flight",
+    ("serve", "-j"): "--examples-in-flight (-j is requests in flight, as everywhere)",
     ("sample", "--resume"): "--out (-o), the run folder: it continues where there is a run",
 }
 

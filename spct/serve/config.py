@@ -88,12 +88,6 @@ class ServeConfig(Settings):
     )
 
 
-class ServeSettings(Settings):
-    """What a config file of `spct serve` holds."""
-
-    serve: ServeConfig = ServeConfig()
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address; names other than localhost do not count."""
     try:
