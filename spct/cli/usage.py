@@ -32,6 +32,8 @@ OLD_COMMANDS = {
 OLD_FLAGS = {
     ("bench", "--output-dir"): "--out (-o), the run folder",
     ("compare", "--k"): "-k (--samples)",
+    ("judge", "--concurrency"): "--examples-in-flight",
+    ("sample", "--concurrency"): "--examples-in-flight",
     ("serve", "--max-concurrency"): "--examples-in-flight",
     ("serve", "-j"): "--examples-in-flight (-j is requests in flight, as everywhere)",
     ("sample", "--resume"): "--out (-o), the run folder: it continues where there is a run",
@@ -55,11 +57,13 @@ def explain(error: BaseException) -> str:
         message = getattr(error, "format_message", lambda: "stopped: there is no more input")()
         return " ".join(message.split())
     command = context.command_path.removeprefix("spct ")
-    if (now := OLD_FLAGS.get((command, flag))) is not None:
-        return f"spct {command}: {flag} is now: {now}"
+    old = {name: now for (of, name), now in OLD_FLAGS.items() if of == command}
+    if flag in old:
+        return f"spct {command}: {flag} is now: {old[flag]}"
     known = sorted({name for p in context.command.params for name in (*p.opts, *p.secondary_opts)})
     short = flag[1:] if len(flag) == 3 else f"-{flag}"  # --k for -k, -config for --config
-    meant = f"; did you mean {short}?" if short in known else did_you_mean(flag, known, shown="{}")
+    meant = f"; did you mean {short}?" if short in known else ""
+    meant = meant or did_you_mean(flag, [*known, *old], shown="{}")
     listed = "--help-all" if "--help-all" in known else "--help"
     return f"spct {command}: no option {flag}{meant} (spct {command} {listed} lists them)"
 

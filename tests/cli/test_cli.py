@@ -265,7 +265,7 @@ def test_a_stopped_job_exits_with_its_signal_and_can_be_continued(number, code):
         json.dumps({"id": str(i), "query": "q", "responses": ["a", "b"]}) for i in range(1500)
     )
     Path("many.jsonl").write_text(many)
-    job = spct("sample", "many.jsonl", *FAKE, "-k", 2, "--concurrency", 1)
+    job = spct("sample", "many.jsonl", *FAKE, "-k", 2, "--examples-in-flight", 1)
     while not any(Path("runs").glob("*/run.db")) and job.poll() is None:
         time.sleep(0.05)
     time.sleep(1.0)

@@ -186,7 +186,9 @@ def test_the_commands_are_grouped(run):
     [
         (["jugde", "x"], "did you mean 'judge'"),
         (["judge", "x", "--k", "3"], "did you mean -k"),
+        (["bench", "x", "--resample", "3"], "did you mean --resamples"),
         (["judge", "x", "--concurency", "3"], "did you mean --concurrency"),
+        (["judge", "x", "--concurrency", "3"], "is now: --examples-in-flight"),
         (["judge", "x", "--modle", "3"], "did you mean --model"),
         (["train", "rlf"], "'rl'"),
         (["data", "splt"], "'split'"),

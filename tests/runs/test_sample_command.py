@@ -32,7 +32,7 @@ def test_twenty_stops_of_spct_sample_change_nothing_in_its_export(
             file.write(json.dumps(row) + "\n")
 
     def sample(name: str) -> list[str]:
-        flags = ["-k", "4", "--concurrency", str(CONCURRENCY), "--progress", "none"]
+        flags = ["-k", "4", "--examples-in-flight", str(CONCURRENCY), "--progress", "none"]
         where = ["--base-url", endpoint.url, "--model", "mock-judge"]
         return spct("sample", str(rows), *where, *flags, "--output-dir", str(tmp_path / name))
 
