@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,17 +13,21 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 import spct
-from spct.serve.config import ServeConfig
+from spct.serve.config import ServeConfig, is_loopback
+from spct.serve.docs_page import POLICY, docs_page
 from spct.serve.errors import ErrorType, HttpError, invalid
 from spct.serve.gateway import Gateway
 from spct.serve.keys import Keyring
 from spct.serve.middleware import GatewayMiddleware
 from spct.serve.replay import Replays
-from spct.serve.routes import ERRORS, Wires, add_engines, add_native, add_trainers
-from spct.serve.strict import JudgingRoute, describe
+from spct.serve.replaying import JudgingRoute, describe
+from spct.serve.routes.engines import add_engines
+from spct.serve.routes.native import add_native
+from spct.serve.routes.shared import ERRORS, Wires
+from spct.serve.routes.trainers import add_trainers
 from spct.types import RewardModel
 
 
@@ -55,18 +60,21 @@ def create_app(
 ) -> FastAPI:
     """The gateway for one reward model; `name` is what callers may call it by."""
     config = config or ServeConfig()
-    gateway = Gateway(reward_model, config, config.served_name or name)
+    gateway = Gateway(reward_model, config, config.names(name)[0])
     wires = Wires(gateway)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(gateway.readiness.watch())
         yield
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await reward_model.aclose()
 
     app = FastAPI(
         title="spct reward gateway",
         version=spct.__version__,
-        docs_url=None,  # they load scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
@@ -77,6 +85,8 @@ def create_app(
     )
     app.router.route_class = JudgingRoute
     _add_health(app, gateway)
+    if is_loopback(config.host):
+        _add_docs(app)
     add_native(app, wires)
     add_trainers(app, wires)
     add_engines(app, wires)
@@ -95,17 +105,24 @@ def _add_health(app: FastAPI, gateway: Gateway) -> None:
         """Liveness: the process answers. Needs no key."""
         return _json(Alive(status="ok"))
 
-    @app.get(
-        "/readyz",
-        response_model=Alive,
-        responses={**errors, 503: ERRORS[503]},
-        tags=["operations"],
-    )
-    async def readyz() -> Response:
-        """Readiness: send requests here; 503 while draining. Needs no key."""
+    def check_ready() -> None:
         if gateway.draining:
             raise HttpError(503, "draining", "the gateway is shutting down", retry_after_s=5)
+        if (trouble := gateway.readiness.trouble) is not None:
+            raise HttpError(503, "no_engine", trouble, retry_after_s=5)
+
+    ready_errors = {**errors, 503: ERRORS[503]}
+
+    @app.get("/readyz", response_model=Alive, responses=ready_errors, tags=["operations"])
+    async def readyz() -> Response:
+        """Readiness: send requests here; 503 while draining or without an engine. Needs no key."""
+        check_ready()
         return _json(Alive(status="ready"))
+
+    @app.get("/health", response_model=Alive, responses=ready_errors, tags=["vLLM", "TEI"])
+    async def health() -> Response:
+        """What vLLM, SGLang and TEI call readiness. Needs no key."""
+        return await readyz()
 
     @app.get("/version", response_model=Version, responses=errors, tags=["operations"])
     async def version() -> Response:
@@ -125,6 +142,14 @@ def _add_health(app: FastAPI, gateway: Gateway) -> None:
         gateway.metrics.waiting.set(gateway.slots.waiting)
         gateway.metrics.judging.set(gateway.slots.busy)
         return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_docs(app: FastAPI) -> None:
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> Response:
+        """The routes as a page; on loopback only."""
+        page = docs_page(app.openapi())
+        return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
 
 
 _TYPES: dict[int, ErrorType] = {404: "not_found", 405: "method_not_allowed"}

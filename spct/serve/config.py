@@ -18,8 +18,9 @@ class ServeConfig(Settings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; others need a key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    served_name: str | None = Field(
-        None, description="The model name that callers may give; default: MODEL as given."
+    served_name: tuple[str, ...] = Field(
+        (),
+        description="The model names that callers may give, the first in replies; default: MODEL.",
     )
     allowed_hosts: tuple[str, ...] = Field(
         (), description="More Host names to answer to, besides loopback names and `host`."
@@ -80,12 +81,19 @@ class ServeConfig(Settings):
         "or 'error' for a 424. Without it those wires are off.",
     )
 
+    engine_check_s: float = Field(
+        10.0, gt=0, description="How often an engine that does not answer is tried again."
+    )
     shutdown_timeout_s: float = Field(
         30.0, ge=0, description="How long SIGTERM waits for requests in flight."
     )
     drain_grace_s: float = Field(
         0.0, ge=0, description="How long /readyz says 503 before the port is closed."
     )
+
+    def names(self, model: str) -> tuple[str, ...]:
+        """Every name that a caller may give for the model."""
+        return self.served_name or (model,)
 
 
 def is_loopback(host: str) -> bool:

@@ -34,6 +34,7 @@ ErrorType = Literal[
     "rate_limited",  # 429: this key's rate or share
     "header_too_large",  # 431
     "internal",  # 500: a bug of ours
+    "no_engine",  # 503 of /readyz: the engine does not answer
     "overloaded",  # 503: the queue is full
     "draining",  # 503: the gateway is going away
 ]

@@ -12,12 +12,13 @@ from typing import TypeVar
 
 import spct
 from spct.errors import DataError, EngineError, FormatError
-from spct.serve.ask import Outcome, Placed, Sample, check_query, check_response, example
 from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.groups import Groups, MixedGroup
 from spct.serve.metrics import Metrics
+from spct.serve.readiness import Readiness
+from spct.serve.samples import Outcome, Sample, SampleOutcome, check_query, check_response, example
 from spct.serve.slots import Slots
 from spct.types import Example, RewardModel
 
@@ -49,8 +50,9 @@ class Gateway:
 
     def __init__(self, model: RewardModel, config: ServeConfig, name: str) -> None:
         self.model, self.config, self.name = model, config, name
-        self.fingerprint = fingerprint_of(self.model, name)
+        self.fingerprint = fingerprint_of(model, name)
         self.metrics = Metrics(spct.__version__, self.fingerprint["digest"])
+        self.readiness = Readiness(model, config.engine_check_s)
         self.slots = Slots(config.max_concurrency, config.max_queue)
         self.in_flight: Counter[str] = Counter()  # requests being judged, by the caller's name
         self.body_bytes = 0  # of the requests in flight
@@ -58,15 +60,15 @@ class Gateway:
         self.draining = False
         size = config.group_size
         self.is_grouping = size != 1
-        groups: Groups[Placed] = Groups(
+        groups: Groups[SampleOutcome] = Groups(
             None if size == "learn" else size,
             wait_s=config.group_wait_s,
             keep_s=config.keep_s,
             max_members=config.max_candidates,
         )
-        self._coalescer: Coalescer[Placed] = Coalescer(
+        self._coalescer: Coalescer[SampleOutcome] = Coalescer(
             groups,
-            lambda placed: placed.reward is not None,
+            lambda judged: judged.reward is not None,
             on_close=self.metrics.count_group,
             on_late=self.metrics.late.inc,
             on_replay=self.metrics.replays.labels("member").inc,
@@ -102,7 +104,9 @@ class Gateway:
         except EngineError as error:
             log.warning("the engine failed: %s (--log-level debug says more)", type(error).__name__)
             log.debug("%s", error)
+            self.readiness.note_trouble(f"the engine failed ({type(error).__name__})")
             return self._failed(f"the engine failed ({type(error).__name__})")
+        self.readiness.note(verdict)
         self.metrics.count_verdict(verdict, caller)
         return Outcome(verdict)
 
@@ -112,7 +116,7 @@ class Gateway:
         """Judge several examples at once, in order; one bad example ends them all."""
         return await _together([self.judge(one, caller, k) for one in asked])
 
-    async def rewards(self, samples: Sequence[Sample], caller: str) -> list[Placed]:
+    async def rewards(self, samples: Sequence[Sample], caller: str) -> list[SampleOutcome]:
         """Reward samples of a per-sample wire: in their groups, or each alone."""
         for number, sample in enumerate(samples):
             check_query(sample.query)
@@ -124,19 +128,19 @@ class Gateway:
         finally:
             self.held -= is_held
 
-    async def _reward(self, sample: Sample, caller: str) -> Placed:
+    async def _reward(self, sample: Sample, caller: str) -> SampleOutcome:
         def ask(responses: Sequence[str]) -> Example:
             return example(sample.query, responses, self.config, reference=sample.reference)
 
         if sample.group is None and not self.is_grouping:
-            return Placed(await self.judge(ask((sample.response,)), caller))
+            return SampleOutcome(await self.judge(ask((sample.response,)), caller))
 
-        async def judge(responses: Sequence[str]) -> Mapping[str, Placed]:
+        async def judge(responses: Sequence[str]) -> Mapping[str, SampleOutcome]:
             outcome = await self.judge(ask(responses), caller)
             if outcome.verdict is not None and outcome.verdict.rewards is not None:
                 # kept for a while, and no wire of samples shows judgements: drop their texts
                 outcome = Outcome(replace(outcome.verdict, trajectories=()))
-            return {text: Placed(outcome, i) for i, text in enumerate(responses)}
+            return {text: SampleOutcome(outcome, i) for i, text in enumerate(responses)}
 
         subject = (sample.query, sample.reference)
         key = (caller, subject if sample.group is None else sample.group)

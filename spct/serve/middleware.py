@@ -21,7 +21,7 @@ from spct.serve.keys import Key, Keyring
 
 log = logging.getLogger("spct.serve")
 
-PUBLIC = frozenset({"/healthz", "/readyz"})
+PUBLIC = frozenset({"/healthz", "/readyz", "/health"})
 _ANYONE = "anonymous"
 _BUG = HttpError(500, "internal", "a bug of the gateway; its log has the request id")
 

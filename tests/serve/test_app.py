@@ -114,7 +114,11 @@ BAD_BODIES = [
     (b'{"query": "q", "responses": "a"}', 422, "invalid"),
     (b'{"query": "q", "responses": ["a"], "respones": 1}', 422, "invalid"),
     (b'{"query": [], "responses": ["a"]}', 422, "invalid"),
-    (b'{"query": [{"role": "tool", "content": "x"}], "responses": ["a"]}', 422, "invalid"),
+    (b'{"query": [{"role": "narrator", "content": "x"}], "responses": ["a"]}', 422, "invalid"),
+    (b'{"query": "q", "responses": ["a"], "responses": ["b"]}', 400, "bad_json"),
+    (b'{"query": "q", "responses": ["a"], "k": 1e999}', 400, "bad_json"),
+    (b'{"query": "q", "responses": ["a"], "include": ["votes"]}', 422, "invalid"),
+    (b'{"query": "q", "examples": [{"query": "q", "responses": ["a"]}]}', 422, "invalid"),
     (
         b'{"query": [{"role": "assistant", "content": "x"}], "responses": ["a"]}',
         422,
@@ -176,6 +180,41 @@ async def test_a_slow_body_is_given_up():
         assert reply.status == 408
 
 
+async def test_both_native_routes_take_the_same_body_and_name_unknown_keys():
+    two = {"examples": [ONE["examples"][0], {"query": "q", "responses": ["a"]}]}
+    async with served(Model()) as client:
+        _, judged = await client.post("/v1/judge", {**REWARDS, "id": "mine"})
+        assert [r["id"] for r in judged["results"]] == ["mine"]
+        _, rewarded = await client.post("/v1/rewards", REWARDS)
+        assert rewarded["rewards"] == judged["results"][0]["rewards"] == [1.0, 2.0]
+        _, nested = await client.post("/v1/rewards", two)
+        assert nested["rewards"] == [[1.0, 2.0], [1.0]] and nested["errors"] == [
+            [None, None],
+            [None],
+        ]
+        for path in ("/v1/judge", "/v1/rewards"):
+            for wrong in ({"respones": ["a"]}, {"examples": [{"query": "q", "respones": ["a"]}]}):
+                status, reply = await client.post(path, {**REWARDS, **wrong})
+                assert status == 422
+                assert (
+                    "respones: unknown key; did you mean 'responses'?" in reply["error"]["message"]
+                )
+        grouped = {**REWARDS, "group": {"id": "g"}}
+        status, reply = await client.post("/v1/judge", grouped)
+        assert (status, reply["error"]["param"]) == (422, "group")
+
+
+async def test_the_docs_page_names_every_route_and_loads_nothing_from_elsewhere():
+    async with served() as client, client.session.get(client.url + "/docs") as reply:
+        page = await reply.text()
+        assert reply.status == 200 and "script" not in page
+        assert "style-src" in reply.headers["Content-Security-Policy"]
+        assert all(route.path in page for route in client.app.routes if route.include_in_schema)
+    far = ServeConfig(host="0.0.0.0", unsafe_no_auth=True)
+    async with served(config=far) as client:
+        assert (await client.get("/docs"))[0] == 404
+
+
 # ---- who may call
 
 
@@ -197,7 +236,7 @@ async def test_every_route_of_the_table_needs_a_key_unless_it_is_listed_as_publi
                 ) as reply:
                     expected = 200 if path in PUBLIC else 401
                     assert reply.status == expected, (method, path)
-        assert {"/healthz", "/readyz"} == PUBLIC
+        assert {"/healthz", "/readyz", "/health"} == PUBLIC
 
 
 async def test_both_ways_of_presenting_a_key_work_and_scopes_hold():

@@ -139,13 +139,14 @@ async def test_a_failed_judgement_is_what_the_operator_chose_on_every_wire_witho
         "/remote_rm/detail": {"prompt": "p", "response": "r"},
         "/verify": {
             "responses_create_params": {"input": "q"},
-            "response": {"output": [{"type": "message", "content": "a"}]},
+            "response": {"output": [{"type": "message", "role": "assistant", "content": "a"}]},
         },
         "/compare": {
             "conversation_history": [{"role": "user", "content": "q"}],
             "response_objs": [{"output": []}, {"output": []}],
         },
         "/score": {"queries": "q", "documents": ["a"]},
+        "/v2/rerank": {"query": "q", "documents": ["a"]},
         "/predict": {"inputs": ["q", "a"]},
         "/classify": {
             "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -181,3 +182,37 @@ async def test_verl_reads_its_reward_where_vllm_and_sglang_put_it():
         assert reply["data"][-1]["probs"][-1] == 4.0
         _, reply = await client.post("/v1/embeddings", {"model": "spct", "input": text})
         assert reply["data"][-1]["embedding"][-1] == 4.0
+
+
+async def test_nemo_gyms_agent_finds_every_step_of_its_flow():
+    """seed_session, then /verify for each rollout, aggregate_metrics at the end."""
+    async with served(Model(), ServeConfig(on_unscored=0.0)) as client:
+        run = {"responses_create_params": {"input": "Hi"}, "_ng_task_index": 3}
+        assert await client.post("/seed_session", run) == (200, {})
+        response = {"output": [{"type": "message", "role": "assistant", "content": "Hello"}]}
+        status, verified = await client.post("/verify", {**run, "response": response})
+        assert status == 200 and verified["reward"] == 5.0
+        status, reply = await client.post("/aggregate_metrics", {"verify_responses": [verified]})
+        assert status == 200 and reply["key_metrics"] == {"mean/reward": 5.0}
+        assert await client.get("/reverify_mode") == (200, '"stateless"')
+        session = {"resources_session_id": "s", "episode_id": "e", "task_id": "t", "task_data": {}}
+        assert await client.post("/seed_session", session) == (200, {"resources_session_id": "s"})
+        assert (await client.post("/close_session", session))[1] == {"resources_session_id": "s"}
+
+
+async def test_clients_of_engines_find_what_they_ask_for_first():
+    config = ServeConfig(on_unscored=0.0, served_name=("mine", "/models/rm"), template="chatml")
+    async with served(Model(), config) as client:
+        _, models = await client.get("/v1/models")
+        assert [one["id"] for one in json.loads(models)["data"]] == ["mine", "/models/rm"]
+        assert json.loads((await client.get("/get_model_info"))[1])["is_generation"] is False
+        info = json.loads((await client.get("/info"))[1])
+        assert info["model_id"] == "mine" and "classifier" in info["model_type"]
+        assert (await client.get("/health"))[0] == 200
+        # verl's router: the model's path as its name, the text without its leading start token
+        text = PROMPT.format("q").removeprefix("<|im_start|>") + "four<|im_end|>\n"
+        asked = {"model": "/models/rm", "input": text, "use_activation": False}
+        _, reply = await client.post("/classify", asked)
+        assert reply["data"][-1]["probs"][-1] == 4.0 and reply["id"] and reply["created"] > 0
+        status, refused = await client.post("/classify", {**asked, "model": "other"})
+        assert status == 404 and "/models/rm" in refused["error"]["message"]

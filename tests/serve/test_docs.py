@@ -7,9 +7,9 @@ import json
 import re
 from pathlib import Path
 
+from spct.core.templated import TEMPLATES
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
-from spct.serve.wires.chat import TEMPLATES
 from tests.serve.local import scripted
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from spct.errors import ConfigError
 from spct.runs.identity import content_id
 from spct.serve.admission import TokenBucket
-from spct.serve.ask import Outcome
 from spct.serve.config import ServeConfig, is_loopback
 from spct.serve.errors import HttpError
 from spct.serve.keys import Keyring, parse_keys
 from spct.serve.replay import UNSCORED, Replays
+from spct.serve.samples import Outcome
 from spct.serve.server import check, take_port
 from spct.serve.slots import Slots
 from spct.strict_json import is_deeper

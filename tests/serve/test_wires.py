@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from spct.serve.ask import Outcome, Placed
+from spct.core.templated import TEMPLATES
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError
-from spct.serve.wires import nemo_gym, openrlhf, sglang, slime, tei, vllm
-from spct.serve.wires.chat import TEMPLATES, responses_text, split_prompt, split_sample
+from spct.serve.samples import Outcome, SampleOutcome
+from spct.serve.wires import native, nemo_gym, openrlhf, rerank, sglang, slime, tei, vllm
+from spct.serve.wires.chat import split_prompt, split_sample, split_stripped
 from spct.types import Example, Message
 from tests.serve.local import verdict
 
@@ -21,9 +22,9 @@ PROMPT = (
 TURNS = (Message("system", "Be kind."), Message("user", "Hi"))
 
 
-def placed(reward: float | None) -> Placed:
+def judged(reward: float | None) -> SampleOutcome:
     asked = Example("e", (Message("user", "q"),), ("r",))
-    return Placed(Outcome(verdict(asked, None if reward is None else [reward])))
+    return SampleOutcome(Outcome(verdict(asked, None if reward is None else [reward])))
 
 
 def refused(kind: str, call, *args) -> HttpError:
@@ -82,7 +83,7 @@ def test_openrlhf_empty_lists_are_empty_answers():
 
 
 def test_openrlhf_logs_are_numbers_only_and_say_which_rewards_are_the_operators():
-    reply = openrlhf.write([placed(3.0), placed(None)], [3.0, -1.0]).model_dump()
+    reply = openrlhf.write([judged(3.0), judged(None)], [3.0, -1.0]).model_dump()
     assert reply["rewards"] == reply["scores"] == [3.0, -1.0]
     assert reply["extra_logs"] == {"unscored": [0.0, 1.0], "k_counted": [1.0, 0.0]}
 
@@ -130,13 +131,14 @@ ROLLOUT = {
 }  # fmt: skip
 
 
-def test_nemo_gym_rollouts_are_read_without_their_reasoning_and_echoed_with_a_reward():
+def test_nemo_gym_rollouts_are_read_with_their_reasoning_and_echoed_with_a_reward():
     request = nemo_gym.VerifyRequest.model_validate(ROLLOUT)
     sample = nemo_gym.read_verify(request, ServeConfig(group_size=4))
-    assert (sample.query, sample.response) == ((Message("user", "Hi"),), "Hello!")
+    assert sample.query == (Message("user", "Hi"),)
+    assert sample.response == "Thought:\nhmm\n\nHello!"
     assert sample.group == "task 7"
     assert nemo_gym.read_verify(request, CONFIG).group is None
-    reply = nemo_gym.write_verify(request, placed(5.0), 5.0).model_dump(by_alias=True)
+    reply = nemo_gym.write_verify(request, judged(5.0), 5.0).model_dump(by_alias=True)
     assert {**ROLLOUT, "reward": 5.0}.items() <= {
         **reply, "instance_config": reply["instance_config"]
     }.items()  # fmt: skip
@@ -145,7 +147,7 @@ def test_nemo_gym_rollouts_are_read_without_their_reasoning_and_echoed_with_a_re
 
 def test_nemo_gym_failures_mask_the_sample_and_keep_its_config():
     request = nemo_gym.VerifyRequest.model_validate(ROLLOUT)
-    reply = nemo_gym.write_verify(request, placed(None), 0.0).model_dump(by_alias=True)
+    reply = nemo_gym.write_verify(request, judged(None), 0.0).model_dump(by_alias=True)
     assert reply["instance_config"] == {"a": 1, "mask_sample": True}
     assert reply["mask_sample"] is True and reply["reward"] == 0.0
     assert reply["failure_kind"] == reply["_ng_failure_class"] == "judge_failed"
@@ -160,12 +162,74 @@ def test_nemo_gym_compare_judges_all_responses_together_with_the_principle():
         }
     )
     asked = nemo_gym.read_compare(request, CONFIG)
-    assert asked.responses == ("Hello!", "")
+    assert asked.responses == ("Thought:\nhmm\n\nHello!", "")
     assert asked.query[0] == Message("system", "Be brief.")
 
 
-def test_output_that_is_no_message_gives_no_text():
-    assert responses_text([1, "x", None, {"type": "function_call", "name": "f"}]) == ""
+def rollout(output: list[object], **params: object) -> nemo_gym.VerifyRequest:
+    asked = {"input": "Hi", **params}
+    body = {"responses_create_params": asked, "response": {"output": output}}
+    return nemo_gym.VerifyRequest.model_validate(body)
+
+
+def said(text: str, role: str = "assistant") -> dict[str, object]:
+    return {"type": "message", "role": role, "content": [{"type": "output_text", "text": text}]}
+
+
+CALL = {"type": "function_call", "call_id": "c", "name": "find", "arguments": '{"q": "x"}'}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "sunny"}
+
+
+def test_nothing_that_the_judge_should_see_is_dropped_from_a_rollout():
+    sample = nemo_gym.read_verify(rollout([said("A."), CALL, RESULT, said("B.")]), CONFIG)
+    for text in ("A.", "find", '{"q": "x"}', "sunny", "B."):
+        assert text in sample.response
+    assert "A.B." not in sample.response
+    only_call = nemo_gym.read_verify(rollout([CALL]), CONFIG)
+    assert "find" in only_call.response
+    refusal = {"type": "message", "role": "assistant",
+               "content": [{"type": "refusal", "refusal": "No."}]}  # fmt: skip
+    assert nemo_gym.read_verify(rollout([refusal]), CONFIG).response == "No."
+    told = nemo_gym.read_verify(rollout([said("A.")], instructions="Be brief."), CONFIG)
+    assert told.query[0] == Message("system", "Be brief.")
+    asked = [{"role": "user", "content": "Weather?"}, CALL, RESULT]
+    assert (
+        "sunny"
+        in nemo_gym.read_verify(rollout([said("A.")], input=asked), CONFIG).query[-1].content
+    )
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
+
+
+def test_what_a_text_judge_cannot_see_is_refused_by_name_on_every_wire():
+    seen = [{"role": "user", "content": [{"type": "text", "text": "What?"}, IMAGE]}]
+    answer = {"role": "assistant", "content": "A cat."}
+    calls = [
+        (native.read_examples, native.JudgeRequest(query=seen, responses=["A cat."]), CONFIG),
+        (slime.read, slime.Request(prompt=seen, response="A cat."), None, CONFIG),
+        (vllm.read, vllm.ClassifyRequest(messages=[*seen, answer]), None, CONFIG),
+        (nemo_gym.read_verify, rollout([said("A cat.")], input=seen), CONFIG),
+        (nemo_gym.read_verify, rollout([{"role": "assistant", "content": [IMAGE]}]), CONFIG),
+        (nemo_gym.read_verify, rollout([{"type": "image_generation_call"}]), CONFIG),
+    ]
+    for call, *args in calls:
+        assert "image" in refused("invalid", call, *args).message
+
+
+def test_nemo_gyms_statistics_leave_masked_samples_out_and_count_them():
+    rows = [
+        {"_ng_task_index": 0, "reward": 2.0},
+        {"_ng_task_index": 0, "reward": 4.0},
+        {"_ng_task_index": 1, "reward": -1.0, "mask_sample": True},
+    ]
+    reply = nemo_gym.aggregate(nemo_gym.AggregateRequest(verify_responses=rows))
+    assert reply.key_metrics == {"mean/reward": 3.0}
+    assert reply.agent_metrics["count/masked"] == 1 and reply.agent_metrics["max/reward"] == 4.0
+    assert [group["_ng_task_index"] for group in reply.group_level_metrics] == [0, 1]
+    assert "mean/reward" not in reply.group_level_metrics[1]
+    empty = nemo_gym.aggregate(nemo_gym.AggregateRequest(verify_responses=[]))
+    assert empty.agent_metrics == {} and empty.group_level_metrics == []
 
 
 # ---- vLLM, SGLang, TEI
@@ -193,7 +257,8 @@ def test_vllm_messages_end_with_the_response():
 
 
 @pytest.mark.parametrize(
-    "names", [("queries", "documents"), ("queries", "items"), ("text_1", "text_2")]
+    "names",
+    [("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2")],
 )
 def test_score_reads_every_releases_names_and_judges_one_querys_documents_together(names):
     query, documents = names
@@ -227,6 +292,31 @@ def test_tei_inputs_are_a_text_a_pair_or_a_batch(inputs, n, nested):
     samples = tei.read(request, CHATML, CONFIG)
     assert len(samples) == n and tei.is_batch(request) is nested
     assert isinstance(tei.write(request, [1.0] * n)[0], list) is nested
+
+
+def test_rerankers_are_answered_in_the_shape_of_the_field_that_they_sent():
+    body = {"query": "q", "documents": ["a", {"text": "b", "title": "t"}, "c"], "top_n": 2}
+    request = rerank.Request.model_validate(body)
+    assert rerank.read(request, CONFIG).responses == ("a", "b", "c")
+    reply = rerank.write(request, [1.0, 3.0, 2.0], "m").model_dump()
+    assert [(r["index"], r["relevance_score"]) for r in reply["results"]] == [(1, 3.0), (2, 2.0)]
+    assert reply["results"][0]["document"]["text"] == "b" and reply["id"] and reply["created"]
+    tei_shape = rerank.Request.model_validate({"query": "q", "texts": ["a", "b"]})
+    ranks = rerank.write(tei_shape, [1.0, 3.0], "m")
+    assert [(r.index, r.score, r.text) for r in ranks] == [(1, 3.0, None), (0, 1.0, None)]
+    for wrong in ({"query": "q"}, {"query": "q", "texts": ["a"], "documents": ["a"]},
+                  {"query": "q", "texts": ["a"], "raw_scores": False}):  # fmt: skip
+        refused("invalid", rerank.read, rerank.Request.model_validate(wrong), CONFIG)
+
+
+def test_a_start_token_that_the_client_stripped_is_put_back():
+    whole = PROMPT + "Hello!<|im_end|>\n"
+    text = whole.removeprefix("<|im_start|>")
+    assert split_stripped(text, CHATML, "input[0]") == (TURNS, "Hello!")
+    assert split_stripped(whole, CHATML, "input[0]") == (TURNS, "Hello!")
+    stripped = "<｜User｜>Hi<｜Assistant｜>Hello!<｜end▁of▁sentence｜>"
+    assert split_stripped(stripped, TEMPLATES["deepseek"], "input[0]")[1] == "Hello!"
+    refused("template_needed", split_stripped, text, None, "input[0]")
 
 
 def test_tei_inputs_of_three_texts_are_refused():

@@ -1,96 +1,89 @@
-"""Messages and templated text as wires send them, turned into our messages (pure).
+"""Messages and templated text as wires send them, through the readers of the core (pure).
 
-Templated text is read by core/templated.py; here its refusals become 422s.
+Here their errors become refusals: 422 with the field at fault, `template_needed` where the
+operator's --template is missing or does not fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field, JsonValue
 
 from spct.core import templated
-from spct.core.templated import TEMPLATES, Template, template_named
-from spct.errors import DataError
+from spct.core.conversation import read_messages, read_response
+from spct.core.templated import Template, template_named
+from spct.errors import DataError, TemplateError
 from spct.serve.errors import HttpError, invalid
 from spct.types import Message
 
-__all__ = ["TEMPLATES", "Template", "template_named"]
+__all__ = ["template_named"]
+
+Turn = dict[str, JsonValue]
+# The conversation that is judged: one user turn as text, or chat messages of any vendor.
+Query = str | list[Turn]
+QUERY = Field(description="The conversation: a user turn, or chat messages that end with one.")
+
+# verl strips a start token in front of what it sends, and for these families that is the token
+# that opens the first turn.
+_OPENERS = {"chatml": "<|im_start|>", "phi4": "<|im_start|>", "granite": "<|start_of_role|>"}
 
 
-class TextPart(BaseModel):
-    """A text part of a message's content."""
-
-    type: Literal["text", "input_text", "output_text"]
-    text: str
-
-
-class WireMessage(BaseModel):
-    """A chat message as OpenAI-like APIs send it."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-
-    def message(self) -> Message:
-        """Our message; a developer turn is a system turn."""
-        content = self.content
-        if not isinstance(content, str):
-            content = "".join(part.text for part in content)
-        return Message("system" if self.role == "developer" else self.role, content)
+@contextmanager
+def _refusals(param: str) -> Iterator[None]:
+    try:
+        yield
+    except TemplateError as error:
+        raise HttpError(422, "template_needed", str(error), param=param) from error
+    except DataError as error:
+        raise invalid(str(error), param) from error
 
 
-# The conversation that is judged: one user turn as text, or messages that end with a user turn.
-Query = str | list[WireMessage]
-QUERY = Field(description="The conversation: a user turn, or messages that end with one.")
+def messages(
+    query: Query, param: str = "query", *, instructions: object = None
+) -> tuple[Message, ...]:
+    """Our messages of a wire's query; `instructions` are the Responses API's."""
+    with _refusals(param):
+        return read_messages(query, param, instructions=instructions)
 
 
-def messages(query: Query) -> tuple[Message, ...]:
-    """Our messages of a wire's query."""
-    if isinstance(query, str):
-        return (Message("user", query),)
-    return tuple(turn.message() for turn in query)
-
-
-def conversation(turns: Sequence[WireMessage], param: str) -> tuple[tuple[Message, ...], str]:
+def conversation(turns: Sequence[Turn], param: str) -> tuple[tuple[Message, ...], str]:
     """Split a conversation that ends with the response."""
-    if not turns or turns[-1].role != "assistant":
+    *query, last = messages(list(turns), param)
+    if last.role != "assistant":
         raise invalid("the last message must be the assistant's: the response to judge", param)
-    *query, response = (turn.message() for turn in turns)
-    return tuple(query), response.content
+    return tuple(query), last.content
+
+
+def response_text(value: Any, param: str) -> str:
+    """A response as one text: messages, calls of tools and their results, with their roles."""
+    if value == []:  # a policy that said nothing at all gave an empty answer; nothing is lost
+        return ""
+    with _refusals(param):
+        return read_response(value, param)
 
 
 def split_prompt(prompt: str, template: Template | None, param: str) -> tuple[Message, ...]:
-    """The conversation of a prompt, or a 422 that says what does not fit."""
-    try:
+    """The conversation of a prompt: templated, or the text of one user turn."""
+    with _refusals(param):
         return templated.split_prompt(prompt, template, param)
-    except DataError as error:
-        raise HttpError(422, "template_needed", str(error), param=param) from error
 
 
 def split_sample(
     text: str, prompt: str | None, template: Template | None, param: str
 ) -> tuple[tuple[Message, ...], str]:
-    """The conversation and the response of a decoded sample, or a 422 that says what is wrong."""
-    try:
+    """The conversation and the response of a decoded sample."""
+    with _refusals(param):
         return templated.split_sample(text, prompt, template, param)
-    except DataError as error:
-        raise HttpError(422, "template_needed", str(error), param=param) from error
 
 
-def responses_text(items: Iterable[object]) -> str:
-    """The text of a Responses-API output: the output_text parts of its assistant messages."""
-    parts: list[str] = []
-    for item in items:
-        if not isinstance(item, dict) or item.get("type", "message") != "message":
-            continue
-        content = item.get("content")
-        if isinstance(content, str):
-            parts.append(content)
-        elif isinstance(content, list):
-            parts += [
-                part["text"]
-                for part in content
-                if isinstance(part, dict) and isinstance(part.get("text"), str)
-            ]
-    return "".join(parts)
+def split_stripped(
+    text: str, template: Template | None, param: str
+) -> tuple[tuple[Message, ...], str]:
+    """The same of a text whose leading start token may have been stripped by the client."""
+    opener = _OPENERS.get(template.name) if template else None
+    if opener is not None and not text.lstrip().startswith("<|"):
+        text = opener + text
+    return split_sample(text, None, template, param)

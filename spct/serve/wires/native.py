@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.serve.ask import Outcome, Placed, Sample, example
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
+from spct.serve.samples import Outcome, Sample, SampleOutcome, example
 from spct.serve.wires.chat import QUERY, Query, messages
-from spct.types import Example, Trajectory, Usage
+from spct.types import Example, Trajectory, Usage, Verdict
 
 Include = Literal["principles", "critiques", "votes"]
 K = Annotated[int | None, Field(ge=1, description="Judgements to draw; default: the operator's.")]
@@ -29,13 +29,31 @@ class JudgeExample(_Strict):
     reference: str | None = Field(None, description="A known good answer; the judge sees it.")
 
 
-class JudgeRequest(_Strict):
-    """One or many examples."""
+class Group(_Strict):
+    """The group that these responses belong to; its members may come in other requests."""
 
-    model: str | None = Field(None, description="Must be the served model, if it is given.")
-    examples: list[JudgeExample] = Field(min_length=1, description="What to judge.")
+    id: str = Field(min_length=1, max_length=200, description="The same for every member.")
+    size: int | None = Field(None, ge=1, description="How many members there are in all.")
+
+
+class JudgeRequest(_Strict):
+    """`examples`, or the `query` and `responses` of a single one; the same for both routes."""
+
+    model: str | None = Field(None, description="Must be a served name, if it is given.")
+    examples: list[JudgeExample] | None = Field(None, min_length=1, description="What to judge.")
+    id: str | None = Field(None, max_length=200, description="Comes back with the result.")
+    query: Query | None = Field(None, description=QUERY.description)
+    responses: list[str] | None = Field(None, min_length=1, description="The candidate answers.")
+    reference: str | None = Field(None, description="A known good answer; the judge sees it.")
     k: K = None
-    include: list[Include] = Field([], description="What else the results carry.")
+    include: list[Include] = Field(
+        [],
+        description="What /v1/judge adds for each judgement: `votes` (scores and orders), "
+        "`principles`, `critiques`.",
+    )
+    group: Group | None = Field(
+        None, description="/v1/rewards holds these responses until their group is complete."
+    )
 
 
 class TokenUsage(BaseModel):
@@ -82,42 +100,52 @@ class JudgeReply(BaseModel):
     usage: TokenUsage
 
 
-class Group(_Strict):
-    """The group that these samples belong to; its members may come in other requests."""
-
-    id: str = Field(min_length=1, max_length=200, description="The same for every member.")
-    size: int | None = Field(None, ge=1, description="How many members there are in all.")
-
-
-class RewardsRequest(_Strict):
-    """One query with its responses; with `group`, some members of a group."""
-
-    model: str | None = Field(None, description="Must be the served model, if it is given.")
-    query: Query = QUERY
-    responses: list[str] = Field(min_length=1, description="The candidate answers.")
-    reference: str | None = Field(None, description="A known good answer; the judge sees it.")
-    k: K = None
-    group: Group | None = Field(None, description="Hold these until their group is complete.")
-
-
 class RewardsReply(BaseModel):
-    """One reward a response; null where the judgement failed."""
+    """One reward per response, null where the judgement failed; a list of lists for `examples`."""
 
     model: str
     fingerprint: dict[str, str] = Field(description="Where the rewards come from.")
-    rewards: list[float | None]
-    errors: list[str | None] = Field(description="Why a reward is null.")
+    rewards: list[float | None] | list[list[float | None]]
+    errors: list[str | None] | list[list[str | None]] = Field(description="Why a reward is null.")
 
 
-def read_judge(request: JudgeRequest, config: ServeConfig) -> list[Example]:
+def _examples(request: JudgeRequest) -> list[JudgeExample]:
+    """The request's examples, in whichever of the two forms they came."""
+    single: dict[str, object] = {"query": request.query, "responses": request.responses}
+    if request.examples is None:
+        missing = [name for name, value in single.items() if value is None]
+        if missing:
+            raise invalid("send `query` and `responses`, or `examples`", missing[0])
+        assert request.query is not None and request.responses is not None
+        return [
+            JudgeExample(
+                id=request.id,
+                query=request.query,
+                responses=request.responses,
+                reference=request.reference,
+            )
+        ]
+    single |= {"id": request.id, "reference": request.reference, "group": request.group}
+    for name, value in single.items():
+        if value is not None:
+            raise invalid(f"`examples` came too; put `{name}` into an example", name)
+    return request.examples
+
+
+def read_examples(request: JudgeRequest, config: ServeConfig) -> list[Example]:
     """The examples of a request."""
-    if len(request.examples) > config.max_examples:
-        raise invalid(
-            f"{len(request.examples)} examples; the limit is {config.max_examples}", "examples"
-        )
+    asked = _examples(request)
+    if len(asked) > config.max_examples:
+        raise invalid(f"{len(asked)} examples; the limit is {config.max_examples}", "examples")
+    several = request.examples is not None
     return [
-        example(messages(one.query), one.responses, config, reference=one.reference)
-        for one in request.examples
+        example(
+            messages(one.query, f"examples[{i}].query" if several else "query"),
+            one.responses,
+            config,
+            reference=one.reference,
+        )
+        for i, one in enumerate(asked)
     ]
 
 
@@ -132,36 +160,45 @@ def write_judge(
     include = frozenset(request.include)
     results = [
         _result(one.id or asked.id, outcome, include)
-        for one, asked, outcome in zip(request.examples, examples, outcomes, strict=True)
+        for one, asked, outcome in zip(_examples(request), examples, outcomes, strict=True)
     ]
     usage = sum((o.verdict.usage for o in outcomes if o.verdict), Usage())
     return JudgeReply(model=name, fingerprint=fingerprint, results=results, usage=_usage(usage))
 
 
-def read_samples(request: RewardsRequest) -> list[Sample]:
+def read_members(request: JudgeRequest) -> list[Sample]:
     """The members of a group that a rewards request holds."""
-    assert request.group is not None
+    (one,), group = _examples(request), request.group
+    assert group is not None
     if request.k is not None:
         raise invalid("k cannot be chosen by one member of a group; leave it out", "k")
-    query, group = messages(request.query), request.group
-    if group.size is not None and group.size < len(request.responses):
-        raise invalid(
-            f"{len(request.responses)} responses of a group of size {group.size}", "group"
-        )
+    if group.size is not None and group.size < len(one.responses):
+        raise invalid(f"{len(one.responses)} responses of a group of size {group.size}", "group")
+    query = messages(one.query)
     return [
-        Sample(query, response, request.reference, group.id, group.size)
-        for response in request.responses
+        Sample(query, response, one.reference, group.id, group.size) for response in one.responses
     ]
 
 
-def write_rewards(placed: list[Placed], name: str, fingerprint: dict[str, str]) -> RewardsReply:
-    """The reply to a rewards request."""
+def write_rewards(
+    judged: list[list[SampleOutcome]], name: str, fingerprint: dict[str, str], *, several: bool
+) -> RewardsReply:
+    """The reply to a rewards request: nested where several examples could have come."""
+    rewards = [[one.reward for one in some] for some in judged]
+    errors = [[one.error for one in some] for some in judged]
     return RewardsReply(
         model=name,
         fingerprint=fingerprint,
-        rewards=[one.reward for one in placed],
-        errors=[one.outcome.why if one.reward is None else None for one in placed],
+        rewards=rewards if several else rewards[0],
+        errors=errors if several else errors[0],
     )
+
+
+def write_members(
+    judged: list[SampleOutcome], name: str, fingerprint: dict[str, str]
+) -> RewardsReply:
+    """The reply to some members of a group."""
+    return write_rewards([judged], name, fingerprint, several=False)
 
 
 def _usage(usage: Usage) -> TokenUsage:
@@ -175,19 +212,7 @@ def _usage(usage: Usage) -> TokenUsage:
 def _result(id: str, outcome: Outcome, include: frozenset[Include]) -> Result:
     verdict = outcome.verdict
     if verdict is None:
-        return Result(
-            id=id,
-            rewards=None,
-            winner=None,
-            best=[],
-            k_asked=0,
-            k_drawn=0,
-            k_counted=0,
-            agreement=None,
-            unscored={},
-            error=outcome.error,
-            usage=_usage(Usage()),
-        )
+        verdict = Verdict(id, None, (), (), 0, 0, 0, None)
     return Result(
         id=id,
         rewards=None if verdict.rewards is None else list(verdict.rewards),

@@ -6,17 +6,23 @@ that a release reads: `mask_sample`, `failure_kind` and `failure_reason` (2026),
 which the mask keeps out of the loss. Members of a group share `prompt_id` or `_ng_task_index`; a
 group that does not get complete is judged as it is, where NeMo's own server answers 503.
 /compare judges all responses at once. `principle` is shown to the judge as a system turn.
+
+An agent asks more of a resources server than rewards: /seed_session before a rollout (there is no
+session to seed), /reverify_mode (a verdict needs nothing but the request: stateless), and
+/aggregate_metrics at the end (statistics of rewards, masked samples left out and counted).
 """
 
 from __future__ import annotations
 
+import math
+from statistics import fmean, median, stdev
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from spct.serve.ask import Outcome, Placed, Sample, example
 from spct.serve.config import ServeConfig
-from spct.serve.wires.chat import Query, WireMessage, messages, responses_text
+from spct.serve.samples import Outcome, Sample, SampleOutcome, example
+from spct.serve.wires.chat import Query, Turn, messages, response_text
 from spct.types import Example, Message
 
 FAILURE = "judge_failed"
@@ -28,6 +34,7 @@ class CreateParams(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     input: Query = Field(description="The conversation, text or messages.")
+    instructions: JsonValue = Field(None, description="A system turn before the conversation.")
 
 
 class ResponseObject(BaseModel):
@@ -35,7 +42,7 @@ class ResponseObject(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    output: list[JsonValue] = Field(description="Its items; the text of messages is judged.")
+    output: list[JsonValue] = Field(description="Its items, shown to the judge as text.")
 
 
 class VerifyRequest(BaseModel):
@@ -56,8 +63,8 @@ class VerifyReply(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    responses_create_params: CreateParams
-    response: ResponseObject
+    responses_create_params: dict[str, JsonValue]
+    response: dict[str, JsonValue]
     reward: float
     mask_sample: bool = Field(description="The judgement failed; leave the sample out.")
     failure_kind: str | None = Field(None, description="The kind, from NeMo Gym's own names.")
@@ -70,7 +77,7 @@ class CompareRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    conversation_history: list[WireMessage] = Field(min_length=1)
+    conversation_history: list[Turn] = Field(min_length=1)
     response_objs: list[ResponseObject] = Field(min_length=1)
     principle: str | None = Field(None, description="A principle for the judge.")
 
@@ -85,29 +92,55 @@ class CompareReply(BaseModel):
     metrics: dict[str, float]
 
 
+class SeedRequest(BaseModel):
+    """The start of a rollout; nothing is kept of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    resources_session_id: str | None = Field(None, max_length=500, description="Echoed.")
+
+
+class AggregateRequest(BaseModel):
+    """What /verify answered, or as much of it as the agent kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    verify_responses: list[dict[str, JsonValue]] = Field(description="One per rollout.")
+
+
+class AggregateReply(BaseModel):
+    """Statistics of the rewards."""
+
+    group_level_metrics: list[dict[str, float]] = Field(description="One entry per task.")
+    agent_metrics: dict[str, float] = Field(description="Over all rollouts.")
+    key_metrics: dict[str, float] = Field(description="The headline of `agent_metrics`.")
+
+
 def read_verify(request: VerifyRequest, config: ServeConfig) -> Sample:
     """The sample of a rollout."""
-    query = _with_principle(messages(request.responses_create_params.input), request.principle)
+    asked = request.responses_create_params
+    query = messages(asked.input, "responses_create_params.input", instructions=asked.instructions)
+    query = _with_principle(query, request.principle)
     group = request.prompt_id
     if group is None and request.task_index is not None:
         group = f"task {request.task_index}"
     if config.group_size == 1:
         group = None
-    return Sample(query, responses_text(request.response.output), group=group)
+    return Sample(query, response_text(request.response.output, "response.output"), group=group)
 
 
-def write_verify(request: VerifyRequest, placed: Placed, reward: float) -> VerifyReply:
+def write_verify(request: VerifyRequest, judged: SampleOutcome, reward: float) -> VerifyReply:
     """The echo with its reward."""
-    failed = placed.reward is None
+    failed = judged.reward is None
     echo = request.model_dump(by_alias=True, exclude_unset=True, exclude={"instance_config"})
     config, failure = dict(request.instance_config), {}
     if failed:
         config["mask_sample"] = True
         failure = {
             "failure_kind": FAILURE,
-            "failure_reason": placed.outcome.why,
+            "failure_reason": judged.outcome.why,
             "_ng_failure_class": FAILURE,
-            "_ng_failure_judge_error": placed.outcome.why,
+            "_ng_failure_judge_error": judged.outcome.why,
         }
     return VerifyReply(
         **{**echo, **failure, "reward": reward, "mask_sample": failed, "instance_config": config}
@@ -116,8 +149,11 @@ def write_verify(request: VerifyRequest, placed: Placed, reward: float) -> Verif
 
 def read_compare(request: CompareRequest, config: ServeConfig) -> Example:
     """The example of a comparison."""
-    turns = tuple(turn.message() for turn in request.conversation_history)
-    responses = [responses_text(one.output) for one in request.response_objs]
+    turns = messages(request.conversation_history, "conversation_history")
+    responses = [
+        response_text(one.output, f"response_objs[{i}].output")
+        for i, one in enumerate(request.response_objs)
+    ]
     return example(_with_principle(turns, request.principle), responses, config)
 
 
@@ -143,3 +179,36 @@ def write_compare(outcome: Outcome, rewards: list[float]) -> CompareReply:
 
 def _with_principle(query: tuple[Message, ...], principle: str | None) -> tuple[Message, ...]:
     return query if principle is None else (Message("system", principle), *query)
+
+
+def aggregate(request: AggregateRequest) -> AggregateReply:
+    """Statistics over all rollouts and per task; a masked sample's number is not a reward."""
+    tasks: dict[int, list[dict[str, JsonValue]]] = {}
+    for row in request.verify_responses:
+        index = row.get("_ng_task_index")
+        tasks.setdefault(index if isinstance(index, int) else 0, []).append(row)
+    groups = [{"_ng_task_index": float(i), **_statistics(tasks[i])} for i in sorted(tasks)]
+    overall = _statistics(request.verify_responses) if request.verify_responses else {}
+    headline = {key: value for key, value in overall.items() if key.startswith("mean/")}
+    return AggregateReply(group_level_metrics=groups, agent_metrics=overall, key_metrics=headline)
+
+
+def _statistics(rows: list[dict[str, JsonValue]]) -> dict[str, float]:
+    valid = [
+        float(reward)
+        for row in rows
+        if not row.get("mask_sample")
+        and isinstance(reward := row.get("reward"), int | float)
+        and math.isfinite(reward)
+    ]
+    found = {"count/rollouts": float(len(rows)), "count/masked": float(len(rows) - len(valid))}
+    if not valid:
+        return found
+    return {
+        "mean/reward": fmean(valid),
+        "max/reward": max(valid),
+        "min/reward": min(valid),
+        "median/reward": median(valid),
+        "std/reward": stdev(valid) if len(valid) > 1 else 0.0,
+        **found,
+    }

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from spct.serve.ask import Placed, Sample
+from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
-from spct.serve.wires.chat import Template, split_sample
+from spct.serve.samples import Sample, SampleOutcome
+from spct.serve.wires.chat import split_sample
 
 
 class Request(BaseModel):
@@ -51,11 +52,11 @@ def read(request: Request, template: Template | None, config: ServeConfig) -> li
     return samples
 
 
-def write(placed: list[Placed], rewards: list[float]) -> Reply:
+def write(judged: list[SampleOutcome], rewards: list[float]) -> Reply:
     """The reply; `rewards` have the operator's number where a judgement failed."""
-    unscored = [float(one.reward is None) for one in placed]
+    unscored = [float(one.reward is None) for one in judged]
     counted = [
-        float(one.outcome.verdict.k_counted) if one.outcome.verdict else 0.0 for one in placed
+        float(one.outcome.verdict.k_counted) if one.outcome.verdict else 0.0 for one in judged
     ]
     return Reply(
         rewards=rewards,

@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.serve.ask import Sample
+from spct.core.templated import Template
 from spct.serve.config import ServeConfig
-from spct.serve.wires.chat import Template
+from spct.serve.samples import Sample
 from spct.serve.wires.vllm import NoTokens, samples_of
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from spct.core.templated import response_of
-from spct.serve.ask import Placed, Sample
+from spct.core.templated import Template, response_of
 from spct.serve.config import ServeConfig
-from spct.serve.wires.chat import Query, Template, messages, split_prompt
+from spct.serve.samples import Sample, SampleOutcome
+from spct.serve.wires.chat import Query, messages, split_prompt
 from spct.serve.wires.openrlhf import reference_of
 
 
@@ -38,12 +38,11 @@ def read(request: Request, template: Template | None, config: ServeConfig) -> Sa
     if isinstance(request.prompt, str):
         query = split_prompt(request.prompt, template, "prompt")
     else:
-        query = messages(request.prompt)
-    response = response_of(request.response, template)
+        query = messages(request.prompt, "prompt")
     label = request.label if config.labels_as_reference else None
-    return Sample(query, response, reference_of(label))
+    return Sample(query, response_of(request.response, template), reference_of(label))
 
 
-def write(placed: Placed, reward: float) -> Reply:
+def write(judged: SampleOutcome, reward: float) -> Reply:
     """The reply."""
-    return Reply(reward=reward, unscored=placed.reward is None)
+    return Reply(reward=reward, unscored=judged.reward is None)

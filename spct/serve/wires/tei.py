@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.serve.ask import Sample
+from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
-from spct.serve.wires.chat import Template, split_sample
+from spct.serve.samples import Sample
+from spct.serve.wires.chat import split_stripped
 from spct.types import Message
 
 
@@ -63,7 +64,7 @@ def write(request: Request, rewards: list[float]) -> list[Prediction] | list[lis
 def _sample(entry: list[str], template: Template | None, param: str) -> Sample:
     match entry:
         case [text]:
-            return Sample(*split_sample(text, None, template, param))
+            return Sample(*split_stripped(text, template, param))
         case [query, response]:
             return Sample((Message("user", query),), response)
     raise invalid(f"{len(entry)} texts in one input; expected one text or a pair", param)

@@ -9,14 +9,17 @@ a query with documents: the documents of one query are judged together.
 
 from __future__ import annotations
 
+import time
 from typing import Literal
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.serve.ask import Outcome, Sample, example
+from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
-from spct.serve.wires.chat import Template, WireMessage, conversation, split_sample
+from spct.serve.samples import Outcome, Sample, example
+from spct.serve.wires.chat import Turn, conversation, split_stripped
 from spct.types import Example, Message
 
 
@@ -33,14 +36,14 @@ class ClassifyRequest(_Wire):
 
     input: str | list[str] | None = Field(None, description="Templated conversations.")
     text: str | list[str] | None = Field(None, description="SGLang's name of `input`.")
-    messages: list[WireMessage] | None = Field(None, description="One conversation.")
+    messages: list[Turn] | None = Field(None, description="One conversation.")
 
 
 class PoolingRequest(_Wire):
     """Templated text or messages; task `classify` only."""
 
     input: str | list[str] | None = Field(None, description="Templated conversations.")
-    messages: list[WireMessage] | None = Field(None, description="One conversation.")
+    messages: list[Turn] | None = Field(None, description="One conversation.")
     task: Literal["classify"] = Field("classify", description="The reward of a conversation.")
 
 
@@ -50,6 +53,8 @@ class ScoreRequest(_Wire):
     queries: str | list[str] | None = Field(None, description="Queries.")
     documents: str | list[str] | None = Field(None, description="Responses.")
     items: str | list[str] | None = Field(None, description="Another name of `documents`.")
+    data_1: str | list[str] | None = Field(None, description="Another name of `queries`.")
+    data_2: str | list[str] | None = Field(None, description="Another name of `documents`.")
     text_1: str | list[str] | None = Field(None, description="Another name of `queries`.")
     text_2: str | list[str] | None = Field(None, description="Another name of `documents`.")
 
@@ -61,6 +66,16 @@ class NoTokens(BaseModel):
     total_tokens: int = 0
 
 
+class Listed(BaseModel):
+    """What every reply of vLLM begins with."""
+
+    id: str = Field(default_factory=lambda: f"spct-{uuid4().hex}")
+    object: Literal["list"] = "list"
+    created: int = Field(default_factory=lambda: int(time.time()))
+    model: str
+    usage: NoTokens = NoTokens()
+
+
 class ClassData(BaseModel):
     """One conversation's reward, as the one class that there is."""
 
@@ -70,13 +85,10 @@ class ClassData(BaseModel):
     num_classes: int = 1
 
 
-class ClassifyReply(BaseModel):
+class ClassifyReply(Listed):
     """vLLM's reply of /classify."""
 
-    object: Literal["list"] = "list"
-    model: str
     data: list[ClassData]
-    usage: NoTokens = NoTokens()
 
 
 class PoolingData(BaseModel):
@@ -87,13 +99,10 @@ class PoolingData(BaseModel):
     data: list[float]
 
 
-class PoolingReply(BaseModel):
+class PoolingReply(Listed):
     """vLLM's reply of /pooling."""
 
-    object: Literal["list"] = "list"
-    model: str
     data: list[PoolingData]
-    usage: NoTokens = NoTokens()
 
 
 class ScoreData(BaseModel):
@@ -104,13 +113,10 @@ class ScoreData(BaseModel):
     score: float
 
 
-class ScoreReply(BaseModel):
+class ScoreReply(Listed):
     """vLLM's reply of /score."""
 
-    object: Literal["list"] = "list"
-    model: str
     data: list[ScoreData]
-    usage: NoTokens = NoTokens()
 
 
 def read(
@@ -135,16 +141,14 @@ def samples_of(
     some = [texts] if isinstance(texts, str) else list(texts or ())
     if not some or len(some) > config.max_examples:
         raise invalid(f"{len(some)} texts; expected 1 to {config.max_examples}", param)
-    return [
-        Sample(*split_sample(text, None, template, f"{param}[{i}]")) for i, text in enumerate(some)
-    ]
+    return [Sample(*split_stripped(text, template, f"{param}[{i}]")) for i, text in enumerate(some)]
 
 
 def read_score(request: ScoreRequest, config: ServeConfig) -> list[Example]:
     """The examples of a score request: one with all documents, or one a pair."""
     check_raw(request)
-    queries = _one_of(request, "queries", "text_1")
-    documents = _one_of(request, "documents", "items", "text_2")
+    queries = _one_of(request, "queries", "data_1", "text_1")
+    documents = _one_of(request, "documents", "items", "data_2", "text_2")
     some_queries = [queries] if isinstance(queries, str) else queries
     some_documents = [documents] if isinstance(documents, str) else documents
     if len(some_queries) == 1:

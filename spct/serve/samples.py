@@ -1,4 +1,4 @@
-"""What every wire turns its request into, checked once: examples, and samples of a group (pure)."""
+"""What every wire turns its request into, and what becomes of it: examples and samples (pure)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class SampleOutcome:
     """One sample's place in the outcome that it shares with its group."""
 
     outcome: Outcome
@@ -58,6 +58,11 @@ class Placed:
     def reward(self) -> float | None:
         """The sample's reward, or None."""
         return self.outcome.reward(self.index)
+
+    @property
+    def error(self) -> str | None:
+        """Why there is no reward, or None."""
+        return self.outcome.why if self.reward is None else None
 
 
 def example(
@@ -105,12 +110,13 @@ def check_response(response: str, config: ServeConfig, param: str) -> None:
             )
 
 
-def check_model(asked: str | None, served: str) -> None:
+def check_model(asked: str | None, served: Sequence[str]) -> None:
     """A caller that names a model must name the one that is served."""
-    if asked is not None and asked != served:
+    if asked is not None and asked not in served:
         raise HttpError(
             404,
             "model_not_found",
-            f"the model asked for is not served here; this gateway serves {served!r}",
+            f"the model asked for is not served here; this gateway serves "
+            f"{' or '.join(map(repr, served))}; --served-name adds a name",
             param="model",
         )

@@ -10,8 +10,10 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from spct.errors import did_you_mean
 from spct.serve.errors import HttpError, invalid
 from spct.serve.replay import Replays
+from spct.serve.wires.native import JudgeExample, JudgeRequest
 from spct.strict_json import NotStrictJSON, read_json
 
 _MAX_KEY = 255
@@ -75,8 +77,16 @@ def is_grouped(path: str, body: bytes, is_grouping: bool) -> bool:
 
 
 def describe(errors: list[dict[str, Any]]) -> str:
-    """Validation errors without what was sent."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in error['loc'] if part != 'body')}: {error['msg']}"
-        for error in errors[:8]
-    )
+    """Validation errors without what was sent, but for the names of unknown keys."""
+    return "; ".join(_describe(error) for error in errors[:8])
+
+
+def _describe(error: dict[str, Any]) -> str:
+    path = [str(part)[:80] for part in error["loc"] if part != "body"]
+    where = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key{did_you_mean(path[-1], _KEYS)}"
+    return f"{where}: {error['msg']}"
+
+
+_KEYS = frozenset(JudgeRequest.model_fields) | frozenset(JudgeExample.model_fields)
