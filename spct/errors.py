@@ -5,7 +5,7 @@
       DataError       (ValueError)    2  an input row or file is not what it claims to be
         TemplateError                 2  ... templated text that no chat template explains
       FormatError     (ValueError)    2  a template and the slots that it must have disagree
-      OverBudget                      3  more judgements are unscored than was allowed
+      OverBudget                      3  nothing was scored, or less than was demanded
       StoreError      (OSError)       5  a run's store is damaged, locked, full or of another config
       EngineError     (RuntimeError)  4  the engine cannot answer at all
         EndpointError                 4  ... the endpoint is unreachable, refuses key or model
@@ -62,7 +62,7 @@ class FormatError(SpctError, ValueError):
 
 
 class OverBudget(SpctError):
-    """A run is finished, and more of its judgements are unscored than was allowed."""
+    """Finished, but nothing was scored, or more judgements are unscored than was allowed."""
 
     exit_code = 3
 

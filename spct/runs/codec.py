@@ -14,8 +14,9 @@ a few prompts. `unscored` of a trajectory is `{reason, detail}` or null, and the
 critique, scores and expected are null; `unscored` of a verdict counts the reasons. `error`,
 `token_ids` and `logprobs` are there only where an engine gave them.
 
-JSON has no word for infinity and NaN. A log probability that is not finite is null and reads back
+JSON cannot represent infinity and NaN. A log probability that is not finite is null and reads back
 as minus infinity; any other number that is not finite is a bug upstream and raises ValueError.
+A record may come from elsewhere: the loaders check its shape, and raise `BadRecord`.
 """
 
 from __future__ import annotations
@@ -24,28 +25,33 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, NoReturn
+
+from pydantic import TypeAdapter, ValidationError
 
 from spct.types import (
     Completion,
     Example,
     Judgement,
     Message,
-    Principle,
     Prompt,
-    TokenLogprob,
     Trajectory,
     Unscored,
-    Usage,
     Verdict,
 )
 
 Record = dict[str, Any]
 
-# Lone surrogates are no UTF-8; the others break lines or reorder a terminal when printed raw.
+# Lone surrogates are not UTF-8; the others break lines or reorder a terminal when printed raw.
 _ESCAPED = re.compile(
     "[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
+_JUDGEMENT = ("principles", "critique", "scores", "expected")
+
+
+class BadRecord(ValueError):
+    """A record that this spct did not write: the message says what is wrong with it."""
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
@@ -54,9 +60,19 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Read what `encode` wrote."""
-    record: Record = json.loads(payload.decode("utf-8", "surrogatepass"))
+    """Read what `encode` wrote; raise `BadRecord` on anything else."""
+    # Not `read_json`, which refuses half surrogate pairs: a reply may hold them, and was paid for.
+    try:
+        record = json.loads(payload.decode("utf-8", "surrogatepass"), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise BadRecord(f"not the JSON of a record: {error}") from None
+    if not isinstance(record, dict):
+        raise BadRecord(f"got {type(record).__name__}, expected a JSON object")
     return record
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
 
 
 def to_line(record: Mapping[str, Any]) -> str:
@@ -65,7 +81,23 @@ def to_line(record: Mapping[str, Any]) -> str:
 
 
 def _dumps(record: Mapping[str, Any]) -> str:
+    # Not pydantic's dump_json, which fails on lone surrogates.
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # built when first used: a command that stores nothing builds none
+
+
+def _load(kind: Any, record: object) -> Any:
+    """Validate; keys that a noun does not have are left alone."""
+    try:
+        return _adapter(kind).validate_python(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadRecord(f"{kind.__name__}: {where}: {first['msg']}") from None
 
 
 # --- completions ---------------------------------------------------------------------------------
@@ -73,53 +105,34 @@ def _dumps(record: Mapping[str, Any]) -> str:
 
 def dump_completion(completion: Completion) -> Record:
     """Return a completion as JSON values."""
-    record: Record = {
-        "text": completion.text,
-        "finish_reason": completion.finish_reason,
-        "usage": _dump_usage(completion.usage),
-    }
-    if completion.error is not None:
-        record["error"] = completion.error
-    if completion.token_ids is not None:
-        record["token_ids"] = list(completion.token_ids)
-    if completion.logprobs is not None:
-        record["logprobs"] = [_dump_logprob(token) for token in completion.logprobs]
+    record: Record = _adapter(Completion).dump_python(completion, mode="json", exclude_none=True)
+    for token in record.get("logprobs", ()):
+        token["logprob"] = _finite_or_none(token["logprob"])
+        token["top"] = {text: _finite_or_none(logprob) for text, logprob in token["top"].items()}
     return record
 
 
 def load_completion(record: Mapping[str, Any]) -> Completion:
     """Read a completion; other keys are left alone, so a trajectory's record will do."""
-    ids, logprobs = record.get("token_ids"), record.get("logprobs")
-    return Completion(
-        text=record["text"],
-        finish_reason=record["finish_reason"],
-        token_ids=None if ids is None else tuple(ids),
-        logprobs=None if logprobs is None else tuple(_load_logprob(token) for token in logprobs),
-        usage=Usage(**record["usage"]),
-        error=record.get("error"),
-    )
-
-
-def _dump_usage(usage: Usage) -> Record:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "calls": usage.calls,
-    }
-
-
-def _dump_logprob(token: TokenLogprob) -> Record:
-    top = {text: _finite_or_none(logprob) for text, logprob in token.top.items()}
-    return {"token": token.token, "logprob": _finite_or_none(token.logprob), "top": top}
-
-
-def _load_logprob(record: Mapping[str, Any]) -> TokenLogprob:
-    top = {text: _or_minus_inf(logprob) for text, logprob in record["top"].items()}
-    return TokenLogprob(record["token"], _or_minus_inf(record["logprob"]), top)
+    if record.get("logprobs"):
+        try:
+            tokens = [
+                {
+                    "token": token["token"],
+                    "logprob": _or_minus_inf(token["logprob"]),
+                    "top": {text: _or_minus_inf(value) for text, value in token["top"].items()},
+                }
+                for token in record["logprobs"]
+            ]
+        except (KeyError, TypeError, AttributeError):
+            raise BadRecord("Completion: logprobs: expected token, logprob and top") from None
+        record = {**record, "logprobs": tokens}
+    completion: Completion = _load(Completion, record)
+    return completion
 
 
 def _finite_or_none(logprob: float) -> float | None:
-    return float(logprob) if math.isfinite(logprob) else None
+    return logprob if math.isfinite(logprob) else None
 
 
 def _or_minus_inf(logprob: float | None) -> float:
@@ -134,35 +147,16 @@ def dump_messages(messages: tuple[Message, ...]) -> list[Record]:
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
-def load_messages(records: list[Record]) -> tuple[Message, ...]:
-    """Read a conversation."""
-    return tuple(Message(record["role"], record["content"]) for record in records)
-
-
 def dump_example(example: Example) -> Record:
     """Return an example as JSON values; its `meta` must hold JSON values already."""
-    return {
-        "id": example.id,
-        "query": dump_messages(example.query),
-        "responses": list(example.responses),
-        "gold": _floats(example.gold),
-        "reference": example.reference,
-        "subset": example.subset,
-        "meta": dict(example.meta),
-    }
+    record: Record = _adapter(Example).dump_python(example, mode="json")
+    return record
 
 
 def load_example(record: Mapping[str, Any]) -> Example:
     """Read an example that `dump_example` wrote (readers of users' files live in spct.data)."""
-    return Example(
-        id=record["id"],
-        query=load_messages(record["query"]),
-        responses=tuple(record["responses"]),
-        gold=_tuple_or_none(record["gold"]),
-        reference=record["reference"],
-        subset=record["subset"],
-        meta=record["meta"],
-    )
+    example: Example = _load(Example, record)
+    return example
 
 
 # --- verdicts ------------------------------------------------------------------------------------
@@ -178,16 +172,12 @@ def dump_verdict(verdict: Verdict) -> Record:
             raise ValueError(f"a verdict holds trajectories of several examples: {sorted(named)}")
         index = prompts.setdefault(trajectory.prompt, len(prompts))
         trajectories.append(_dump_trajectory(trajectory, index))
+    own = _adapter(Verdict).dump_python(verdict, mode="json", exclude={"trajectories"})
     return {
-        "id": verdict.example_id,
-        "rewards": _floats(verdict.rewards),
+        "id": own.pop("example_id"),
+        "rewards": own.pop("rewards"),
         "winner": verdict.winner,
-        "best": list(verdict.best),
-        "k_asked": verdict.k_asked,
-        "k_drawn": verdict.k_drawn,
-        "k_counted": verdict.k_counted,
-        "agreement": verdict.agreement,
-        "usage": _dump_usage(verdict.usage),
+        **own,
         "unscored": dict(verdict.unscored),
         "prompts": [
             {"order": list(p.order), "hint": p.hint, "messages": dump_messages(p.messages)}
@@ -197,83 +187,62 @@ def dump_verdict(verdict: Verdict) -> Record:
     }
 
 
-def load_verdict(record: Mapping[str, Any]) -> Verdict:
-    """Read a verdict; `winner` and the counts in `unscored` follow from the rest."""
-    prompts = [
-        Prompt(record["id"], load_messages(p["messages"]), tuple(p["order"]), p["hint"])
-        for p in record["prompts"]
-    ]
-    return Verdict(
-        example_id=record["id"],
-        rewards=_tuple_or_none(record["rewards"]),
-        best=tuple(record["best"]),
-        trajectories=tuple(_load_trajectory(t, prompts) for t in record["trajectories"]),
-        k_asked=record["k_asked"],
-        k_drawn=record["k_drawn"],
-        k_counted=record["k_counted"],
-        agreement=record["agreement"],
-        usage=Usage(**record["usage"]),
-    )
-
-
 def _dump_trajectory(trajectory: Trajectory, prompt: int) -> Record:
+    outcome = trajectory.outcome
+    said = _adapter(type(outcome)).dump_python(outcome, mode="json")
+    is_unscored = isinstance(outcome, Unscored)
     return {
         "index": trajectory.index,
         "seed": trajectory.seed,
         "order": list(trajectory.prompt.order),
         "hint": trajectory.prompt.hint,
         "prompt": prompt,
-        **_dump_outcome(trajectory.outcome),
+        **(dict.fromkeys(_JUDGEMENT) if is_unscored else said),
+        "unscored": said if is_unscored else None,
         **dump_completion(trajectory.completion),
         "meta_score": trajectory.meta_score,
         "fingerprint": trajectory.fingerprint,
     }
 
 
-def _load_trajectory(record: Mapping[str, Any], prompts: list[Prompt]) -> Trajectory:
-    prompt = prompts[record["prompt"]]
-    return Trajectory(
-        example_id=prompt.example_id,
-        index=record["index"],
-        seed=record["seed"],
-        prompt=prompt,
-        completion=load_completion(record),
-        outcome=_load_outcome(record),
-        fingerprint=record["fingerprint"],
-        meta_score=record["meta_score"],
+def load_verdict(record: Mapping[str, Any]) -> Verdict:
+    """Read a verdict; `winner` and the counts in `unscored` follow from the rest."""
+    try:
+        example_id = record["id"]
+        prompts = {  # not a list: there, an index of -1 would name the last one
+            i: _load(Prompt, {**p, "example_id": example_id})
+            for i, p in enumerate(record["prompts"])
+        }
+        trajectories = [
+            {
+                **t,
+                "example_id": example_id,
+                "prompt": prompts[t["prompt"]],
+                "completion": load_completion(t),
+                "outcome": _load(Judgement, t)
+                if t["unscored"] is None
+                else _load(Unscored, t["unscored"]),
+            }
+            for t in record["trajectories"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise BadRecord(f"a verdict's record is not complete: {error!r}") from None
+    verdict: Verdict = _load(
+        Verdict, {**record, "example_id": example_id, "trajectories": trajectories}
     )
+    return verdict
 
 
-def _dump_outcome(outcome: Judgement | Unscored) -> Record:
-    if isinstance(outcome, Unscored):
-        unscored = {"reason": outcome.reason, "detail": outcome.detail}
-        nothing = dict.fromkeys(("principles", "critique", "scores", "expected"))
-        return {**nothing, "unscored": unscored}
-    return {
-        "principles": [
-            {"name": p.name, "weight": p.weight, "text": p.text} for p in outcome.principles
-        ],
-        "critique": outcome.critique,
-        "scores": _floats(outcome.scores),
-        "expected": _floats(outcome.expected),
-        "unscored": None,
-    }
-
-
-def _load_outcome(record: Mapping[str, Any]) -> Judgement | Unscored:
-    if record["unscored"] is not None:
-        return Unscored(**record["unscored"])
-    return Judgement(
-        principles=tuple(Principle(**p) for p in record["principles"]),
-        critique=record["critique"],
-        scores=tuple(record["scores"]),
-        expected=_tuple_or_none(record["expected"]),
-    )
-
-
-def _floats(values: tuple[float, ...] | None) -> list[float] | None:
-    return None if values is None else [float(value) for value in values]
-
-
-def _tuple_or_none(values: list[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)
+def check_verdict(verdict: Verdict) -> None:
+    """Raise `BadRecord` where the parts of a verdict contradict each other."""
+    scores = [t.judgement.scores for t in verdict.trajectories if t.judgement is not None]
+    rows = [*scores, *([] if verdict.rewards is None else [verdict.rewards])]
+    sizes = {len(row) for row in rows}
+    if not all(math.isfinite(value) for row in rows for value in row):
+        raise BadRecord("a verdict's scores or rewards are not finite")
+    if verdict.k_drawn != len(verdict.trajectories) or not 0 <= verdict.k_counted <= len(scores):
+        raise BadRecord("a verdict's counts are not those of its trajectories")
+    if verdict.rewards is not None and any(not 0 <= i < len(verdict.rewards) for i in verdict.best):
+        raise BadRecord("the best of a verdict are not among its responses")
+    if len(sizes) > 1:
+        raise BadRecord(f"a verdict's rows have different lengths: {sorted(sizes)}")

@@ -16,7 +16,8 @@ from typing import Any
 from spct.errors import StoreError
 
 DB_NAME = "run.db"
-_VERSION = 1
+VERSION = 2  # 2: rewards are means; in 1, of spct 0.1.0, those of most votes are sums
+READABLE = (1, VERSION)
 _SCHEMA = """
 CREATE TABLE calls (
     key BLOB NOT NULL UNIQUE, example_id BLOB NOT NULL, seed INTEGER NOT NULL,
@@ -32,7 +33,7 @@ CREATE INDEX verdicts_in_order ON verdicts (position, example_id);
 CREATE TABLE quarantine (
     source TEXT NOT NULL, key BLOB, payload BLOB, checksum BLOB, created REAL NOT NULL);
 CREATE TABLE configs (config TEXT NOT NULL, created REAL NOT NULL);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
 
 
@@ -53,6 +54,8 @@ def _advice(code: str) -> str:
             return f"free some space; {kept}"
         case "IOERR" | "READONLY" | "CANTOPEN" | "PERM" | "AUTH":
             return f"check the disk, its quota and the permissions of the folder; {kept}"
+        case "ERROR":
+            return "it is not the run.db of an spct run, or it is damaged"
         case "BUSY" | "LOCKED":
             return f"another program holds the file; close it; {kept}"
         case "CORRUPT" | "NOTADB":
@@ -85,20 +88,38 @@ def connect_writer(path: Path, durable: bool) -> sqlite3.Connection:
 
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Open the file for reading only, beside the connection or the process that writes."""
-    uri = path.absolute().as_uri() + "?mode=ro"
+    try:
+        return _reader(path, "mode=ro")
+    except sqlite3.OperationalError:
+        # Beside a file in WAL mode SQLite makes two more, which a read-only folder does not let
+        # it. Without a log left by a kill, the file alone is the whole run.
+        if Path(f"{path}-wal").exists():
+            raise
+        return _reader(path, "mode=ro&immutable=1")
+
+
+def _reader(path: Path, how: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{how}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
-    db.text_factory = bytes  # a damaged row may hold anything, and reading it must not raise
+    try:
+        db.text_factory = bytes  # a damaged row may hold anything, and reading it must not raise
+        db.execute("PRAGMA trusted_schema = OFF")  # the file may come from anybody
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
-def check_version(db: sqlite3.Connection, path: Path) -> None:
-    """Raise StoreError unless this spct knows the file's schema."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != _VERSION:
+def check_version(db: sqlite3.Connection, path: Path) -> int:
+    """The version of the file's schema; raise StoreError unless this spct knows it."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version not in READABLE:
         raise StoreError(
-            f"cannot read {path}: its schema version is {version}, this spct reads {_VERSION}; use"
-            " the spct that wrote it, or another run folder"
+            f"cannot read {path}: its schema version is {version}, this spct reads"
+            f" {' and '.join(map(str, READABLE))}; use the spct that wrote it, or another run folder"
         )
+    return version
 
 
 def stored_config(db: sqlite3.Connection) -> dict[str, Any] | None:

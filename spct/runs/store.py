@@ -1,13 +1,12 @@
-"""One SQLite file a run: every reply before it is parsed, every verdict once it is settled.
+"""One SQLite file per run: every reply before it is parsed, every verdict once it is settled.
 
 Killing the process at any point loses nothing that was acknowledged: `await put_...` returns after
 the commit, and rows that arrive together share one. A run folder has one writer; the lock is the
-operating system's, so it dies with its holder. Each row carries a checksum, and a row that fails it
-is moved to `quarantine` and counted, then redone, never trusted.
+operating system's, so it dies with its holder. A row that is damaged, or is not what this spct
+writes (see `spct.runs.rows`), is moved to `quarantine` and counted, then redone, never trusted.
 
 Texts and ids are BLOBs of UTF-8 that lets lone surrogates through: no reply is unstorable. To read
-replies in the sqlite3 shell: `select cast(payload as text) from calls`. Verdicts repeat texts, so
-theirs is deflated to about a quarter: the scan that finds what is finished reads all of them.
+replies in the sqlite3 shell: `select cast(payload as text) from calls`.
 """
 
 from __future__ import annotations
@@ -15,15 +14,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from spct.errors import StoreError
 from spct.runs.codec import (
+    BadRecord,
     Record,
     decode,
     dump_completion,
@@ -31,11 +29,11 @@ from spct.runs.codec import (
     dump_verdict,
     encode,
     load_completion,
-    load_verdict,
 )
 from spct.runs.commit import GroupCommit, Row
 from spct.runs.database import (
     DB_NAME,
+    VERSION,
     check_version,
     connect_reader,
     connect_writer,
@@ -45,16 +43,42 @@ from spct.runs.database import (
     stored_config,
 )
 from spct.runs.folder import RunLock
+from spct.runs.rows import (
+    MOST_PACKED,
+    Sound,
+    blob,
+    checksum_of,
+    is_failed,
+    is_sound,
+    pack,
+    text_of,
+    unpack,
+)
 from spct.types import Completion, Example, Verdict
 
 _PAGE = 64  # verdicts read at once: bounds memory, whatever the size of the run
-_VERDICT = "rowid, example_id, payload, checksum, position, n_failed"
+# A payload that is too long for a row of ours is read as NULL, which is not sound.
+_PAYLOAD = f"CASE WHEN length(payload) <= {MOST_PACKED} THEN payload END"
+_VERDICTS = (
+    f"SELECT rowid, example_id, {_PAYLOAD}, checksum, position, n_failed FROM verdicts"
+    f" WHERE (position, example_id) > (?, ?) ORDER BY position, example_id LIMIT {_PAGE}"
+)
 _PUT_CALL = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
 _PUT_FAILED = "INSERT INTO failed_calls VALUES (?, ?, ?, ?, ?, ?)"
+_SET_ASIDE = "INSERT INTO failed_calls SELECT * FROM calls WHERE key = ?"
+_DELETE_CALL = "DELETE FROM calls WHERE key = ?"
 _PUT_VERDICT = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)"
-_PUT_QUARANTINE = "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?)"
+_KEYS = {"calls": "key", "failed_calls": "key", "verdicts": "example_id"}
 
 _log = logging.getLogger(__name__)
+
+
+class Reply(NamedTuple):
+    """A completion under its key, with the seed that it was drawn with."""
+
+    key: bytes
+    seed: int
+    completion: Completion
 
 
 class Store:
@@ -65,6 +89,7 @@ class Store:
         self.config = config
         self.n_damaged = 0  # rows found damaged since this store was opened
         self._reader = reader
+        self._version = check_version(reader, folder / DB_NAME)
         self._writer: GroupCommit | None = None
         self._lock: RunLock | None = None
 
@@ -79,19 +104,21 @@ class Store:
         fresh: bool = False,
         accept_drift: bool = False,
         durable: bool = False,
+        lock: RunLock | None = None,
     ) -> Store:
         """Continue the run in `folder`, or begin it; only one process at a time may.
 
         `config` is flat and holds JSON values: all that a finished verdict depends on. `fresh` sets
         an earlier run.db aside under another name. `durable` survives power loss too, not only the
-        death of the process; each commit then waits for the disk.
+        death of the process; each commit then waits for the disk. `lock` is that of the folder, of
+        a caller that holds it already and releases it.
         """
         folder = Path(folder)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the run folder {folder}: {error}") from error
-        lock = RunLock(folder)
+        own = RunLock(folder) if lock is None else None
         try:
             if fresh:
                 set_aside(folder / DB_NAME)
@@ -100,13 +127,15 @@ class Store:
                 try:
                     known = settle_config(db, folder, dict(config), accept_drift)
                     store = cls(folder, connect_reader(folder / DB_NAME), known)
+                    store._bring_up_to_date(db)
                 except BaseException:
                     db.close()
                     raise
         except BaseException:
-            lock.release()
+            if own is not None:
+                own.release()
             raise
-        store._lock = lock
+        store._lock = own
         store._writer = GroupCommit(db, folder / DB_NAME)
         return store
 
@@ -119,7 +148,6 @@ class Store:
         with storage("read", path):
             reader = connect_reader(path)
             try:
-                check_version(reader, path)
                 return cls(Path(folder), reader, stored_config(reader) or {})
             except BaseException:
                 reader.close()
@@ -150,17 +178,22 @@ class Store:
     # --- replies ----------------------------------------------------------------------------
 
     async def put_replies(
-        self, example_id: str, replies: Sequence[tuple[bytes, int, Completion]]
+        self, example_id: str, replies: Sequence[Reply], *, instead: bool = False
     ) -> None:
-        """Record `(key, seed, completion)` triples in one commit.
+        """Record replies in one commit.
 
-        A failed call and a refusal are kept apart: they are evidence, and never replayed.
+        A failed call and a refusal are kept apart: they are evidence, and never replayed. With
+        `instead` a good reply takes the place of the one under its key, which is kept apart too.
         """
-        rows, now, blob = [], time.time(), _blob(example_id)
+        rows: list[Row] = []
+        now, example = time.time(), blob(example_id)
         for key, seed, completion in replies:
             payload = encode(dump_completion(completion))
-            put = _PUT_FAILED if is_failed(completion) else _PUT_CALL
-            rows.append((put, (key, blob, seed, payload, _checksum(key, payload), now)))
+            is_bad = is_failed(completion)
+            if instead and not is_bad:
+                rows += [(_SET_ASIDE, (key,)), (_DELETE_CALL, (key,))]
+            put = _PUT_FAILED if is_bad else _PUT_CALL
+            rows.append((put, (key, example, seed, payload, checksum_of(key, payload), now)))
         await self._write(rows)
 
     def replies(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
@@ -168,28 +201,34 @@ class Store:
         return self._completions("calls", keys)
 
     def failures(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
-        """Return the latest failed call or refusal for each of `keys` that has one."""
+        """Return what was kept apart last for each of `keys` that has such a call."""
         return self._completions("failed_calls", keys)
+
+    def n_set_aside(self, key: bytes) -> int:
+        """How many calls under this key were kept apart so far."""
+        found = self._fetch("SELECT count(*) FROM failed_calls WHERE key = ?", (key,))
+        return int(found[0][0])
 
     def _completions(self, table: str, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         marks = ",".join("?" * len(keys))
         query = (
-            f"SELECT rowid, key, payload, checksum FROM {table} WHERE key IN ({marks})"
+            f"SELECT rowid, key, {_PAYLOAD}, checksum FROM {table} WHERE key IN ({marks})"
             " ORDER BY rowid"
         )
         found: dict[bytes, Completion] = {}
-        for row in self._fetch(query, tuple(keys)):
-            _, key, payload, checksum = row
-            if _is_sound(checksum, key, payload):
+        for rowid, key, payload, checksum in self._fetch(query, tuple(keys)):
+            try:
+                if not is_sound(checksum, key, payload):
+                    raise BadRecord("its checksum is another one")
                 found[key] = load_completion(decode(payload))
-            else:
-                self._quarantine(table, [row])
+            except BadRecord as error:
+                self._quarantine(table, rowid, error)
         return found
 
     # --- verdicts ---------------------------------------------------------------------------
 
     async def put_verdict(
-        self, verdict: Verdict, example: Example | None = None, *, position: int = 0
+        self, verdict: Verdict, example: Example | None = None, position: int = 0
     ) -> None:
         """Record a verdict, in place of an earlier one of the same example.
 
@@ -198,51 +237,42 @@ class Store:
         record = dump_verdict(verdict)
         if example is not None:
             record["example"] = dump_example(example)
-        payload, blob = zlib.compress(encode(record), 1), _blob(verdict.example_id)
+        payload = pack(record, f"the verdict on {verdict.example_id!r}")
         n_failed = verdict.unscored.get("failed", 0)
-        checksum = _checksum(blob, payload, position, n_failed)
-        row = (blob, position, n_failed, payload, checksum, time.time())
-        await self._write([(_PUT_VERDICT, row)])
+        await self._write([_verdict_row(verdict.example_id, position, n_failed, payload)])
 
     def finished_ids(self) -> set[str]:
-        """Return the examples that need no more work, after checking every verdict's checksum.
+        """Return the examples that need no more work, after checking every verdict.
 
         A verdict with a failed call is not among them: the next run tries those calls again.
         """
-        finished, damaged = set(), []
-        query = f"SELECT {_VERDICT} FROM verdicts"
-        with storage("read", self.folder / DB_NAME):
-            for *row, position, n_failed in self._reader.execute(query):
-                _, blob, payload, checksum = row
-                if not _is_sound(checksum, blob, payload, position, n_failed):
-                    damaged.append(row)
-                elif not n_failed:
-                    finished.add(_text(blob))
-        self._quarantine("verdicts", damaged)
-        return finished
+        return {v.example_id for v in self.verdicts() if "failed" not in v.unscored}
 
     def records(self) -> Iterator[Record]:
         """Yield every verdict's record (see `spct.runs.codec`) by position, a page at a time.
 
         A record has the key `example` where the example was stored with its verdict.
         """
-        query = (
-            f"SELECT {_VERDICT} FROM verdicts WHERE (position, example_id) > (?, ?)"
-            f" ORDER BY position, example_id LIMIT {_PAGE}"
-        )
-        after: tuple[int, bytes] = (-(2**63), b"")
-        while page := self._fetch(query, after):
-            for *row, position, n_failed in page:
-                _, blob, payload, checksum = row
-                if _is_sound(checksum, blob, payload, position, n_failed):
-                    yield decode(zlib.decompress(payload))
-                else:
-                    self._quarantine("verdicts", [row])
-                after = (position, blob)
+        return (sound.record for _, sound in self._sound_rows())
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield every verdict by position, without loading them all."""
-        return map(load_verdict, self.records())
+        return (sound.verdict for _, sound in self._sound_rows())
+
+    def _sound_rows(self) -> Iterator[tuple[tuple[int, int], Sound]]:
+        """Every verdict by position, with its position and its number of failed calls."""
+        after: tuple[int, bytes] = (-(2**63), b"")
+        while page := self._fetch(_VERDICTS, after):
+            for rowid, example, payload, checksum, position, n_failed in page:
+                try:
+                    if not is_sound(checksum, example, payload, position, n_failed):
+                        raise BadRecord("its checksum is another one")
+                    sound = Sound(unpack(payload), text_of(example), self._version)
+                except BadRecord as error:
+                    self._quarantine("verdicts", rowid, error)
+                else:
+                    yield (position, n_failed), sound
+                after = (position, example)
 
     def counts(self) -> dict[str, int]:
         """Return how many rows there are: calls, failed_calls, verdicts and quarantine."""
@@ -263,40 +293,35 @@ class Store:
             raise StoreError(f"cannot write to {self.folder}: it is closed or open for reading")
         return self._writer
 
-    def _quarantine(self, table: str, damaged: Collection[Sequence[Any]]) -> None:
-        """Move damaged rows out of `table`; a store that only reads just leaves them out."""
-        for rowid, key, payload, checksum in damaged:
-            self.n_damaged += 1
-            _log.warning("%s: row %d of %s is damaged and left out", self.folder, rowid, table)
-            if self._writer is not None:
-                moved = (table, key, payload, checksum, time.time())
-                delete = f"DELETE FROM {table} WHERE rowid = ?"
-                self._writer.put_now([(_PUT_QUARANTINE, moved), (delete, (rowid,))])
+    def _quarantine(self, table: str, rowid: int, why: BadRecord) -> None:
+        """Move a row out of `table`; a store that only reads just leaves it out."""
+        self.n_damaged += 1
+        _log.warning("%s: row %d of %s is left out: %s", self.folder, rowid, table, why)
+        if self._writer is not None:
+            move = (
+                f"INSERT INTO quarantine SELECT ?, {_KEYS[table]}, payload, checksum, ?"
+                f" FROM {table} WHERE rowid = ?"
+            )
+            delete = f"DELETE FROM {table} WHERE rowid = ?"
+            self._writer.put_now([(move, (table, time.time(), rowid)), (delete, (rowid,))])
+
+    def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
+        """Rewrite the verdicts of spct 0.1.0, whose rewards are sums, in one transaction."""
+        if self._version == VERSION:
+            return
+        rows = [
+            _verdict_row(sound.verdict.example_id, *place, pack(sound.record, "a verdict"))
+            for place, sound in self._sound_rows()
+        ]
+        db.execute("BEGIN IMMEDIATE")
+        for statement, values in rows:
+            db.execute(statement, values)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+        self._version = VERSION
 
 
-def is_failed(completion: Completion) -> bool:
-    """Say whether a completion must never be replayed: its call failed, or a filter stopped it."""
-    return completion.finish_reason in ("error", "content_filter")
-
-
-def _blob(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(blob: bytes) -> str:
-    return blob.decode("utf-8", "surrogatepass")
-
-
-def _is_sound(checksum: object, key: object, payload: object, *numbers: int) -> bool:
-    """Compare a row with its checksum; damage may have changed the type of a value too."""
-    if not (isinstance(key, bytes) and isinstance(payload, bytes)):
-        return False
-    return checksum == _checksum(key, payload, *numbers)
-
-
-def _checksum(key: bytes, payload: bytes, *numbers: int) -> bytes:
-    """Cover a row's key too, so that a row under another one's key is found out."""
-    digest = sha256(key)
-    digest.update(repr(numbers).encode())
-    digest.update(payload)
-    return digest.digest()[:16]
+def _verdict_row(example_id: str, position: int, n_failed: int, payload: bytes) -> Row:
+    example = blob(example_id)
+    checksum = checksum_of(example, payload, position, n_failed)
+    return _PUT_VERDICT, (example, position, n_failed, payload, checksum, time.time())

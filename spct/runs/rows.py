@@ -1,0 +1,131 @@
+"""What a row of run.db holds, and whether it can be believed.
+
+A row carries a checksum over its key and its numbers, so that damage is found. That proves only
+that nobody damaged the row: a run folder may come from elsewhere, so what is read is checked for
+its size, its shape and its own example too, before anything trusts it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from hashlib import sha256
+
+from spct.errors import StoreError
+from spct.runs.codec import (
+    BadRecord,
+    Record,
+    check_verdict,
+    decode,
+    encode,
+    load_example,
+    load_verdict,
+)
+from spct.types import Completion, Verdict
+
+MOST_PACKED = 2**26  # bytes of a payload as stored
+MOST_INFLATED = 2**28  # and of a verdict's JSON: a few kilobytes can inflate to gigabytes
+
+
+class Sound:
+    """A verdict's row that was found sound: its record, and the verdict that it is."""
+
+    __slots__ = ("record", "verdict")
+
+    def __init__(self, record: Record, example_id: str, version: int) -> None:
+        self.record = as_means(record) if version == 1 else record
+        self.verdict: Verdict = load_verdict(self.record)
+        if self.verdict.example_id != example_id:
+            raise BadRecord(f"it is a verdict on {self.verdict.example_id!r}, not {example_id!r}")
+        check_verdict(self.verdict)
+        if "example" in record and load_example(record["example"]).id != example_id:
+            raise BadRecord("the example beside it has another id")
+
+
+def pack(record: Record, what: str) -> bytes:
+    """A verdict's payload: deflated to about a quarter, for verdicts repeat texts."""
+    plain = encode(record)
+    if len(plain) > MOST_INFLATED:
+        raise StoreError(
+            f"cannot store {what}: it is {len(plain)} bytes, at most {MOST_INFLATED} are read back;"
+            " ask for fewer samples (-k) or without log probabilities"
+        )
+    return zlib.compress(plain, 1)
+
+
+def unpack(payload: bytes) -> Record:
+    """Read a verdict's payload; raise `BadRecord` on anything that `pack` does not write."""
+    inflating = zlib.decompressobj()
+    try:
+        plain = inflating.decompress(payload, MOST_INFLATED)
+    except zlib.error as error:
+        raise BadRecord(f"not deflated: {error}") from None
+    if not inflating.eof:
+        raise BadRecord(f"it is cut off, or inflates to more than {MOST_INFLATED} bytes")
+    return decode(plain)
+
+
+def as_means(record: Record) -> Record:
+    """A record of spct 0.1.0 with rewards that are means, as they are everywhere now.
+
+    That version kept no name of the vote beside a verdict, but a sum is recognised by being one:
+    of the scores of all counted judgements (vote sum), or of those that the meta RM put first.
+    """
+    rewards = record.get("rewards")
+    try:
+        scored = [t for t in record["trajectories"] if t["scores"] is not None]
+        ranked = sorted(scored, key=lambda t: (-(t["meta_score"] or 0.0), t["index"]))
+        if not rewards:
+            return record
+        sizes = [len(scored)]
+        if all(t["meta_score"] is not None for t in scored):
+            sizes += range(1, len(scored))
+        for size in sizes:
+            total = _sums([t["scores"] for t in ranked[:size]])
+            if len(total) == len(rewards) and all(map(_close, total, rewards)):
+                return {**record, "rewards": [reward / size for reward in rewards]}
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        pass  # not a record of ours: `load_verdict` says what is wrong with it
+    return record
+
+
+def _sums(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [math.fsum(column) for column in zip(*rows, strict=True)]
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def is_failed(completion: Completion) -> bool:
+    """Say whether a completion must never be replayed: its call failed, or a filter stopped it."""
+    return completion.finish_reason in ("error", "content_filter")
+
+
+def blob(text: str) -> bytes:
+    """An id or a text as it is stored."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def text_of(stored: bytes) -> str:
+    """What `blob` stored; raise `BadRecord` if it is something else."""
+    try:
+        return stored.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise BadRecord(f"an id is not UTF-8: {error}") from None
+
+
+def is_sound(checksum: object, key: object, payload: object, *numbers: int) -> bool:
+    """Compare a row with its checksum; damage may have changed the type of a value too."""
+    if not (isinstance(key, bytes) and isinstance(payload, bytes)):
+        return False
+    return checksum == checksum_of(key, payload, *numbers)
+
+
+def checksum_of(key: bytes, payload: bytes, *numbers: int) -> bytes:
+    """Cover a row's key too, so that a row under another one's key is found out."""
+    digest = sha256(key)
+    digest.update(repr(numbers).encode())
+    digest.update(payload)
+    return digest.digest()[:16]
