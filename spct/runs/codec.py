@@ -189,7 +189,8 @@ def dump_verdict(verdict: Verdict) -> Record:
 
 def _dump_trajectory(trajectory: Trajectory, prompt: int) -> Record:
     outcome = trajectory.outcome
-    said = _adapter(type(outcome)).dump_python(outcome, mode="json")
+    kind: Any = type(outcome)
+    said = _adapter(kind).dump_python(outcome, mode="json")
     is_unscored = isinstance(outcome, Unscored)
     return {
         "index": trajectory.index,

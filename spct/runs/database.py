@@ -116,8 +116,8 @@ def check_version(db: sqlite3.Connection, path: Path) -> int:
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version not in READABLE:
         raise StoreError(
-            f"cannot read {path}: its schema version is {version}, this spct reads"
-            f" {' and '.join(map(str, READABLE))}; use the spct that wrote it, or another run folder"
+            f"cannot read {path}: its schema version is {version}, this spct reads {READABLE};"
+            " use the spct that wrote it, or another run folder"
         )
     return version
 

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
+from spct.core.plan import sample_seed
 from spct.errors import ConfigError, ContextOverflow, EngineError, StoreError
-from spct.runs.store import Store
-from spct.types import Completion, Engine, Probed, Prompt, SamplingParams
+from spct.runs.rows import is_failed
+from spct.runs.store import Reply, Store
+from spct.types import Completion, Engine, Probed, Prompt, RewardModel, SamplingParams
+
+Sample = tuple[str, int]  # an example's id and the seed that its plan gives to one sample
+Again = dict[Sample, Completion]  # samples to draw once more, with the reply that is no good
 
 
 def call_keys(fingerprint: str, prompt: Prompt, params: SamplingParams) -> list[bytes]:
-    """Return one key a seed of `params`."""
+    """Return one key per seed of `params`."""
     settings = (
         *(prompt.order, prompt.hint, params.temperature, params.top_p, params.max_tokens),
         *(params.top_logprobs, params.stop, params.grammar),
@@ -46,17 +51,30 @@ def call_keys(fingerprint: str, prompt: Prompt, params: SamplingParams) -> list[
     return keys
 
 
+def recorded(
+    model: RewardModel, store: Store, again: Again | None = None
+) -> tuple[RewardModel, RecordingEngine | None]:
+    """The model with its replies recorded, and what records them; None if it asks no engine."""
+    if model.engine is None:
+        return model, None
+    recording = RecordingEngine(model.engine, store, again)
+    return model.with_(engine=recording), recording
+
+
 class RecordingEngine(Engine):
     """An engine whose replies outlive the process: it draws only what the store does not hold.
 
-    `n_drawn` and `n_replayed` count completions. Closing it closes the engine, not the store.
+    Those of `again` it draws once more, with another seed, and a good reply then takes the place of
+    the one that was stored. `n_drawn` and `n_replayed` count completions. Closing it closes the
+    engine, not the store.
     """
 
-    def __init__(self, engine: Engine, store: Store) -> None:
+    def __init__(self, engine: Engine, store: Store, again: Again | None = None) -> None:
         self.n_drawn = 0
         self.n_replayed = 0
         self._engine = engine
         self._store = store
+        self._again = again or {}
         self._in_flight: set[bytes] = set()
 
     @property
@@ -87,11 +105,19 @@ class RecordingEngine(Engine):
             )
         self._in_flight.update(keys)
         try:
-            found = self._store.replies(keys)
+            stored = self._store.replies(keys)
+            # A reply that is another one by now was drawn again already, before a kill.
+            no_good = {
+                key: stored[key]
+                for key, seed in zip(keys, params.seeds, strict=True)
+                if key in stored and stored[key] == self._again.get((prompt.example_id, seed))
+            }
+            found = {key: reply for key, reply in stored.items() if key not in no_good}
             self.n_replayed += len(found)
             missing = [i for i, key in enumerate(keys) if key not in found]
             if missing:
-                found.update(await self._draw(prompt, params, missing, keys))
+                drawn = await self._draw(prompt, params, missing, keys, no_good)
+                found |= drawn | {k: no_good[k] for k in no_good if is_failed(drawn[k])}
         finally:
             self._in_flight.difference_update(keys)
         return [found[key] for key in keys]
@@ -101,22 +127,32 @@ class RecordingEngine(Engine):
         await self._engine.aclose()
 
     async def _draw(
-        self, prompt: Prompt, params: SamplingParams, missing: Sequence[int], keys: list[bytes]
+        self,
+        prompt: Prompt,
+        params: SamplingParams,
+        missing: Sequence[int],
+        keys: Sequence[bytes],
+        no_good: Collection[bytes],
     ) -> dict[bytes, Completion]:
         """Ask for the missing ones; each is committed as it arrives, not when all are there."""
-        seeds, wanted = [params.seeds[i] for i in missing], [keys[i] for i in missing]
+        wanted = [keys[i] for i in missing]
+        seeds = [
+            self._other_seed(prompt, params.seeds[i], keys[i])
+            if keys[i] in no_good  # with the same seed it would come the same
+            else params.seeds[i]
+            for i in missing
+        ]
         stored: set[int] = set()
 
         async def store(places: Sequence[int], completions: Sequence[Completion]) -> None:
-            triples = [
-                (wanted[at], seeds[at], c) for at, c in zip(places, completions, strict=True)
-            ]
+            new = zip(places, completions, strict=True)
+            replies = [Reply(wanted[at], seeds[at], one) for at, one in new]
             stored.update(places)
-            self.n_drawn += len(places)
-            await self._store.put_replies(prompt.example_id, triples)
+            await self._store.put_replies(prompt.example_id, replies, instead=bool(no_good))
 
         async def arrived(place: int, completion: Completion) -> None:
             if place not in stored:
+                self.n_drawn += 1
                 await store([place], [completion])
 
         asked = replace(params, seeds=tuple(seeds), on_completion=arrived)
@@ -125,10 +161,10 @@ class RecordingEngine(Engine):
         except ContextOverflow as error:  # this example's own failure: a replay must find it
             left = [at for at in range(len(seeds)) if at not in stored]
             await store(left, [Completion("", "error", error=str(error))] * len(left))
-            self.n_drawn -= len(left)
             raise
         left = [at for at in range(min(len(drawn), len(seeds))) if at not in stored]
         if left:
+            self.n_drawn += len(left)
             await store(left, [drawn[at] for at in left])
         if len(drawn) != len(seeds):
             raise EngineError(
@@ -136,6 +172,10 @@ class RecordingEngine(Engine):
                 f" {prompt.example_id!r}, got {len(drawn)}; an engine must return exactly n"
             )
         return dict(zip(wanted, drawn, strict=True))
+
+    def _other_seed(self, prompt: Prompt, seed: int, key: bytes) -> int:
+        attempt = self._store.n_set_aside(key) + 1
+        return sample_seed(seed, prompt.example_id, -1 - attempt)
 
 
 class ReplayEngine(Engine):

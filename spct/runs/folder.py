@@ -49,24 +49,19 @@ def claimed(
 ) -> Iterator[Claim]:
     """Hold the run folder of `identity` under `root` that a command continues, or a new one.
 
-    `fresh` always makes a new one; `at` names the folder itself, made where it is not there. An
-    error that leaves the block takes a folder that is new and holds no run.db away again.
+    `fresh` always makes a new one; `at` names the folder itself, made where it is not there. The
+    files of a new folder are written; those of an old one are the caller's to write, once it knows
+    that it goes on with the same run (`write_run_files`).
     """
     content = {"identity": dict(identity), "settings": dict(settings)}
-    # A single file at most is looked for: the identity's JSON form is what config.json holds.
-    known = json.loads(json.dumps(content["identity"]))
     if at is not None:
         claim = _claim_at(at, content)
     else:
         with _root_lock(root):
-            found = None if fresh else find_run(root, known)
+            found = None if fresh else find_run(root, identity)
             claim = _claim_at(found, content) if found else _new_run(root, name, content)
     try:
         yield claim
-    except BaseException:
-        if claim.is_new and not (claim.folder / "run.db").exists():
-            shutil.rmtree(claim.folder, ignore_errors=True)
-        raise
     finally:
         claim.lock.release()
 
@@ -74,6 +69,7 @@ def claimed(
 def find_run(root: Path, identity: Mapping[str, Any]) -> Path | None:
     """The run folder under `root` that was begun last with this identity."""
     found = []
+    identity = json.loads(json.dumps(identity))  # as config.json holds it: tuples are lists there
     for file in root.glob("*/" + CONFIG_NAME):
         config = read_config(file)
         if config is not None and config.get("identity") == identity:
@@ -110,18 +106,11 @@ def _new_run(root: Path, name: str, content: Mapping[str, Any]) -> Claim:
 
 
 def _claim_at(folder: Path, content: Mapping[str, Any]) -> Claim:
-    """The folder itself, which keeps its number; made if it is not there."""
+    """The folder itself; made if it is not there."""
     if not folder.is_dir():
         _make(folder.parent)
         return _made(folder, {**content, "number": 1})
-    lock = RunLock(folder)
-    try:
-        before = read_config(folder / CONFIG_NAME) or {}
-        write_run_files(folder, {**content, "number": _number(before) or 1})
-    except BaseException:
-        lock.release()
-        raise
-    return Claim(folder, lock, is_new=False)
+    return Claim(folder, RunLock(folder), is_new=False)
 
 
 def _made(folder: Path, content: Mapping[str, Any]) -> Claim:
@@ -172,7 +161,12 @@ def _root_lock(root: Path) -> Iterator[None]:
 
 
 def write_run_files(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json and env.json before any work starts; `config` must hold no secret."""
+    """Write config.json and env.json before any work starts; `config` must hold no secret.
+
+    A run keeps the number that it has.
+    """
+    if number := _number(read_config(folder / CONFIG_NAME) or {}):
+        config = {"number": number, **config}
     for name, content in ((CONFIG_NAME, dict(config)), (ENV_NAME, environment())):
         with atomic_text(folder / name) as file:
             file.write(json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,72 @@
+"""A run: the folder that a command continues, open for this process alone, and what is in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spct.runs.engines import Again
+from spct.runs.folder import claimed, write_run_files
+from spct.runs.store import Store
+from spct.runs.tally import Tally
+from spct.types import Unscored
+
+
+@contextmanager
+def open_run(
+    root: Path,
+    name: str,
+    identity: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    at: Path | None = None,
+    fresh: bool = False,
+    accept_drift: bool = False,
+    durable: bool = False,
+) -> Iterator[Store]:
+    """The store of the run that a command continues, or of a new one, under `root` or `at`.
+
+    A set-up that fails leaves no folder behind: nothing would ever continue it.
+    """
+    with claimed(root, name, identity, settings, fresh=fresh, at=at) as claim:
+        try:
+            store = Store.open(
+                claim.folder,
+                identity,
+                fresh=fresh,
+                accept_drift=accept_drift,
+                durable=durable,
+                lock=claim.lock,
+            )
+        except BaseException:
+            if claim.is_new:
+                shutil.rmtree(claim.folder, ignore_errors=True)
+            raise
+        with store:
+            if not claim.is_new:  # after the store has said that it is the same run
+                write_run_files(claim.folder, {"identity": identity, "settings": settings})
+            yield store
+
+
+class Before(NamedTuple):
+    """What a run holds when a command begins: all of it in one pass over its verdicts."""
+
+    finished: set[str]
+    tally: Tally  # of the finished ones
+    again: Again  # what to draw once more, if that is asked for
+
+
+def look_back(store: Store, *, retry_unscored: bool = False) -> Before:
+    """Read every verdict once. With `retry_unscored` an example that lacks any is not finished."""
+    before = Before(set(), Tally(), {})
+    for verdict in store.verdicts():
+        unscored = [t for t in verdict.trajectories if isinstance(t.outcome, Unscored)]
+        if unscored and retry_unscored:
+            before.again.update({(t.example_id, t.seed): t.completion for t in unscored})
+        elif "failed" not in verdict.unscored:  # the next run always tries failed calls again
+            before.finished.add(verdict.example_id)
+            before.tally.add(verdict)
+    return before
