@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from contextlib import aclosing
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -15,13 +15,12 @@ from spct.cli.card import safe, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.signals import Job
 from spct.config import Config
-from spct.core.generative import GenerativeRM
 from spct.core.plan import plan
 from spct.errors import ConfigError
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
 from spct.runs.codec import dump_verdict, to_line
-from spct.runs.judging import Tally, check_budget
-from spct.types import Example, Verdict
+from spct.runs.judging import Tally, judge_into
+from spct.types import Example, RewardModel, Verdict
 
 FORCED = (
     "note: the plain default model judges, and a grammar forces the output format, because it was "
@@ -57,7 +56,6 @@ def judge(
     or: spct judge --query "2+2?" --response 4 --response 5 --json
     """
     config = with_defaults(config)
-    examples: Iterable[Example]
     if query is not None:
         if file is not None:
             raise ConfigError("give either a file or --query, not both")
@@ -66,9 +64,7 @@ def judge(
         if response or reference is not None:
             raise ConfigError("--response and --reference go with --query")
         seed = config.judge.seed if shuffle else None
-        chosen = source.source_of(file, schema, mapping, limit, span, ids, seed)
-        chosen.check()
-        examples = chosen.examples()
+        examples = source.source_of(file, schema, mapping, limit, span, ids, seed).read()
     if dry_run:
         _show_plan(config, examples)
         return
@@ -76,40 +72,33 @@ def judge(
     if rm.grammar is not None and is_untrained(config.engine):
         print(FORCED, file=sys.stderr)
     job = Job()
-    tally = job.run(_judge_all(rm, job.gate(examples), as_json, full))
+    tally = job.run(_judge_all(rm, examples, job, as_json, full))
     print(tally.summary(), file=sys.stderr)
-    check_budget(tally, max_unscored)
+    tally.check(max_unscored)
 
 
 async def _judge_all(
-    rm: GenerativeRM, examples: Iterable[Example], as_json: bool, full: bool
+    model: RewardModel, examples: Sequence[Example], job: Job, as_json: bool, full: bool
 ) -> Tally:
     """Judge with bounded concurrency, print in the order of the input."""
-    tally, console = Tally(), Console()
-    asked: list[Example] = []
+    console = Console()
+    waiting = deque(examples)
     done: dict[str, Verdict] = {}
 
-    def taken() -> Iterable[Example]:
-        for example in examples:
-            asked.append(example)
-            yield example
+    def show(example: Example, verdict: Verdict) -> None:
+        done[example.id] = verdict
+        while waiting and waiting[0].id in done:
+            first = waiting.popleft()
+            if as_json:
+                print(to_line(dump_verdict(done.pop(first.id))), flush=True)
+            else:
+                show_verdict(console, first, done.pop(first.id), full=full)
 
     try:
-        await rm.open()
-        async with aclosing(rm.judge_many(taken())) as verdicts:
-            async for verdict in verdicts:
-                done[verdict.example_id] = verdict
-                while asked and asked[0].id in done:
-                    example = asked.pop(0)
-                    verdict = done.pop(example.id)
-                    tally.add(verdict)
-                    if as_json:
-                        print(to_line(dump_verdict(verdict)), flush=True)
-                    else:
-                        show_verdict(console, example, verdict, full=full)
+        await model.open()
+        return await judge_into(model, job.gate(examples), on_verdict=show)
     finally:
-        await rm.aclose()
-    return tally
+        await model.aclose()
 
 
 def _show_plan(config: Config, examples: Iterable[Example]) -> None:

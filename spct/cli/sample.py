@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import typer
 
@@ -16,13 +15,21 @@ from spct.cli.progress import Progress, Style
 from spct.cli.signals import Job
 from spct.config import Config
 from spct.errors import ConfigError
-from spct.models.engines import build_engine
 from spct.models.judges import build_judge, with_defaults
 from spct.runs.database import DB_NAME
-from spct.runs.engines import RecordingEngine
-from spct.runs.folder import write_run_files
-from spct.runs.judging import Tally, check_budget, identity, judge_into, run_folder
+from spct.runs.engines import RecordingEngine, recorded
+from spct.runs.judging import Tally, judge_into
+from spct.runs.run import look_back, open_run
 from spct.runs.store import Store
+from spct.types import Example, RewardModel, Verdict
+
+
+class Opened(Protocol):
+    """Opens the run of an identity."""
+
+    def __call__(self, identity: dict[str, Any]) -> AbstractContextManager[Store]:
+        """Hold its store."""
+        ...
 
 
 @takes_settings
@@ -35,9 +42,17 @@ def sample(
     span: source.Range = None,
     ids: source.Ids = None,
     shuffle: source.Shuffle = False,
-    out: Annotated[Path, typer.Option("--output-dir", help="Where run folders go.")] = Path("runs"),
-    resume: Annotated[Path | None, typer.Option(help="Continue this run folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The run folder: it continues where there is a run."),
+    ] = None,
+    root: Annotated[
+        Path, typer.Option("--output-dir", help="Where run folders go that --out does not name.")
+    ] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, keep the old run.")] = False,
+    retry_unscored: Annotated[
+        bool, typer.Option("--retry-unscored", help="Ask again for judgements that do not count.")
+    ] = False,
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Continue although the settings changed.")
     ] = False,
@@ -53,79 +68,81 @@ def sample(
 
     Example: spct sample pairs.jsonl -k 8 --output-dir runs
     """
-    if resume is not None and fresh:
-        raise ConfigError("--resume continues a run and --fresh begins one; give one of them")
-    if resume is not None and not (resume / DB_NAME).is_file():
-        raise ConfigError(f"--resume {str(resume)!r}: there is no run in this folder")
-    if accept_drift and resume is None:
-        raise ConfigError("--accept-drift continues a run under other settings: name it, --resume")
+    if accept_drift and (out is None or not (out / DB_NAME).is_file()):
+        raise ConfigError("--accept-drift continues a run under other settings: name it with --out")
     config = with_defaults(config)  # so that the run's settings say what judged
-    chosen = source.source_of(
-        file, schema, mapping, limit, span, ids, config.judge.seed if shuffle else None
-    )
-    total = chosen.check()
-    selected = None if span or ids else min(total, limit or total)
+    seed = config.judge.seed if shuffle else None
+    chosen = source.source_of(file, schema, mapping, limit, span, ids, seed)
+    examples = chosen.read()
 
-    def opened(identity: dict[str, Any]) -> Store:
-        folder = resume or run_folder(out, Path(chosen.file).stem, identity, fresh=fresh)
-        store = Store.open(
-            folder, identity, fresh=fresh, accept_drift=accept_drift, durable=durable
+    def opened(identity: dict[str, Any]) -> AbstractContextManager[Store]:
+        return open_run(
+            root,
+            Path(chosen.file).stem,
+            identity | {"data": source.digest(examples)},
+            config.model_dump(),
+            at=out,
+            fresh=fresh,
+            accept_drift=accept_drift,
+            durable=durable,
         )
-        write_run_files(folder, {"identity": identity, "settings": config.model_dump()})
-        return store
 
     job = Job()
-    folder = job.run(_sample_all(job, config, chosen, opened, selected, progress))
-    print(folder)
-    if max_unscored < 1:
-        check_budget(_whole(folder), max_unscored)
+    model = build_judge(config)
+    done = job.run(_sample_all(job, model, examples, opened, retry_unscored, progress))
+    print(done.folder)
+    done.whole.check(max_unscored)
+
+
+class Done(NamedTuple):
+    """Where a run is, and all that it came to, whichever sessions it took."""
+
+    folder: Path
+    whole: Tally
 
 
 async def _sample_all(
     job: Job,
-    config: Config,
-    chosen: source.Source,
-    opened: Callable[[dict[str, Any]], Store],
-    selected: int | None,
+    model: RewardModel,
+    examples: list[Example],
+    opened: Opened,
+    retry_unscored: bool,
     progress: Style,
-) -> Path:
-    engine, tally = build_engine(config.engine), Tally()
+) -> Done:
     try:
-        await engine.open()
-        made = identity(config, build_judge(config, engine), chosen.identity())
-        with closing(opened(made)) as store:
-            finished = store.finished_ids()
-            left = None if selected is None else selected - len(finished)
-            recording = RecordingEngine(engine, store)
-            verdicts = judge_into(
-                store, build_judge(config, recording), job.gate(chosen.examples()), finished
-            )
+        await model.open()
+        with opened(dict(model.identity())) as store:
+            before = look_back(store, retry_unscored=retry_unscored)
+            recording_model, recording = recorded(model, store, before.again)
+            left = sum(e.id not in before.finished for e in examples)
+            tally = Tally()
             with closing(Progress(left, progress)) as bar:
-                async with aclosing(verdicts):
-                    async for verdict in verdicts:
-                        tally.add(verdict)
-                        bar.show(tally, engine.retries)
-                bar.show(tally, engine.retries, last=True)
-            _report(tally, recording, store, len(finished))
-            return store.folder
+
+                def show(example: Example, verdict: Verdict) -> None:
+                    before.tally.add(verdict)
+                    bar.show(tally, model.engine.retries if model.engine else 0)
+
+                await judge_into(
+                    recording_model,
+                    job.gate(examples),
+                    put=store.put_verdict,
+                    finished=before.finished,
+                    on_verdict=show,
+                    tally=tally,
+                )
+                bar.show(tally, model.engine.retries if model.engine else 0, last=True)
+            _report(tally, recording, store, len(before.finished))
+            return Done(store.folder, before.tally)
     finally:
-        await engine.aclose()
+        await model.aclose()
 
 
-def _whole(folder: Path) -> Tally:
-    """All of a run, whichever sessions it took: a second one forgives nothing."""
-    tally = Tally()
-    with Store.read(folder) as store:
-        for verdict in store.verdicts():
-            tally.add(verdict)
-    return tally
-
-
-def _report(tally: Tally, recording: RecordingEngine, store: Store, n_before: int) -> None:
+def _report(tally: Tally, recording: RecordingEngine | None, store: Store, n_before: int) -> None:
     damaged = f"; {store.n_damaged} damaged rows were set aside" if store.n_damaged else ""
+    drawn, replayed = (recording.n_drawn, recording.n_replayed) if recording else (0, 0)
     print(
-        f"{tally.summary()}\n{recording.n_drawn} replies drawn, {recording.n_replayed} taken from "
-        f"the store; {n_before} examples were finished before, {store.counts()['verdicts']} "
-        f"verdicts are stored now{damaged}",
+        f"{tally.summary()}\n{drawn} replies drawn, {replayed} taken from the store; {n_before} "
+        f"examples were finished before, {store.counts()['verdicts']} verdicts are stored now"
+        f"{damaged}",
         file=sys.stderr,
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from spct.data.files import dataset_hash, spool_stdin
+from spct.data.files import spool_stdin
 from spct.data.rows import read_examples, validate
 from spct.data.schemas import parse_mapping
 from spct.errors import ConfigError, DataError
+from spct.runs.codec import dump_example, encode
 from spct.types import Example, Message
 
 File = Annotated[
@@ -77,11 +79,16 @@ class Source:
             shuffle_seed=self.shuffle_seed,
         )
 
-    def identity(self) -> dict[str, Any]:
-        """What was selected from which content; the file's name does not matter."""
-        selection = {k: v for k, v in asdict(self).items() if k != "file"}
-        selection |= {"mapping": list(self.mapping), "ids": list(self.ids)}
-        return {"sha256": dataset_hash(self.file), **selection}
+    def read(self) -> list[Example]:
+        """The selection, read once and whole: nothing is spent before every row is known good."""
+        try:
+            examples = list(self.examples())
+        except DataError:
+            self.check()  # names every bad row, not only the first
+            raise
+        if not examples:
+            raise DataError(f"{self.file} holds no examples")
+        return examples
 
     def check(self) -> int:
         """Read every row before anything is spent; return how many examples there are."""
@@ -93,6 +100,16 @@ class Source:
         if not report.examples:
             raise DataError(f"{self.file} holds no examples")
         return report.examples
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """Names a selection of examples by its content: the file's name and wording do not matter."""
+    whole = sha256()
+    for example in examples:
+        line = encode(dump_example(example))
+        whole.update(b"%d:" % len(line))
+        whole.update(line)
+    return whole.hexdigest()
 
 
 def source_of(

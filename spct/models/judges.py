@@ -26,9 +26,9 @@ def with_defaults(config: Config) -> Config:
     if kind is None:
         return config
     engine = config.engine.model_copy(update={"kind": kind})
-    judge, ours = config.judge, shipped()
     is_named = engine.model is not None or engine.adapter is not None
-    if ours is not None and judge.format in ours.templates and kind in EMBEDDED and not is_named:
+    judge, ours = config.judge, shipped() if kind in EMBEDDED and not is_named else None
+    if ours is not None and judge.format in ours.templates:
         engine = engine.model_copy(update={"adapter": str(ours.adapter)})
         wording = judge.template or str(ours.templates[judge.format])
         limit = judge.max_tokens if "max_tokens" in judge.model_fields_set else ours.max_tokens

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from spct.runs.engines import Again
 from spct.runs.folder import claimed, write_run_files
+from spct.runs.judging import Tally
 from spct.runs.store import Store
-from spct.runs.tally import Tally
 from spct.types import Unscored
 
 

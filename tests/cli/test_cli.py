@@ -89,13 +89,14 @@ def test_hostile_text_does_not_reach_the_terminal(run, tmp_path):
     assert "[red]b[/red]" in out
 
 
-def test_too_many_unscored_judgements_exit_with_3(run):
+def test_a_run_that_scored_nothing_exits_with_3_and_says_why(run):
     template = Path("odd.txt")
     template.write_text("{{conversation}}{{responses}}\\boxed{x} no scores here")
     argv = ("judge", EXAMPLES, *FAKE, "--limit", 1, "--template", template)
-    assert run(*argv)[0] == 0
-    code, _, err = run(*argv, "--max-unscored", 0.5)
-    assert code == 3 and "100.0% of the judgements are unscored" in err
+    for command in (argv, ("sample", *argv[1:])):
+        code, _, err = run(*command, "-k", 2)
+        assert code == 3 and "nothing was scored: none of 1 examples has rewards" in err
+        assert "unscored, 2 of 2: wrong_count: " in err
 
 
 # --- over an endpoint, with two variables ------------------------------------------
@@ -133,7 +134,7 @@ def test_two_variables_are_enough(run, endpoint, monkeypatch):
 
 @pytest.mark.parametrize(
     ("fault", "code", "message"),
-    [("401", 4, "OPENAI_API_KEY"), ("404", 4, "nope"), ("overflow", 0, "unscored: failed")],
+    [("401", 4, "OPENAI_API_KEY"), ("404", 4, "nope"), ("overflow", 3, "unscored: failed")],
 )
 def test_an_endpoint_that_refuses_is_named_with_the_cure(
     run, endpoint, monkeypatch, fault, code, message
@@ -175,7 +176,7 @@ def test_an_endpoint_that_is_not_there_exits_with_4_and_its_address(run, monkeyp
         (["judge", str(EXAMPLES), "--sample-id", "zzz"], 2, "zzz"),
         (["export", "nowhere"], 5, "no run in nowhere"),
         (["rescore", "nowhere"], 5, "no run in nowhere"),
-        (["sample", str(EXAMPLES), "--resume", "x", "--fresh"], 2, "one of them"),
+        (["sample", str(EXAMPLES), "--resume", "x"], 2, "is now: --out (-o)"),
     ],
 )
 def test_a_mistake_is_named(run, argv, code, message):
@@ -220,10 +221,10 @@ def test_the_same_command_continues_and_repeats_nothing(run):
 
 def test_a_changed_setting_is_refused_with_its_name_and_both_values(run):
     folder = run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip()
-    code, _, err = run("sample", EXAMPLES, *FAKE, "-k", 3, "--resume", folder)
-    assert code == 2 or code == 5
-    assert "judge.k: was 2, now 3" in err
-    code, _, _ = run("sample", EXAMPLES, *FAKE, "-k", 3, "--resume", folder, "--accept-drift")
+    code, _, err = run("sample", EXAMPLES, *FAKE, "-k", 3, "--out", folder)
+    assert code == 5 and "k: was 2, now 3" in err
+    assert run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip() == folder  # it is still that run
+    code, _, _ = run("sample", EXAMPLES, *FAKE, "-k", 3, "--out", folder, "--accept-drift")
     assert code == 0
 
 
@@ -309,12 +310,20 @@ def test_the_version_is_printed(run):
     assert run("--version")[:2] == (0, f"{__version__}\n")
 
 
-def test_resuming_where_no_run_is_draws_nothing(run, tmp_path):
-    code, _, err = run("sample", EXAMPLES, *FAKE, "--resume", tmp_path / "typo")
-    assert code == 2 and "there is no run in this folder" in err
+def test_drift_is_accepted_only_of_a_run_that_is_named_and_there(run, tmp_path):
+    code, _, err = run("sample", EXAMPLES, *FAKE, "--accept-drift", "--out", tmp_path / "typo")
+    assert code == 2 and "name it with --out" in err
     assert not (tmp_path / "typo").exists()
     code, _, err = run("sample", EXAMPLES, *FAKE, "--accept-drift")
-    assert code == 2 and "--resume" in err
+    assert code == 2 and "--out" in err
+
+
+def test_a_run_folder_can_be_named_and_continues_where_it_is(run, tmp_path):
+    where = ("sample", EXAMPLES, *FAKE, "-k", 2, "--out", tmp_path / "deep" / "run")
+    code, folder, err = run(*where)
+    assert code == 0 and folder.strip() == str(tmp_path / "deep" / "run")
+    code, _, err = run(*where)
+    assert code == 0 and "0 replies drawn" in err
 
 
 @pytest.fixture

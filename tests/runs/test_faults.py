@@ -399,7 +399,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "run.db")) as db:
         db.execute(edit_version)
     for opening in (lambda: Store.open(tmp_path, {}), lambda: Store.read(tmp_path)):
-        with pytest.raises(StoreError, match="schema version is 99, this spct reads 1"):
+        with pytest.raises(StoreError, match="schema version is 99, this spct reads"):
             opening()
 
 
