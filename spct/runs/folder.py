@@ -159,14 +159,17 @@ def _root_lock(root: Path) -> Iterator[None]:
     import fcntl  # POSIX only, as the lock that dies with its holder is
 
     _make(root)
-    path = root / ".lock"
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        file = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise StoreError(f"cannot open the lock {path}: {error}") from error
+        raise StoreError(f"cannot open the folder {root}: {error}") from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)  # of the folder itself: it leaves no file behind
         yield
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"cannot lock the folder {root}: {error}") from error
     finally:
         os.close(file)
 
