@@ -145,7 +145,9 @@ class Format:
         reading = read_reply(completion.text, self.n_scores(n), scale, lenient=lenient)
         if isinstance(reading, Unscored):
             return reading
-        tokens = distributions(completion, reading.group.spans, scale)
+        tokens = (
+            distributions(completion, reading.group.spans, scale) if completion.logprobs else None
+        )
         expected: tuple[float, ...] | None = None
         if self.pattern == "pairwise":
             winner = int(reading.group.scores[0])

@@ -59,6 +59,8 @@ def is_untrained(config: EngineConfig) -> bool:
 
 def _ours(config: EngineConfig) -> Shipped | None:
     """The shipped judge, if these settings come to it."""
+    if config.model is not None or config.adapter is None:
+        return None
     ours = shipped()
     is_ours = config.model is None and ours is not None and config.adapter == str(ours.adapter)
     return ours if is_ours else None
