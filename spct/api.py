@@ -7,6 +7,7 @@ import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from spct.core.plan import content_id
 from spct.errors import ConfigError
 from spct.types import Engine, Example, Message, Verdict
 
@@ -28,7 +29,8 @@ def judge(
     is passed in stays open; one made here is closed. In an async program use `GenerativeRM`.
     """
     turns = (Message("user", query),) if isinstance(query, str) else tuple(query)
-    example = Example("query", turns, tuple(responses), reference=reference)
+    id = content_id(turns, responses, reference)
+    example = Example(id, turns, tuple(responses), reference=reference)
 
     async def run() -> Verdict:
         from spct.models.judges import build_judge

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from spct.core.plan import content_id
 from spct.data.files import spool_stdin
 from spct.data.rows import read_examples, validate
 from spct.data.schemas import parse_mapping
@@ -140,7 +141,9 @@ def one_example(query: str, responses: list[str], reference: str | None) -> Exam
         raise ConfigError("--query is empty")
     if not responses:
         raise ConfigError("--query needs at least one --response; repeat it to compare several")
-    return Example("query", (Message("user", query),), tuple(responses), reference=reference)
+    turns = (Message("user", query),)
+    id = content_id(turns, responses, reference)
+    return Example(id, turns, tuple(responses), reference=reference)
 
 
 def _span(text: str | None) -> tuple[int, int] | None:

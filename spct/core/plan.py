@@ -9,13 +9,15 @@ prompt G times instead, a group of GRPO: that is `plan(..., orders="fixed")`.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from spct.core.format import Format
-from spct.types import Example, Prompt
+from spct.types import Example, Message, Prompt
 
 Orders = Literal["balanced", "random", "fixed"]
 MAX_ORDERS = 8
@@ -28,6 +30,19 @@ class Call:
     prompt: Prompt
     indices: tuple[int, ...]
     seeds: tuple[int, ...]
+
+
+def content_id(
+    query: Sequence[Message], responses: Sequence[str], reference: str | None = None
+) -> str:
+    """The id of an example that has none of its own: a digest of what is judged, in this order.
+
+    Seeds depend on the id, so one question has the same seeds through a file, `--query`, Python, a
+    gateway and a hook.
+    """
+    turns = [[turn.role, turn.content] for turn in query]
+    content = json.dumps([turns, list(responses), reference], ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def sample_seed(run_seed: int, example_id: str, index: int) -> int:

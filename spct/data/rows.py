@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from spct.core.plan import content_id
 from spct.data.fields import RawRow
 from spct.data.files import Row, bad, checked_object, dataset_hash, read_rows
-from spct.data.schemas import SCHEMAS, Schema, check_mapping, content_id, convert, detect, mapped
+from spct.data.schemas import SCHEMAS, Schema, check_mapping, convert, detect, mapped
 from spct.errors import ConfigError, DataError
 from spct.types import Example
 
@@ -179,7 +180,7 @@ class _Parser:
             example = convert(self.schema, place, rows)
         except DataError as err:
             return err
-        content = content_id(example)
+        content = content_id(example.query, example.responses, example.reference)
         copies = self._n_of_content[content] = self._n_of_content.get(content, 0) + 1
         self.duplicates += copies > 1
         if not example.id:

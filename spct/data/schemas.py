@@ -11,8 +11,6 @@ no response starts in the middle of a word.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
@@ -140,13 +138,6 @@ def convert(schema: Schema, place: str, rows: Sequence[RawRow]) -> Example:
         return _helpsteer2(place, present)
     (row,) = present
     return _CONVERTERS[schema](place, row)
-
-
-def content_id(example: Example) -> str:
-    """Return a stable id made of what is judged: query, responses and reference."""
-    query = [[m.role, m.content] for m in example.query]
-    judged = json.dumps([query, example.responses, example.reference], ensure_ascii=False)
-    return hashlib.sha256(judged.encode()).hexdigest()[:16]
 
 
 def _spct(place: str, row: RawRow) -> Example:

@@ -19,6 +19,7 @@ from spct.measure.benchmarks import BENCHMARKS
 from spct.measure.intervals import mcnemar, paired_bootstrap
 from spct.measure.rules import Credit
 from spct.measure.tables import interval, safe, table
+from spct.runs.identity import differences
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # benchmark, model, row
@@ -169,25 +170,7 @@ def _right(credits: Sequence[Credit]) -> dict[str, bool] | None:
 
 def config_difference(a: Json, b: Json) -> list[Json]:
     """Every setting that differs, by its dotted name; None where a run has no such setting."""
-    flat_a, flat_b = flattened(a), flattened(b)
-    keys = dict.fromkeys([*flat_a, *flat_b])
-    return [
-        {"key": key, "a": flat_a.get(key), "b": flat_b.get(key)}
-        for key in keys
-        if flat_a.get(key) != flat_b.get(key)
-    ]
-
-
-def flattened(value: Json, prefix: str = "") -> Json:
-    """Nested settings with dotted names."""
-    flat: Json = {}
-    for key, item in value.items():
-        name = f"{prefix}{key}"
-        if isinstance(item, dict) and item:
-            flat |= flattened(item, f"{name}.")
-        else:
-            flat[name] = item
-    return flat
+    return [{"key": d.key, "a": d.before, "b": d.now} for d in differences(a, b)]
 
 
 def comparison_markdown(found: Json, shown: int = 10) -> str:

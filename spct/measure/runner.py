@@ -23,11 +23,10 @@ from spct.measure.loading import Loaded
 from spct.measure.rows import Mode, Part, without_texts
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
+from spct.runs.identity import of_judgements
 from spct.runs.store import Store
 from spct.types import Engine, Example, RewardModel, Verdict
 
-# Settings that stored samples are voted under afterwards: they draw nothing else.
-_REVOTED = {"k", "vote", "stopping"}
 _BATCH = 64  # verdicts of a model without an engine that are committed together
 
 
@@ -170,7 +169,7 @@ def part_identity(model: RewardModel, loaded: Loaded, mode: Mode) -> dict[str, A
         "mode": mode,
         "model": model.fingerprint,
     }
-    identity |= {k: v for k, v in model.identity().items() if k not in _REVOTED}
+    identity |= of_judgements(model.identity())
     if mode == "greedy":
         identity["temperature"] = 0.0
     if loaded.benchmark.two_orders and "orders" in identity:

@@ -1,22 +1,75 @@
-"""The name of an example that has none: a digest of its content (standard library only).
+"""What a result depends on, said once for runs, benchmarks, gateways and training stages.
 
-Sample seeds depend on the example's id, so equal questions draw equal seeds wherever they are
-asked: through the gateway, through a hook, today or tomorrow.
+A reward model gives its own part (`RewardModel.identity`); a run adds its data, a benchmark its
+name, a training stage its base. Two things with equal identities are the same thing and go on where
+it stopped; `differences` says why two are not. Everything here is pure.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
-from spct.types import Message
+from spct.core.plan import content_id
+from spct.types import JSON
+
+__all__ = ["content_id", "differences", "digest", "digest_of_all", "of_judgements", "of_replies"]
+
+# Stored judgements are voted again under any of these, and stored replies read again under those:
+# changing one needs no new reply.
+VOTED = frozenset({"k", "vote", "stopping"})
+READ = frozenset({"lenient", "meta"})
 
 
-def content_id(
-    query: Sequence[Message], responses: Sequence[str], reference: str | None = None
-) -> str:
-    """A name that depends on the content alone, the order of the responses included."""
-    turns = [[turn.role, turn.content] for turn in query]
-    content = json.dumps([turns, list(responses), reference], ensure_ascii=True)
-    return sha256(content.encode()).hexdigest()[:32]
+def of_judgements(identity: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The part of a model's identity that stored judgements depend on."""
+    return {key: value for key, value in identity.items() if key not in VOTED}
+
+
+def of_replies(identity: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The part that stored replies depend on: engine, wording, sampling."""
+    return {key: value for key, value in identity.items() if key not in VOTED | READ}
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """A short name of an identity; the order of its keys does not matter."""
+    text = json.dumps(identity, sort_keys=True, ensure_ascii=True, default=str)
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def digest_of_all(items: Iterable[object]) -> str:
+    """A short name of data: frozen nouns or rows, whose repr shows all that they hold."""
+    found = sha256()
+    for item in items:
+        found.update(repr(item).encode(errors="surrogatepass"))
+    return found.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that two things differ in; None where one of them has no such setting."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: was {self.before!r}, now {self.now!r}"
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], free: Set[str] = frozenset()
+) -> list[Difference]:
+    """What differs, by dotted name; the keys in `free` may, at any depth."""
+    found = []
+    for key in dict.fromkeys([*before, *now]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            inner = differences(old, new, free)
+            found += [replace(one, key=f"{key}.{one.key}") for one in inner]
+        elif old != new and key not in free:
+            found.append(Difference(key, old, new))
+    return found

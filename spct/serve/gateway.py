@@ -7,11 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import TypeVar
 
 import spct
 from spct.errors import DataError, EngineError, FormatError
+from spct.runs.identity import digest
 from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
@@ -34,9 +34,7 @@ def fingerprint_of(model: RewardModel, name: str) -> dict[str, str]:
         parts["template"] = str(recipe.pop("format"))
         parts["recipe"] = " ".join(f"{key}={_shown(value)}" for key, value in recipe.items())
     parts["version"] = spct.__version__
-    text = "\n".join(f"{key}={value}" for key, value in parts.items())
-    parts["digest"] = sha256(text.encode()).hexdigest()[:16]
-    return parts
+    return parts | {"digest": digest(parts)}
 
 
 def _shown(value: object) -> str:

@@ -24,6 +24,7 @@ from spct.data.rows import read_examples
 from spct.errors import ConfigError
 from spct.models.engines import build_engine
 from spct.runs.folder import atomic_text, write_run_files
+from spct.runs.identity import differences
 from spct.runs.store import Store
 from spct.train import meta_rm, rft, rl, sft
 from spct.train.adapters import merged_folder
@@ -32,7 +33,7 @@ from spct.train.dev import DevSet, dev_set
 from spct.train.evaluate import EvaluateConfig
 from spct.train.evaluate import evaluate as measure
 from spct.train.local import LocalEngine
-from spct.train.resume import FREE, differences
+from spct.train.resume import FREE
 from spct.train.sampling import Draw, Formats, draw_into, formats_from
 from spct.types import Engine, Example, SamplingParams
 
@@ -278,8 +279,8 @@ def _report_of(done: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     ):
         raise ConfigError(
             f"the stage in {str(done.parent)!r} is done, and these differ now: "
-            f"{'; '.join(differing)}; remove the folder to do it again (and those after it), take "
-            "another files.out, or for more steps go on with it alone (--only)"
+            f"{'; '.join(map(str, differing))}; remove the folder to do it again (and those after "
+            "it), take another files.out, or for more steps go on with it alone (--only)"
         )
     return report
 

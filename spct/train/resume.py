@@ -7,10 +7,9 @@ run may be given more steps.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import spct
 from spct.config import Settings
 from spct.errors import ConfigError
 from spct.runs.folder import atomic_text
+from spct.runs.identity import differences, digest_of_all
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -29,22 +29,19 @@ FREE = frozenset({"max_steps", "save_steps", "log_steps", "dev_steps", "micro_ba
 
 def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[object]) -> None:
     """Write `run.json`, or check that the folder belongs to the same run and may go on."""
-    digest = hashlib.sha256()
-    for item in data:
-        digest.update(repr(item).encode(errors="surrogatepass"))
     run: dict[str, object] = {
         "stage": stage,
         "model": model,
         "settings": config.model_dump(mode="json"),
-        "data": digest.hexdigest()[:16],
+        "data": digest_of_all(data),
     }
     path = out / RUN
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if differing := differences(before, run):
+        if differing := differences(before, run, FREE | {"spct"}):
             raise ConfigError(
                 f"training into {str(out)!r}: it holds another run; these differ: "
-                f"{'; '.join(differing)}; use a new folder, or the same settings to go on"
+                f"{'; '.join(map(str, differing))}; use a new folder, or the same settings to go on"
             )
         return
     if os.environ.get("RANK", "0") != "0":
@@ -52,20 +49,6 @@ def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[ob
     out.mkdir(parents=True, exist_ok=True)
     with atomic_text(path) as file:
         file.write(json.dumps(run | {"spct": spct.__version__}, indent=1) + "\n")
-
-
-def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], free: Set[str] = FREE
-) -> list[str]:
-    """What differs, by dotted name, each with its old and its new value; those in `free` may."""
-    found = []
-    for key, value in now.items():
-        old = before.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            found += [f"{key}.{item}" for item in differences(old, value, free)]
-        elif old != value and key not in free:
-            found.append(f"{key} (was {old!r}, is {value!r})")
-    return found
 
 
 def last_checkpoint(out: Path) -> str | None:

@@ -70,9 +70,9 @@ def test_a_stage_done_with_other_settings_is_refused_unless_they_do_not_matter(
     )
     run(config(tmp_path))
     assert "made_of" not in run(config(tmp_path, rl={"log_steps": 7}))["rl"]
-    with pytest.raises(ConfigError, match=r"max_steps \(was \d+, is 9999\).*--only"):
+    with pytest.raises(ConfigError, match=r"max_steps: was \d+, now 9999.*--only"):
         run(config(tmp_path, rl={"max_steps": 9999}))
-    with pytest.raises(ConfigError, match=r"beta \(was 0\.08, is 0\.5\)"):
+    with pytest.raises(ConfigError, match=r"beta: was 0\.08, now 0\.5"):
         run(config(tmp_path, rl={"beta": 0.5}))
     assert json.loads((tmp_path / "run/config.json").read_text())["rl"]["beta"] == 0.08
 

@@ -123,7 +123,7 @@ def test_another_run_in_the_same_folder_is_refused_with_what_differs(
     base: Path, trained: Path
 ) -> None:
     other = QUICK.model_copy(update={"learning_rate": 1e-3})
-    with pytest.raises(ConfigError, match=r"settings\.learning_rate \(was 0\.01, is 0\.001\)"):
+    with pytest.raises(ConfigError, match=r"settings\.learning_rate: was 0\.01, now 0\.001"):
         train(str(base), conversation_pairs(toy_pairs()), trained, other)
     with pytest.raises(ConfigError, match="data"):
         train(str(base), conversation_pairs(toy_pairs()[:5]), trained, QUICK)
