@@ -40,8 +40,10 @@ def drawn(verdict: spct.Verdict) -> set[tuple[tuple[int, ...], int]]:
     return {(t.prompt.order, t.seed) for t in verdict.trajectories}
 
 
-def stored(folder: Path) -> set[tuple[tuple[int, ...], int]]:
-    with Store.read(folder) as store:
+def stored(root: Path) -> set[tuple[tuple[int, ...], int]]:
+    """What the one run under a folder holds."""
+    (database,) = root.rglob("run.db")
+    with Store.read(database.parent) as store:
         (verdict,) = store.verdicts()
     return drawn(verdict)
 
@@ -74,13 +76,13 @@ def test_the_command_line_draws_what_python_draws(expected, file: Path) -> None:
     assert printed(run("judge", file, *SCRIPTED, "--json")) == expected
 
 
-def test_a_run_and_a_benchmark_draw_it_too(expected, file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "sampled"
-    assert stored(Path(run("sample", file, *SCRIPTED, "--output-dir", out).strip())) == expected
-    bench = ["--no-greedy", "--resamples", "100", "--output-dir", tmp_path / "bench"]
-    run("bench", "scripted", "-b", file, "-k", K, *bench)
-    (part,) = (tmp_path / "bench" / "parts").rglob("run.db")
-    assert stored(part.parent) == expected
+def test_a_run_and_a_benchmark_draw_it_too(expected, file: Path, tmp_path, monkeypatch) -> None:
+    benchmark = ["-b", file, "-k", K, "--no-greedy", "--resamples", "100"]
+    for command in (["sample", file, *SCRIPTED], ["bench", "scripted", *benchmark]):
+        (tmp_path / str(command[0])).mkdir()
+        monkeypatch.chdir(tmp_path / str(command[0]))
+        run(*command)
+        assert stored(Path("runs")) == expected
 
 
 async def test_a_gateway_and_a_hook_draw_it_too(expected) -> None:
