@@ -87,7 +87,7 @@ def test_a_stage_done_from_another_file_is_refused(
     Path("l").write_text("one", encoding="utf-8")
     run(config(tmp_path))
     Path("l").write_text("two", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"rl.*files\.rl \(was"):
+    with pytest.raises(ConfigError, match=r"rl.*files\.rl: was"):
         run(config(tmp_path))
     assert list(run(config(tmp_path), ["rl"])) == ["rl"]
 
