@@ -26,7 +26,8 @@ class Logging(ScriptedEngine):
         self.asked: set[tuple[tuple[int, ...], int]] = set()
 
     async def sample(self, prompt, n, params):
-        self.asked |= {(prompt.order, seed) for seed in params.seeds}
+        if prompt.example_id == content_id((spct.Message("user", QUERY),), RESPONSES):
+            self.asked |= {(prompt.order, seed) for seed in params.seeds}  # else: a probe
         return await super().sample(prompt, n, params)
 
 
