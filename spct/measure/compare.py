@@ -12,18 +12,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from spct.core.vote import best
-from spct.errors import ConfigError, DataError, FormatError, OverBudget
+from spct.errors import ConfigError, DataError, OverBudget
 from spct.measure.estimator import shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
+from spct.measure.metrics import abstention
 from spct.runs.engines import RecordingEngine
 from spct.runs.store import Store
 from spct.types import Example, RewardModel, Usage, Verdict
 
 KS = (1, 2, 4, 8, 16, 32)
-PROBE_N = (1, 2, 3, 5)
+SIZES = (1, 2, 3, 5)  # numbers of responses that the table names
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A model at one k. `unscored` and `ties` are shares of the voted verdicts."""
+    """A model at one k. `unscored` is a share of all votes, `ties` of those with rewards."""
 
     k: int
     accuracy: Interval
     unscored: float
-    ties: float
+    ties: float | None
     cost: Cost
 
 
@@ -56,7 +57,7 @@ class Curve:
     points: tuple[Point, ...]
     slope: Interval
     repeat_difference: float | None  # of rewards judged twice; None for a model that samples
-    accepted_n: Mapping[int, str]  # n -> "" if it was accepted, else why not
+    takes: Mapping[int, bool]  # which numbers of responses
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,8 @@ async def _curve(
     timed: Sequence[Example],
     store: Store | None,
 ) -> Curve:
-    accepted = await accepted_sizes(model, examples)
     samples = model.traits.gains_from_samples
+    takes = {n: model.traits.takes(n) for n in SIZES}
     costs = {k: await _cost(at_k(model, k), timed) for k in (ks if samples else ks[:1])}
     drawing = at_k(model, ks[-1])
     if store is not None and drawing.engine is not None:
@@ -143,19 +144,19 @@ async def _curve(
         at = k if samples else 1  # a model that draws no samples says the same at every k
         votes_E = [votes_at(verdicts[e.id], at, drawing.settle) for e in examples]
         credits_E = [shared_credit(v, e) for v, e in zip(votes_E, examples, strict=True)]
-        voted = [vote for votes in votes_E for vote in votes]
+        beside = abstention([vote for votes in votes_E for vote in votes])
         points.append(
             Point(
                 k,
                 mean_interval(credits_E, prompts),
-                sum(v.rewards is None for v in voted) / len(voted),
-                sum(len(v.best) > 1 for v in voted) / len(voted),
+                beside.unscored_rate,
+                beside.tie_rate,
                 costs.get(k, costs[ks[0]]),
             )
         )
         credits_K.append(credits_E)
     difference = None if samples else await _repeat_difference(model, timed, verdicts)
-    return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, accepted)
+    return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, takes)
 
 
 def at_k(model: RewardModel, k: int) -> RewardModel:
@@ -195,21 +196,6 @@ async def _repeat_difference(
         pairs = zip(verdict.rewards or (), first or (), strict=True)
         largest = max([largest, *(abs(a - b) for a, b in pairs)])
     return largest
-
-
-async def accepted_sizes(model: RewardModel, examples: Sequence[Example]) -> dict[int, str]:
-    """Which numbers of responses a model takes, by asking it; responses are borrowed as needed."""
-    pool = [response for example in examples[:8] for response in example.responses]
-    answers: dict[int, str] = {}
-    for n in PROBE_N:
-        probe = replace(examples[0], responses=tuple((pool * n)[:n]), gold=None, reference=None)
-        try:
-            await at_k(model, 1).judge(probe)
-        except FormatError as error:
-            answers[n] = str(error)
-        else:
-            answers[n] = ""
-    return answers
 
 
 def slope(

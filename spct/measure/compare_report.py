@@ -61,7 +61,7 @@ def markdown(comparison: Comparison) -> str:
 def properties(comparison: Comparison) -> str:
     """The two-column table: what sampling gains, and which numbers of responses are taken."""
     rows = [[c.name, gains(c), accepts(c)] for c in comparison.curves]
-    head = ["model", "gains from sampling: points a doubling of k [95%]", "n that it accepted"]
+    head = ["model", "gains from sampling: points a doubling of k [95%]", "n that it takes"]
     return table(head, rows)
 
 
@@ -74,10 +74,12 @@ def gains(curve: Curve) -> str:
 
 
 def accepts(curve: Curve) -> str:
-    """The sizes that were tried, taken and refused."""
-    taken = ", ".join(str(n) for n, why in curve.accepted_n.items() if not why)
-    refused = ", ".join(str(n) for n, why in curve.accepted_n.items() if why)
-    return taken + (f" (refused {refused})" if refused else "")
+    """Which numbers of responses the model takes."""
+    taken, refused = (
+        ", ".join(str(n) for n, is_taken in curve.takes.items() if is_taken is wanted)
+        for wanted in (True, False)
+    )
+    return taken + (f" (not {refused})" if refused else "")
 
 
 def figure(comparison: Comparison) -> Figure:

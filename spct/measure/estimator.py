@@ -38,7 +38,8 @@ def by(vote: Vote) -> Settle:
 def votes_at(verdict: Verdict, k: int, settled: Settle) -> tuple[Verdict, ...]:
     """The verdict of each disjoint group of k samples; a verdict without samples stands for all."""
     drawn = verdict.trajectories
-    if not drawn:
+    # An example that could not even be asked about holds one failed sample, whatever k was.
+    if not drawn or (verdict.rewards is None and len(drawn) < k):
         return (readable(verdict),)
     if len(drawn) < k:
         raise DataError(

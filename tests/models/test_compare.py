@@ -11,7 +11,6 @@ from spct.core.vote import majority
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError
 from spct.measure.compare import (
-    accepted_sizes,
     at_k,
     comparable,
     compare,
@@ -86,14 +85,15 @@ async def test_a_scalar_model_costs_its_forwards() -> None:
     assert found.curves[0].points[0].cost.calls == (2 + 6) / 2  # n (n - 1) for n = 2 and 3
 
 
-async def test_which_n_a_model_takes_is_found_by_asking() -> None:
-    pair = await accepted_sizes(PairwiseScalarRM(FunctionScorer(likes_good)), EXAMPLES)
-    assert [n for n, why in pair.items() if not why] == [2, 3, 5]
-    assert "one response" in pair[1]
-    judge = GenerativeRM(ScriptedEngine(), PAIRWISE, vote=majority)
-    assert [n for n, why in (await accepted_sizes(judge, EXAMPLES)).items() if why] == [1]
-    scalar = await accepted_sizes(PointwiseScalarRM(FunctionScorer(likes_good)), EXAMPLES)
-    assert set(scalar.values()) == {""}
+async def test_which_n_a_model_takes_stands_in_the_table() -> None:
+    models = {
+        "pair": PairwiseScalarRM(FunctionScorer(likes_good)),
+        "judge": GenerativeRM(ScriptedEngine(), PAIRWISE, vote=majority),
+        "scalar": PointwiseScalarRM(FunctionScorer(likes_good)),
+    }
+    found = await compare(EXAMPLES, models, ks=(1,), n_timed=1)
+    taken = [[n for n, is_taken in c.takes.items() if is_taken] for c in found.curves]
+    assert taken == [[2, 3, 5], [2, 3, 5], [1, 2, 3, 5]]
 
 
 async def test_unscored_judgements_and_ties_are_shares_beside_the_accuracy() -> None:
@@ -105,7 +105,7 @@ async def test_unscored_judgements_and_ties_are_shares_beside_the_accuracy() -> 
     models = {"judge": GenerativeRM(ScriptedEngine(half_broken), k=2)}
     (curve,) = (await compare(EXAMPLES, models, ks=(1, 2), n_timed=2)).curves
     assert 0.2 < curve.points[0].unscored < 0.8
-    assert curve.points[0].unscored + curve.points[0].ties == pytest.approx(1.0)
+    assert curve.points[0].ties == 1.0  # of those with rewards
 
 
 def test_a_model_at_k_is_a_copy_without_early_stopping() -> None:
@@ -152,7 +152,7 @@ async def test_the_report_holds_both_tables_and_the_figure(tmp_path: Path) -> No
     assert all(p.stat().st_size > 100 for p in paths)
     text = markdown(found)
     assert text.count("| judge |") == 4 and text.count("| pair |") == 2
-    assert "2, 3, 5 (refused 1)" in properties(found)
+    assert "2, 3, 5 (not 1)" in properties(found)
     assert "deterministic (judged twice, rewards differ by 0)" in properties(found)
     assert len(figure(found).axes[0].containers) == 3
     first = paths[3].read_bytes()
