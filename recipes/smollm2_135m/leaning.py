@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from recipes.smollm2_135m.critiques import judgement_text, verdict_spans
 from recipes.smollm2_135m.measure import SUBSET, load_tests
 from recipes.smollm2_135m.mix import recipe_formats
-from recipes.smollm2_135m.report import clustered, prompts_of
+from recipes.smollm2_135m.report import prompts_of
+from spct.measure.intervals import mean_interval
+from spct.measure.tables import interval
 from spct.train.adapters import load_merged
 from spct.train.sft import load_tokenizer
 from spct.types import Example
@@ -100,9 +102,12 @@ def main() -> None:
     for name, pairs in load_tests(chosen.work / "data", chosen.sets, chosen.limit).items():
         found = leans(model, tokenizer, pairs)
         gaps = [a - b for a, b in zip(found[::2], found[1::2], strict=True)]
-        right = clustered([float(g > 0) for g in gaps], [units[name][e.id] for e in pairs])
+        right = mean_interval([float(g > 0) for g in gaps], [units[name][e.id] for e in pairs])
         gap, place = sum(gaps) / len(gaps), sum(found) / len(found)
-        print(f"{name}: right {right} of {right.n} pairs; gap {gap:.2f}, for the first {place:.2f}")
+        print(
+            f"{name}: right {interval(right)} of {len(pairs)} pairs; "
+            f"gap {gap:.2f}, for the first {place:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ from spct.core.format import POINTWISE, Format
 from spct.core.generative import GenerativeRM
 from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
+from spct.measure.bias import first_picks
 from spct.measure.estimator import by, credits_at
 from spct.measure.metrics import health
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store
 from spct.train.local import LocalEngine
-from spct.train.outcome import is_tie
 from spct.types import Engine, Example, RewardModel, SamplingParams, Verdict
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
@@ -103,13 +103,8 @@ def rows_of(
 
 def first_share(verdicts: Sequence[Verdict]) -> float | None:
     """How often the one best response of a judgement is the one shown first; None of none."""
-    picks = [
-        t.prompt.order.index(t.judgement.scores.index(max(t.judgement.scores)))
-        for v in verdicts
-        for t in v.trajectories
-        if t.judgement is not None and not is_tie(t.judgement.scores)
-    ]
-    return picks.count(0) / len(picks) if picks else None
+    picks = [is_first for verdict in verdicts for is_first, _ in first_picks(verdict)]
+    return picks.count(True) / len(picks) if picks else None
 
 
 def measure_model(

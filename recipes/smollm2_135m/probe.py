@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.smollm2_135m.baselines import pair_examples
 from recipes.smollm2_135m.measure import load_tests
-from recipes.smollm2_135m.report import clustered
 from spct.data.prepare import normalised_query
+from spct.measure.intervals import mean_interval
+from spct.measure.tables import interval
 from spct.train.linear import Features, fit
 from spct.train.sft import load_tokenizer
 from spct.types import Example
@@ -84,8 +85,8 @@ def main() -> None:
         for penalty in PENALTIES:
             weights, _ = fit(x, penalty)
             right = (y.first_P_H @ weights > y.second_P_H @ weights).double().tolist()
-            found = clustered(right, units)
-            print(f"layer {layer}, penalty {penalty}: {found} on {found.n} pairs", flush=True)
+            found = interval(mean_interval(right, units))
+            print(f"layer {layer}, penalty {penalty}: {found} on {len(right)} pairs", flush=True)
 
 
 if __name__ == "__main__":

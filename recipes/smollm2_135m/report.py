@@ -1,24 +1,24 @@
 """Turn the credits into tables: `python -m recipes.smollm2_135m.report --work runs/smollm2/cpu`.
 
-Prints Markdown. Intervals are 95%, normal, with the prompt as the unit (several pairs of one
-question count as one draw); UKP has only a few debates, so there the pair is the unit, and the page
-says so. Differences are paired by example.
+Prints Markdown. Intervals are those of every report (spct/measure): 95%, bootstrapped with the
+prompt as the unit, so several pairs of one question count as one draw; UKP has only a few debates,
+so there the pair is the unit, and the page says so. Differences are paired by example.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from recipes.smollm2_135m.measure import SETS, SUBSET
 from spct.data.prepare import normalised_query
 from spct.data.rows import read_examples
+from spct.measure.intervals import Interval, difference, mean_interval, sign_of
+from spct.measure.tables import interval, number, percent, table
 
-Z95 = 1.959964
 BY_PAIR = ("ukp", "ukp_shorter")
 FIVE = f"--sets {' '.join(SUBSET)}"
 GREEDY = (
@@ -56,29 +56,6 @@ ROWS: Sequence[tuple[str, str, str, tuple[str, ...]]] = (
 )
 
 
-class Share(NamedTuple):
-    """A mean of credits, its 95% half width, and on how many examples and prompts it rests."""
-
-    mean: float
-    half: float
-    n: int
-    prompts: int
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ± {100 * self.half:.1f}"
-
-
-def clustered(values: Sequence[float], clusters: Sequence[str]) -> Share:
-    """The mean over examples; its error sums residuals within a cluster first (ratio estimator)."""
-    n, mean = len(values), math.fsum(values) / len(values)
-    sums: dict[str, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + value - mean
-    c = len(sums)
-    variance = math.fsum(s * s for s in sums.values()) * c / max(c - 1, 1) / n**2
-    return Share(mean, Z95 * math.sqrt(variance), n, c)
-
-
 def prompts_of(data: Path) -> dict[str, dict[str, str]]:
     """For each test set, the unit that each example belongs to."""
     return {
@@ -105,38 +82,37 @@ def load_rows(results: Path) -> dict[str, dict[str, dict[str, float]]]:
     return rows
 
 
-def share(credits: Mapping[str, float], units: Mapping[str, str]) -> Share:
+def share(credits: Mapping[str, float], units: Mapping[str, str]) -> Interval:
     """One cell."""
-    return clustered(list(credits.values()), [units[i] for i in credits])
+    return mean_interval(list(credits.values()), [units[i] for i in credits])
 
 
-def gap(a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str]) -> Share | None:
-    """How far `a` is above `b` on the examples that both have."""
+def gap(
+    a: Mapping[str, float], b: Mapping[str, float], units: Mapping[str, str]
+) -> Interval | None:
+    """How far `a` is above `b` on the examples that both have; None of fewer than two."""
     common = [i for i in a if i in b]
-    if not common:
+    if len(common) < 2:
         return None
-    return clustered([a[i] - b[i] for i in common], [units[i] for i in common])
+    return difference([a[i] for i in common], [b[i] for i in common], [units[i] for i in common])
 
 
-def accuracy_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]:
+def accuracy_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> str:
     """One line a model, one column a set; n where it is less than the whole set."""
-    lines = [f"| row | {' | '.join(SETS)} |", "|---|" + "---|" * len(SETS)]
-    for label, sets in rows.items():
-        cells = []
-        for name in SETS:
-            if name not in sets:
-                cells.append("")
-                continue
-            cell = share(sets[name], units[name])
-            whole = len(units[name])
-            cells.append(str(cell) + (f" (n={cell.n})" if cell.n < whole else ""))
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return lines
+
+    def cell(sets: Mapping[str, Any], name: str) -> str:
+        if name not in sets:
+            return ""
+        n = len(sets[name])
+        shown = interval(share(sets[name], units[name]))
+        return shown + (f" (n={n})" if n < len(units[name]) else "")
+
+    lines = [[label, *(cell(sets, name) for name in SETS)] for label, sets in rows.items()]
+    return table(["row", *SETS], lines)
 
 
-def claims_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]:
-    """The trained judges against base and floors, paired."""
-    lines = ["| difference, points | " + " | ".join(SETS) + " |", "|---|" + "---|" * len(SETS)]
+def claims_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> str:
+    """The trained judges against base and floors, paired; bold where one holds."""
     floors = ("base, greedy, format explained", "base, greedy, format forced",
               "length (longest wins)", "bag of words")  # fmt: skip
     others = ("Bradley-Terry", "PairRM", "CLoud, one critique", "pairwise LLM judge, greedy")
@@ -146,28 +122,23 @@ def claims_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> list[str]
         ("RL, Voting@8", "RL, one sample"), ("RL, Meta@8", "RL, Voting@8"),
     ]  # fmt: skip
     wanted += [(a, b) for a in ("RL, greedy", "RL, Voting@8") for b in others]
-    for a, b in wanted:
-        if a not in rows or b not in rows:
-            continue
-        cells = []
-        for name in SETS:
-            found = gap(rows[a].get(name, {}), rows[b].get(name, {}), units[name])
-            if found is None:
-                cells.append("")
-            else:
-                holds = found.mean > found.half
-                cells.append(f"**{100 * found.mean:+.1f} ± {100 * found.half:.1f}**" if holds
-                             else f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}")  # fmt: skip
-        lines.append(f"| {a} - {b} | {' | '.join(cells)} |")
-    return lines
 
+    def cell(a: str, b: str, name: str) -> str:
+        found = gap(rows[a].get(name, {}), rows[b].get(name, {}), units[name])
+        shown = "" if found is None else interval(found, signed=True)
+        return f"**{shown}**" if found is not None and sign_of(found) == 1 else shown
 
-def health_table(results: Path) -> list[str]:
-    """How judgements failed and tied, and what they cost, over all sets measured."""
     lines = [
-        "| row | unscored | ties | picks the first shown | tokens a judgement |",
-        "|---|---|---|---|---|",
+        [f"{a} - {b}", *(cell(a, b, name) for name in SETS)]
+        for a, b in wanted
+        if a in rows and b in rows
     ]
+    return table(["difference, points", *SETS], lines)
+
+
+def health_table(results: Path) -> str:
+    """How judgements failed and tied, and what they cost, over all sets measured."""
+    lines = []
     for label, file, k, _ in ROWS:
         path = results / f"{file}.json"
         if not path.is_file() or (label.startswith("RL") and k != "1"):
@@ -175,10 +146,10 @@ def health_table(results: Path) -> list[str]:
         found = [s for s in json.loads(path.read_text("utf-8")).values() if "health" in s]
         if not found:
             continue
-        means = [_mean(found, key) for key in ("unscored", "ties", "first", "tokens")]
-        shares = " | ".join("none" if m is None else f"{m:.1%}" for m in means[:3])
-        lines.append(f"| {label} | {shares} | {means[3]:.0f} |")
-    return lines
+        shares = [percent(_mean(found, key)) for key in ("unscored", "ties", "first")]
+        lines.append([label, *shares, number(_mean(found, "tokens"), 0)])
+    head = ["row", "unscored", "ties", "picks the first shown", "tokens a judgement"]
+    return table(head, lines)
 
 
 def _mean(found: Sequence[Mapping[str, Any]], key: str) -> float | None:
@@ -205,9 +176,9 @@ def main() -> None:
         f"{name} {len(units[name])} of {len(set(units[name].values()))}" for name in SETS
     )
     print(f"Pairs and units of each set: {sizes}.\n")
-    for table in (accuracy_table(rows, units), claims_table(rows, units),
-                  health_table(work / "results"), commands()):  # fmt: skip
-        print("\n".join(table) + "\n")
+    print(accuracy_table(rows, units), claims_table(rows, units), sep="\n")
+    print(health_table(work / "results"))
+    print("\n".join(commands()))
 
 
 if __name__ == "__main__":

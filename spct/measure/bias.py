@@ -47,9 +47,7 @@ class Position:
 def position(loaded: Loaded, row: Row) -> Position:
     """Measure order consistency and the share of the first slot."""
     pairs = list(_two_winners(loaded, row))
-    firsts = [
-        pick for example, vote in voted_examples(loaded, row) for pick in _firsts(example, vote)
-    ]
+    firsts = [pick for _, vote in voted_examples(loaded, row) for pick in first_picks(vote)]
     return Position(
         share(sum(a == b for a, b in pairs), len(pairs)),
         len(pairs),
@@ -81,17 +79,16 @@ def _winners(example: Example, rewards: Rewards) -> frozenset[str]:
     return frozenset(example.responses[i] for i in best(rewards))
 
 
-def _firsts(example: Example, vote: Verdict) -> Iterable[tuple[bool, int]]:
+def first_picks(vote: Verdict) -> Iterator[tuple[bool, int]]:
     """For each decided judgement: whether it picked the first slot, and how many there were."""
-    if example.n < 2:
-        return
-    if not vote.trajectories and len(vote.best) == 1:
-        yield vote.best[0] == 0, example.n
+    rewards = vote.rewards or ()
+    if not vote.trajectories and len(rewards) > 1 and len(vote.best) == 1:
+        yield vote.best[0] == 0, len(rewards)
     for trajectory in vote.trajectories:
         for scores in scores_of([trajectory]):
             top = best(scores)
-            if len(top) == 1:
-                yield trajectory.prompt.order[0] == top[0], example.n
+            if len(scores) > 1 and len(top) == 1:
+                yield trajectory.prompt.order[0] == top[0], len(scores)
 
 
 # --- length -------------------------------------------------------------------------------------
