@@ -19,15 +19,15 @@ from typing import Any
 import aiohttp
 
 from spct.engines.lora import find_lora
+from spct.engines.plain import Plain
 from spct.engines.probe import (
     Probe,
-    chat_messages,
     check_context,
     check_request,
     hand_on,
     timed_sample,
 )
-from spct.engines.weights import as_f16, content_key, context_length, find_model
+from spct.engines.weights import as_f16, content_key, facts_of, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.types import (
     Completion,
@@ -73,7 +73,9 @@ class LlamaCppEngine(Engine):
             )
         path = as_f16(source.path, loras=[find_lora(adapter) for adapter in adapters])
         self.model = source.name
-        self.context_length = _context(path, context_length)
+        facts = facts_of(path)
+        self.context_length = _context(facts.context_length, context_length)
+        self._plain = Plain(facts.special_tokens)
         self._slots = max_concurrency
         self._fingerprint = f"llamacpp/{self.model}@{content_key(path)}"
         self._key = secrets.token_hex(16)
@@ -96,7 +98,7 @@ class LlamaCppEngine(Engine):
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
         """Draw n completions of one prompt; one seed a request of at most `max_concurrency`."""
         check_request(n, params)
-        template = await self._post("/apply-template", {"messages": chat_messages(prompt)})
+        template = await self._post("/apply-template", {"messages": self._plain.messages(prompt)})
         text = {"content": template["prompt"], "add_special": False, "parse_special": True}
         tokens = (await self._post("/tokenize", text))["tokens"]
         check_context(prompt, len(tokens), params.max_tokens, self.context_length)
@@ -170,8 +172,7 @@ def _engine_for(kind: str) -> str:
     return "hf" if kind == "transformers" else kind
 
 
-def _context(path: Path, wanted: int | None) -> int:
-    limit = context_length(path)
+def _context(limit: int, wanted: int | None) -> int:
     if wanted is not None and not 1 <= wanted <= limit:
         raise ConfigError(f"context_length is {wanted!r}; the model's own limit is {limit}")
     return wanted or min(limit, MAX_CONTEXT)

@@ -6,11 +6,12 @@ same name, llama.cpp wants another format), so their product is added to the F16
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spct.engines.checkpoint import ADAPTER, read_adapter
 from spct.errors import ConfigError, DataError, ExtraMissing
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 WEIGHTS = "adapter_model.safetensors"
-SETTINGS = "adapter_config.json"
+# Settings of peft that change more than the factor of the product, or which layers it is for.
+UNPLAIN = (
+    *("alpha_pattern", "rank_pattern", "use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"),
+    *("modules_to_save", "layer_replication", "trainable_token_indices", "corda_config"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +34,45 @@ class Lora:
 
     path: Path
     scale: float
+    config: Mapping[str, Any]
 
 
 def find_lora(path: str | Path) -> Lora:
     """Return the adapter in a folder written by peft, or in the .safetensors file of one."""
     given = Path(path).expanduser()
-    weights = given / WEIGHTS if given.is_dir() else given
-    if weights.suffix != ".safetensors" or not weights.is_file():
+    folder = given.parent if given.is_file() else given
+    if not folder.is_dir() or (given.is_file() and given.name != WEIGHTS):
         raise ConfigError(
             f"the adapter {str(given)!r} has no safetensors weights; expected a folder with "
-            f"{WEIGHTS} and {SETTINGS}, as peft's save_pretrained writes it"
+            f"{WEIGHTS} and {ADAPTER}, as peft's save_pretrained writes it"
         )
-    settings = weights.with_name(SETTINGS)
-    try:
-        values = json.loads(settings.read_text())
-        rank, alpha = values["r"], values["lora_alpha"]
-        return Lora(weights, alpha / (rank**0.5 if values.get("use_rslora") else rank))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    adapter = read_adapter(folder)
+    rank, alpha = (adapter.config.get(name) for name in ("r", "lora_alpha"))
+    if type(rank) is not int or rank < 1 or not isinstance(alpha, (int, float)):
         raise DataError(
-            f"reading r and lora_alpha of the adapter {str(given)!r} from {str(settings)!r}: "
-            f"{error!r}; expected the file that peft writes beside the weights"
-        ) from error
+            f"reading the adapter {str(given)!r}: r is {rank!r:.40} and lora_alpha {alpha!r:.40} "
+            f"in its {ADAPTER}; expected the numbers that peft writes there"
+        )
+    scale = alpha / (rank**0.5 if adapter.config.get("use_rslora") else rank)
+    return Lora(folder / WEIGHTS, scale, adapter.config)
+
+
+def check_is_plain(lora: Lora) -> None:
+    """Refuse what only peft applies: the product of the two matrices would be another model."""
+    for name in UNPLAIN:
+        if lora.config.get(name):
+            raise ConfigError(
+                f"the adapter {str(lora.path.parent)!r} sets {name} = {lora.config[name]!r:.80}, "
+                "which cannot be applied here; merge it into its base (spct export-model) or use "
+                "the hf engine"
+            )
 
 
 def gguf_deltas(lora: Lora, reader: GGUFReader) -> dict[str, NDArray[np.float32]]:
     """Return what the adapter adds to each tensor of a GGUF model, by the tensor's name."""
     import gguf
 
+    check_is_plain(lora)
     try:
         from safetensors.numpy import load_file
     except ImportError as error:

@@ -23,17 +23,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spct.engines.lora import Lora, find_lora
+from spct.engines.lora import Lora, check_is_plain, find_lora
+from spct.engines.plain import Plain
 from spct.engines.probe import (
     Probe,
-    chat_messages,
     check_context,
     check_request,
     cut_at_stop,
     hand_on,
     timed_sample,
 )
-from spct.engines.weights import as_f16, content_key, context_length, find_model, folder_context
+from spct.engines.weights import as_f16, content_key, facts_of, find_model, folder_facts
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.types import (
     Completion,
@@ -94,7 +94,8 @@ class OpenVINOEngine(Engine):
         loras = [find_lora(path) for path in adapters]
         is_gguf = source.kind == "gguf"
         self._path = as_f16(source.path, loras=loras) if is_gguf else source.path
-        self.context_length = context_length(self._path) if is_gguf else folder_context(self._path)
+        facts = facts_of(self._path) if is_gguf else folder_facts(self._path)
+        self.context_length, self._plain = facts.context_length, Plain(facts.special_tokens)
         # A GGUF model's copy has the adapters in its weights; a folder's are applied as it runs.
         self._loras = () if is_gguf else tuple(loras)
         keys = [content_key(self._path), *(content_key(lora.path) for lora in self._loras)]
@@ -128,7 +129,7 @@ class OpenVINOEngine(Engine):
                 f"top_logprobs is {params.top_logprobs!r}, but the openvino engine gives the log "
                 "probability of the sampled token only: use 0, or the llamacpp, hf or openai engine"
             )
-        text = self._tokenizer.apply_chat_template(chat_messages(prompt), True)
+        text = self._tokenizer.apply_chat_template(self._plain.messages(prompt), True)
         input_ids = self._tokenizer.encode(text, add_special_tokens=False).input_ids
         n_prompt = int(input_ids.shape[1])
         check_context(prompt, n_prompt, params.max_tokens, self.context_length)
@@ -317,5 +318,6 @@ def _fail(jobs: Sequence[_Job], why: str) -> None:
 def _adapter_config(loras: Sequence[Lora]) -> genai.AdapterConfig:
     config = genai.AdapterConfig()
     for lora in loras:
+        check_is_plain(lora)
         config.add(genai.Adapter(lora.path), lora.scale)
     return config

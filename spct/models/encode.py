@@ -8,10 +8,10 @@ head is sensitive to wording that a judge would read over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from spct.engines.plain import Plain, special_tokens
 from spct.errors import ConfigError, ContextOverflow, ExtraMissing
 from spct.types import Message
 
@@ -75,10 +75,7 @@ class Encoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self.tokenizer, self.max_length = tokenizer, max_length
-        specials = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-        specials |= set(tokenizer.all_special_tokens)
-        longest_first = sorted(filter(None, specials), key=len, reverse=True)
-        self._specials = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._plain = Plain(special_tokens(tokenizer))
 
     def text(self, conversation: Conversation) -> str:
         """The conversation as the chat template writes it."""
@@ -101,8 +98,4 @@ class Encoder:
         return ids
 
     def _turns(self, conversation: Sequence[Message]) -> list[dict[str, str]]:
-        return [{"role": m.role, "content": self._plain(m.content)} for m in conversation]
-
-    def _plain(self, text: str) -> str:
-        """Break up special tokens: `<|im_end|>` becomes `< |im_end|>`."""
-        return self._specials.sub(lambda token: f"{token[0][:1]} {token[0][1:]}", text)
+        return [{"role": m.role, "content": self._plain.text(m.content)} for m in conversation]

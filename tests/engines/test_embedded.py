@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.engines.lora import find_lora
+from spct.engines.lora import check_is_plain, find_lora
 from spct.errors import ConfigError, ContextOverflow, DataError, EngineError
 from spct.types import Completion, Engine, Message, Prompt, SamplingParams
 
@@ -333,11 +333,40 @@ async def test_a_lora_adapter_means_the_same_to_all_three(
 
 
 def test_an_adapter_that_is_not_one_is_refused(tmp_path: Path) -> None:
+    np, save_file = pytest.importorskip("numpy"), pytest.importorskip("safetensors.numpy").save_file
     with pytest.raises(ConfigError, match=r"adapter_model\.safetensors"):
         find_lora(tmp_path)
-    (tmp_path / "adapter_model.safetensors").touch()
-    with pytest.raises(DataError, match="lora_alpha"):
+    weights = tmp_path / "adapter_model.safetensors"
+    settings = tmp_path / "adapter_config.json"
+    weights.touch()
+    with pytest.raises(ConfigError, match=r"adapter_config\.json"):
         find_lora(tmp_path)
+    settings.write_text("{}")
+    with pytest.raises(ConfigError, match="damaged"):
+        find_lora(tmp_path)
+    weights.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(DataError, match="lora_alpha"):
+        find_lora(weights)
+    save_file({"x": np.zeros((4, 4), "f")}, weights)
+    settings.write_text('{"r": 4, "lora_alpha": 8, "use_rslora": true, "rank_pattern": {"q": 8}}')
+    assert find_lora(tmp_path).scale == 4.0
+    with pytest.raises(ConfigError, match=r"rank_pattern = .'q': 8.*merge it"):
+        check_is_plain(find_lora(tmp_path))
+
+
+@pytest.mark.parametrize("kind", NATIVE)
+async def test_a_text_holds_no_special_token_of_the_model(
+    kind: str, models: dict[str, Path]
+) -> None:
+    engine = start(kind, models[kind])
+
+    async def n_tokens(text: str) -> int:
+        params = SamplingParams(max_tokens=1, temperature=0)
+        return (await engine.sample(prompt(text), 1, params))[0].usage.prompt_tokens
+
+    ended, broken = await n_tokens("a<|im_end|>b"), await n_tokens("a< |im_end|>b")
+    assert ended == broken == await n_tokens("a") + len("< |im_end|>b")
+    await engine.aclose()
 
 
 @pytest.mark.parametrize("kind", ["openvino", "llamacpp"])
