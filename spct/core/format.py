@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -112,11 +113,14 @@ class Format:
     def render(self, example: Example, order: tuple[int, ...], hint: int | None = None) -> Prompt:
         """Fill the template; `order[shown] = original`, `hint` is the original best response."""
         self.check(example)
+        if sorted(order) != list(range(example.n)):
+            raise FormatError(f"order {order} is not a permutation of {example.n} responses")
+        turns, responses, reference = _harmless(example.query, example.responses, example.reference)
         slots = {
-            "conversation": _conversation(example.query),
-            "reference": _reference(example.reference),
-            "responses": _responses(example.responses, order),
-            "response": _response("", example.responses[0]),
+            "conversation": "\n\n".join(turns),
+            "reference": reference,
+            "responses": "\n".join(_response(str(i), responses[j]) for i, j in enumerate(order, 1)),
+            "response": _response("", responses[0]),
             "score_slots": ", ".join("x" * self.n_scores(example.n)),
             "hint": "" if hint is None else self._hint(example, order, hint),
         }
@@ -181,30 +185,31 @@ def _unfinished(completion: Completion) -> Unscored:
             return Unscored("failed", completion.error or "the engine gave no reason")
 
 
-def _conversation(query: tuple[Message, ...]) -> str:
-    if len(query) == 1:
-        return neutralise(query[0].content)
-    return "\n\n".join(f"{turn.role.capitalize()}: {neutralise(turn.content)}" for turn in query)
+@lru_cache(maxsize=8)
+def _harmless(
+    query: tuple[Message, ...], responses: tuple[str, ...], reference: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """What an example's slots hold, neutralised: once, and not again for each order and wave."""
+    turns = tuple(
+        neutralise(turn.content)
+        if len(query) == 1
+        else f"{turn.role.capitalize()}: {neutralise(turn.content)}"
+        for turn in query
+    )
+    shown = (
+        ""
+        if reference is None
+        else (
+            "#### Reference Answer ####\n[The Begin of Reference]\n"
+            f"{neutralise(reference)}\n[The End of Reference]\n\n"
+        )
+    )
+    return turns, tuple(map(neutralise, responses)), shown
 
 
 def _response(number: str, text: str) -> str:
     mark = f"Response {number}".rstrip()
-    return f"[The Begin of {mark}]\n{neutralise(text)}\n[The End of {mark}]"
-
-
-def _responses(responses: tuple[str, ...], order: tuple[int, ...]) -> str:
-    if sorted(order) != list(range(len(responses))):
-        raise FormatError(f"order {order} is not a permutation of {len(responses)} responses")
-    return "\n".join(_response(str(i), responses[j]) for i, j in enumerate(order, 1))
-
-
-def _reference(reference: str | None) -> str:
-    if reference is None:
-        return ""
-    text = neutralise(reference)
-    return (
-        f"#### Reference Answer ####\n[The Begin of Reference]\n{text}\n[The End of Reference]\n\n"
-    )
+    return f"[The Begin of {mark}]\n{text}\n[The End of {mark}]"
 
 
 def _shipped(name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import (
     Mapping,
 )
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from spct.core.format import POINTWISE, Format
@@ -33,6 +34,8 @@ from spct.types import (
     Usage,
     Verdict,
 )
+
+_LONG = 20_000  # characters of an example
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +167,19 @@ class GenerativeRM:
             await self.meta.aclose()
 
     async def _draw(self, example: Example, start: int, stop: int) -> list[Trajectory]:
-        calls = plan(
-            example, self.fmt, self.k, orders=self.orders, seed=self.seed, start=start, stop=stop
+        planned = partial(
+            plan,
+            example,
+            self.fmt,
+            self.k,
+            orders=self.orders,
+            seed=self.seed,
+            start=start,
+            stop=stop,
         )
+        # Long texts take a while to neutralise: not on the loop that other callers share.
+        size = sum(map(len, example.responses)) + sum(len(turn.content) for turn in example.query)
+        calls = await asyncio.to_thread(planned) if size > _LONG else planned()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._sample(call)) for call in calls]

@@ -1,164 +1,114 @@
 """Neutralise text that goes into a prompt's slot, so that it can only ever be read as text.
 
 A query or response is written by somebody who may want to be scored well. Whatever in it looks
-like a part of the prompt's skeleton (section headings, response markers), of the model's chat
-template, or of a verdict is rewritten to a form that reads alike but that neither the template nor
-the parser uses. Look-alikes are caught by matching on a folded copy of the text: case, width,
-invisible characters, HTML entities, escapes and common homoglyphs are undone there, so a judge
-that quotes the text "cleaned up" still quotes something harmless. The original stays in the
-record; only the prompt changes.
+like a part of the prompt's skeleton (section headings, response markers), of a model's chat
+template, or of a verdict (grammar.py) is rewritten to a form that reads alike but that neither the
+template nor the parser uses. Disguises are caught on a folded copy (folding.py), so a judge that
+quotes the text tidied up still quotes something harmless. The original stays in the record.
+
+The work grows with the length alone and goes in steps of a few milliseconds, so that a thread that
+neutralises never holds the interpreter for long: texts are cut into chunks, seams are looked at
+again, and a text that is packed with markers is rewritten wholesale instead of one by one.
 """
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
 
-_LINE_BREAKS = frozenset("\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
-_HOMOGLYPHS = str.maketrans("авеорсхуіѕԁοαεɡһтнм∖⧵﹨", "abeopcxyisdoaeghthm\\\\\\")
-# What folding changes: entities and escapes, then whatever is not plain ASCII text; the full-width
-# block stands apart because it always folds.
-_UNUSUAL = re.compile(
-    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});"
-    r"|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|%[0-9a-fA-F]{2}"
-    r"|[^\x20-\x7e\n\t\uff00-\uffef]+|[\uff00-\uffef]"
-)
+from spct.core.folding import ENCODED, decode, fold, table, visible
+from spct.core.grammar import LOOSE_BOX, LOOSE_SQUARE, find_groups, is_group
+from spct.core.tokens import ALL_TOKENS, pattern_of
 
-
-class _Folded(NamedTuple):
-    """The folded text and, for each of its segments, where it starts here and in the original."""
-
-    text: str
-    starts: list[int]
-    origins: list[tuple[int, int | None]]  # (start, end); end None: one to one with the original
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        """The part of the original that the folded characters start..end came from."""
-        return self._origin(start)[0], self._origin(end - 1)[1]
-
-    def _origin(self, i: int) -> tuple[int, int]:
-        segment = bisect_right(self.starts, i) - 1
-        start, end = self.origins[segment]
-        if end is not None:
-            return start, end
-        at = start + i - self.starts[segment]
-        return at, at + 1
-
-
-def fold(text: str) -> _Folded:
-    """Undo case, width, invisible characters, entities, escapes and homoglyphs."""
-    parts: list[str] = []
-    starts: list[int] = []
-    origins: list[tuple[int, int | None]] = []
-    length = done = 0
-
-    def add(part: str, start: int, end: int | None) -> None:
-        nonlocal length
-        if part:
-            parts.append(part)
-            starts.append(length)
-            origins.append((start, end))
-            length += len(part)
-
-    for match in _UNUSUAL.finditer(text):
-        add(text[done : match.start()].lower(), done, None)
-        piece, done = match[0], match.end()
-        if len(piece) > 1 and piece.isascii() and piece[0] in "&\\%":
-            add(_fold_chars(_unescape(piece)), match.start(), done)
-        elif _folds_to_itself(piece):
-            add(piece, match.start(), None)
-        else:
-            for i, char in enumerate(piece, match.start()):
-                add(_fold_chars(char), i, i + 1)
-    add(text[done:].lower(), done, None)
-    return _Folded("".join(parts), starts, origins)
-
-
-def _folds_to_itself(run: str) -> bool:
-    """Whether a run of other scripts needs no work; most do not, and this is much faster."""
-    same = run.isprintable() and unicodedata.is_normalized("NFKC", run) and run.lower() == run
-    return same and run.translate(_HOMOGLYPHS) == run and not any(map(_is_invisible, run))
-
-
-def _fold_chars(piece: str) -> str:
-    kept = []
-    for char in piece:
-        if char in _LINE_BREAKS:
-            kept.append("\n")
-        elif not _is_invisible(char):
-            kept.append(unicodedata.normalize("NFKC", char))
-    return "".join(kept).lower().translate(_HOMOGLYPHS)
-
-
-def _unescape(piece: str) -> str:
-    if piece[0] == "&":
-        return html.unescape(piece)
-    return chr(int(piece.lstrip("\\ux%"), 16))
-
-
-def _is_invisible(char: str) -> bool:
-    """Control and format characters, variation selectors, fillers: nothing that a reader sees."""
-    if char in "\n\t":
-        return False
-    return (
-        unicodedata.category(char) in ("Cc", "Cf", "Cs")
-        or char in "\u115f\u1160\u3164\uffa0"
-        or ("\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef")
-    )
-
+Rewrite = Callable[[str], str]
+_CHUNK = 16_384
+_SEAM = 400  # longer than any marker
+_PRECISE = 8  # chunks that are rewritten marker by marker; what is left goes wholesale
+_ENCODED = 50_000  # encoded characters of one text that are undone
 
 _HEADINGS = (
     "evaluation criteria|conversation context|reference answer|responses? to be scored"
     "|output format requirements|specific criteria"
 )
-_SPECIAL = (
-    "s|think|thinking|bos|eos|pad|unk|sep|cls|mask|sys|user|assistant|system|human|model|im_start|im_end"
-    "|start_of_turn|end_of_turn|end_of_utterance|tools?|tool_calls?|tool_response|tool_result|function_calls?"
-)
-
-
-def _box(found: str) -> str:
-    if "{" in found and found.endswith("}"):
-        return f"boxed({found[found.index('{') + 1 : -1]})"
-    return "boxed(" + fold(found).text.partition("{")[2].rstrip("}")
+_LABELS = "specific criteria|analysis|user|assistant|system|human"
+_ANGLES = sorted({re.sub(r"[<>|/]", "", t).lower() for t in ALL_TOKENS if t.startswith("<")})
+_NAMES = pattern_of(name for name in _ANGLES if name and name[0].isalpha())
+_SQUARES = pattern_of(t[1:-1].lower() for t in ALL_TOKENS if re.fullmatch(r"\[/?\w+\]", t))
 
 
 def _parens(found: str) -> str:
-    return found.translate(str.maketrans("[]［］", "()()"))
+    return found.translate(str.maketrans("[]{}\\", "()()/"))
 
 
-def _quotes(found: str) -> str:
-    return "‹" + re.sub(r"[<>|＜＞｜\s]|&#?\w+;", "", found) + "›"
-
-
-def _dash(found: str) -> str:
-    return re.sub(r"(?:[:：﹕]|&#?\w+;|%3[aA]|\\[ux]\w+)$", " -", found)
+def _box(found: str) -> str:
+    name, _, inside = found.partition("{")
+    return f"{name.strip(chr(92) + ' ')}({inside.removesuffix('}')}" + ")" * found.endswith("}")
 
 
 def _equals(found: str) -> str:
-    return re.sub(r"[#＃﹟]|&num;|&#35;|&#x23;|%23", "=", found)
+    return found.replace("#", "=")
 
 
-# What to look for in folded text, and what to make of the original where it stands. Texts are
-# hostile and long: no two repetitions of the same characters may stand side by side, and none may
-# run on from every start (hence the possessive `+`, the bounds, the look behind).
-_RULES: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
-    (re.compile(r"b\s*o\s*x\s*e\s*d[\s\\]*\{(?:[^{}]*\})?"), _box),
-    (re.compile(r"\[\s*\[[\s\d.,/+\-]*\]\s*\]"), _parens),
-    (re.compile(r"\[\s*the\s+(?:begin|end)\s+of\b[^\]\n]{0,80}\]"), _parens),
-    (re.compile(r"\[\s*+(?:/\s*+)?(?:inst|tool_calls|tool_results|available_tools)\s*\]"), _parens),
-    (re.compile(rf"^[ \t>*]*#[#\s]{{0,99}}+(?:{_HEADINGS})\b.*$", re.M), _equals),
-    (re.compile(r"^[ \t]*#{3}[^\n]+#{3}[ \t]*$", re.M), _equals),
-    (re.compile(r"^[ \t#*>_-]*(?:specific criteria|analysis|scores?)[ \t*_]*:", re.M), _dash),
-    (re.compile(r"^[ \t#*>_-]*(?:user|assistant|system|human)[ \t*_]*:", re.M), _dash),
-    (re.compile(r"<\s*\|[^|<>\n]{1,60}\|\s*>"), _quotes),
-    (re.compile(rf"(?<!<)<++\s*+(?:/\s*+)?(?:{_SPECIAL})\s*+(?:/\s*+)?>+"), _quotes),
-)
-_OUTSIDE_ASCII = re.compile(r"[^\x20-\x7e\n\t]")
+def _dash(found: str) -> str:
+    return found[:-1] + " -"
+
+
+def _quotes(found: str) -> str:
+    return "‹" + re.sub(r"[<>\[\]|◁▷~\s]", "", found) + "›"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What to look for in folded text, and what to make of it.
+
+    A rule is tried only where the folded text has one of its `signs`, without which it cannot
+    match: most texts cost a few substring searches.
+    """
+
+    pattern: re.Pattern[str]
+    rewrite: Rewrite
+    signs: tuple[str, ...]
+
+    def spans(self, folded: str) -> Iterator[tuple[int, int]]:
+        if any(sign in folded for sign in self.signs):
+            for match in self.pattern.finditer(folded):
+                if self.pattern is not LOOSE_SQUARE or is_group(match[1] or match[2] or ""):
+                    yield match.span()
+
+
+# Texts are hostile and long: no two repetitions of the same characters may stand side by side, and
+# none may run on from every start (hence the possessive `+`, the bounds, the look behind).
+_RULES = (
+    _Rule(re.compile(LOOSE_BOX.pattern + r"(?:[^{}]{0,400}\})?"), _box, ("{",)),
+    _Rule(LOOSE_SQUARE, _parens, ("[",)),
+    _Rule(re.compile(r"\[\s{0,40}the\s{1,40}(?:begin|end)\s{1,40}of\b[^\]\n]{0,80}\]"), _parens,
+          ("begin", "end")),
+    _Rule(re.compile(rf"\[\s{{0,40}}(?:{_SQUARES})\s{{0,40}}\]"), _parens, ("[",)),
+    _Rule(re.compile(r"\[\s{0,40}\|[^|\[\]\n]{1,40}\|\s{0,40}\]"), _quotes, ("|",)),
+    _Rule(re.compile(r"\]~!?b[\[\]]|\[e~\["), _quotes, ("]~", "[e~")),
+    _Rule(re.compile(rf"^[ \t>*]{{0,40}}#[#\s]{{0,99}}+(?:{_HEADINGS})\b.*$", re.M), _equals,
+          ("#",)),
+    _Rule(re.compile(r"^[ \t]{0,40}#{3}[^\n]+#{3}[ \t]*$", re.M), _equals, ("###",)),
+    _Rule(re.compile(rf"^[ \t#*>_-]{{0,40}}+(?:{_LABELS}|scores?)[ \t*_]{{0,40}}:", re.M), _dash,
+          (*_LABELS.split("|"), "score")),
+    _Rule(re.compile(r"<\s{0,40}\|[^|<>\n]{1,60}\|\s{0,40}>"), _quotes, ("|",)),
+    _Rule(re.compile(
+        rf"(?<!<)<++\s{{0,40}}+[|/]{{0,2}}\s{{0,40}}+(?:{_NAMES})\s{{0,40}}+[|/]?\s{{0,40}}>+"),
+        _quotes, ("<",)),
+    _Rule(re.compile(r"◁/?\w{1,40}▷"), _quotes, ("◁",)),
+)  # fmt: skip
+# A lone word of capitals in brackets, whatever model it belongs to; looked for in the text's case.
+_CAPITALS = re.compile(r"\[\s{0,9}/?[A-Z](?:[A-Z]|_[A-Z0-9])[A-Z0-9_]{1,40}\s{0,9}\]")
+_WHOLESALE = str.maketrans(dict(zip("[]{}<>|#\\&%:◁▷", "()()‹›¦=/+٪-‹›", strict=True)))
+
+
+@dataclass(slots=True)
+class _Budget:
+    precise: int = _PRECISE
+    encoded: int = _ENCODED
 
 
 def neutralise(text: str) -> str:
@@ -167,36 +117,129 @@ def neutralise(text: str) -> str:
     Idempotent. Invisible characters are dropped, other line breaks become newlines, lone surrogates
     become U+FFFD. Text with none of these comes back unchanged.
     """
-    text = text.replace("\r\n", "\n")
-    changed = True
-    while changed:  # each rewrite removes the marker that it matched, so this ends
-        folded, changed = fold(text), False
-        for pattern, rewrite in _RULES:
-            if pattern.search(folded.text):
-                text, changed = _apply(pattern, rewrite, text, folded), True
-                break
-    return _OUTSIDE_ASCII.sub(lambda match: _visible(match[0]), text)
+    budget = _Budget()
+    done: list[str] = []
+    for chunk in _chunks(text.replace("\r\n", "\n")):
+        safe = _chunk(chunk if _is_plain(chunk) else chunk.translate(visible()), budget)
+        if done and is_marked(_undone(seam := done[-1][-_SEAM:] + safe[:_SEAM])):
+            # a marker across the seam: both sides of it go wholesale
+            at = len(done[-1][-_SEAM:])
+            seam = _wholesale(seam)
+            done[-1], safe = done[-1][:-_SEAM] + seam[:at], seam[at:] + safe[_SEAM:]
+        done.append(safe)
+    return "".join(done)
 
 
-def _apply(
-    pattern: re.Pattern[str], rewrite: Callable[[str], str], text: str, folded: _Folded
-) -> str:
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("\n", "").replace("\t", "").isprintable()
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """Pieces of bounded size that end at a line's end where one is near."""
+    start = 0
+    while start < len(text):
+        end = start + _CHUNK
+        if end < len(text):
+            end = text.rfind("\n", start + _CHUNK // 2, end) + 1 or end
+        yield text[start:end]
+        start = end
+
+
+def _chunk(text: str, budget: _Budget) -> str:
+    if any(mark in text for mark in "&\\%"):
+        text = _without_hidden(text, budget)
+    marked = is_marked(text)
+    if marked:
+        if budget.precise <= 0:
+            return _wholesale(text)
+        budget.precise -= 1
+        text = _rewritten(text)
+        marked = is_marked(text)
+    return _wholesale(text) if marked or _has_group(text) else text
+
+
+def _without_hidden(text: str, budget: _Budget) -> str:
+    """The text; lines that hide a marker in entities or escapes are shown with these undone."""
+    encoded = sum(1 for _ in ENCODED.finditer(text))
+    budget.encoded -= encoded
+    if not encoded:
+        return text
+    if budget.encoded < 0:
+        return text.translate(_WHOLESALE)
+    plain = decode(text)
+    if plain is None:
+        return _wholesale(text)
+    if plain == text or not is_marked(plain):
+        return text
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        shown = decode(line)
+        if shown is not None and shown != line and is_marked(shown):
+            lines[i] = shown.translate(visible())
+    shown = "\n".join(lines)
+    rest = decode(shown)
+    if rest is None or (rest != shown and is_marked(rest) and not is_marked(shown)):
+        return (rest or _wholesale(shown)).translate(visible())  # it hides across lines
+    return shown
+
+
+def _undone(text: str) -> str:
+    plain = decode(text)
+    return _wholesale(text) if plain is None else plain
+
+
+def is_marked(text: str) -> bool:
+    """Whether the folded text holds what a prompt or a parser would take for its own."""
+    folded = fold(text)
+    if "[" in folded and _CAPITALS.search(folded):
+        return True
+    folded = folded.lower()
+    return any(next(rule.spans(folded), None) for rule in _RULES)
+
+
+def _has_group(text: str) -> bool:
+    """What the parser itself would read: nothing may be left of it."""
+    if "[[" not in text and "oxed" not in text and "box" not in text:
+        return False
+    return any(is_group(text[a:b]) for _, a, b, _ in find_groups(text))
+
+
+def _rewritten(text: str) -> str:
+    for _ in range(3):  # a rewrite may uncover another marker around it
+        folded = fold(text)
+        before = text
+        text = _replaced(text, folded, [m.span() for m in _CAPITALS.finditer(folded)], _parens)
+        for rule in _RULES:
+            if text is not before:
+                folded, before = fold(text), text
+            text = _replaced(text, folded, list(rule.spans(folded.lower())), rule.rewrite)
+        if not is_marked(text):
+            break
+    return text
+
+
+def _replaced(text: str, folded: str, spans: list[tuple[int, int]], rewrite: Rewrite) -> str:
+    if not spans:
+        return text
+    origin = _origins(text, folded)
     parts, done = [], 0
-    for match in pattern.finditer(folded.text):
-        start, end = folded.span(*match.span())
-        if start < done:
-            continue
-        new = rewrite(text[start:end])
-        if pattern.search(fold(new).text):  # spelt in a way that the rewrite does not know
-            new = rewrite(match[0])
-        parts += [text[done:start], new]
-        done = end
+    for start, end in spans:
+        first, last = (start, end) if origin is None else (origin(start), origin(end - 1) + 1)
+        if first >= done:
+            parts += [text[done:first], rewrite(folded[start:end])]
+            done = last
     return "".join([*parts, text[done:]])
 
 
-def _visible(char: str) -> str:
-    if char in _LINE_BREAKS:
-        return "\n"
-    if unicodedata.category(char) == "Cs":
-        return "\ufffd"
-    return "" if _is_invisible(char) else char
+def _origins(text: str, folded: str) -> Callable[[int], int] | None:
+    """Where a place in the folded text came from; None if every place is its own."""
+    if folded == text:
+        return None
+    known = table()
+    ends = list(accumulate(len(known.get(ord(char), char)) for char in text))
+    return lambda place: bisect_right(ends, place)
+
+
+def _wholesale(text: str) -> str:
+    """The text with every bracket and sign of structure as a look-alike: readable, and no more."""
+    return fold(text).translate(_WHOLESALE)

@@ -1,19 +1,19 @@
 r"""Read a judge's reply: principles, critique and scores, or the reason why there are none.
 
-The verdict is a boxed group, `\boxed{8, 9}`, or `[[8, 9]]` where nothing is boxed; the label of its
-line does not matter (paper, Tables 16-18). A group counts if it has exactly as many entries as
-asked for, each a plain decimal number on the scale, and if it stands after the reasoning began.
-Strict reading wants all counting groups to agree: a reply that holds two different verdicts, one of
-them perhaps quoted from a response, is `conflict`. `lenient` takes the last, as the sample code of
-the released checkpoints does. Nothing here raises on any text, and nothing here invents a number.
+The verdict is a group of exactly as many numbers on the scale as asked for (grammar.py), after the
+reasoning. It counts where it stands alone on its line or after a word or label of scoring; inside
+any other sentence it is text, quoted from a response perhaps. Headings never move the search.
+Strict reading wants all that count to agree, else the reply is `conflict`; `lenient` takes the last
+valid group wherever it stands. Nothing here raises on any text or invents a number.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 
+from spct.core.grammar import Entry, entries, find_groups
+from spct.core.thought import after_thought
 from spct.types import Principle, Reason, Unscored
 
 
@@ -55,82 +55,158 @@ def read_reply(text: str, n: int, scale: Scale, *, lenient: bool = False) -> Rea
     """Take a reply apart; `n` is how many scores the verdict must have. Never raises."""
     if not text.strip():
         return Unscored("empty")
-    body = _after_thinking(text)
-    criteria, analysis = _sections(text, body)
-    begin = body if analysis is None else analysis.end()
-    group = find_verdict(text, n, scale, begin=begin, lenient=lenient)
+    first = _CRITERIA.search(text) or _ANALYSIS.search(text)
+    body = after_thought(text, first.start() if first else len(text))
+    group = find_verdict(text, n, scale, begin=body, lenient=lenient)
     if isinstance(group, Unscored):
         return group
+    said = text[body : group.start]
+    criteria = _CRITERIA.search(said)
+    analysis = _ANALYSIS.search(said, criteria.end() if criteria else 0)
+    critique = _without_label(said[analysis.end() :] if analysis else said)
     if criteria is None:
-        return Reading((), _without_label(text[begin : group.start]), group)
-    if analysis is None:  # all that precedes the verdict is criteria
-        listed = _without_label(text[criteria.end() : group.start])
-        return Reading(read_principles(listed), "", group)
-    listed = text[criteria.end() : analysis.start()]
-    return Reading(read_principles(listed), _without_label(text[begin : group.start]), group)
+        return Reading((), critique, group)
+    # without a heading of the critique, all that stands before the verdict is criteria
+    listed = (
+        said[criteria.end() : analysis.start()]
+        if analysis
+        else _without_label(said[criteria.end() :])
+    )
+    return Reading(read_principles(listed), critique if analysis else "", group)
 
 
 # --- the verdict ---
 
-_BOX = re.compile(r"\\{1,2}boxed\s*\{")
-_SQUARE = re.compile(r"\[\[([^\[\]\n]*)\]\]")
-_TEXT = re.compile(r"\\(?:text|mathbf|textbf|mathrm)\s*\{([^{}]*)\}")
-_COMMA = re.compile("[,，]")
-_NUMBER = re.compile(r"([+-]?\d{1,9}(?:\.\d{1,9})?)(?:\s*/\s*(\d{1,9}))?", re.ASCII)
+_Span = tuple[int, int, int, int]  # of a group: start, content's start and end, end
+# Words after which a group is a verdict, and the labels of such a word alone.
+_SCORING = re.compile(
+    r"\b(?:scor(?:e|es|ed|ing)|rat(?:e|es|ed|ing|ings)|verdicts?|grad(?:e|es|ed|ing)|marks|points"
+    r"|final (?:answer|result|output|decision|judge?ment|evaluation|assessment|numbers?)"
+    r"|judge?ments?|output|results?|assign(?:ed)?|award(?:ed)?|give|gives|(?:best|better|winner|"
+    r"winning|preferred|choice|choose|chosen|prefer)(?: (?:response|answer|one))?)\b"
+    r"|评分|評分|得分|分数|分數|打分|スコア|点数|評価|점수|평가|оценк|балл|puntuaci|puntaje|calificaci"
+    r"|pontua|nota|punkte|bewertung|punteggi|\bnotes?\b",
+    re.IGNORECASE,
+)
+_SAYING = re.compile(
+    r"\b(?:says?|said|claims?|asks?|asked|demands?|states?|writes?|wrote|quotes?|contains?|ends?"
+    r"|ending|begins?|reads?|includes?|adds?|repeats?|prints?|mentions?|boxes|text|list|string)\b"
+    r"[^.!?]*$",
+    re.IGNORECASE,
+)
+_FILLER = re.compile(
+    r"(?:and|or|then|so|thus|hence|therefore|finally|overall|i|we|have|get|is|are|no|not|be|with"
+    r"|(?:response|answer|assistant|candidate)\s*[#№]?\d{1,3}|\d{1,3}[.)]|[\W_])*",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(r"[\s\d.)#*>_|-]*(?:[^\W\d_]+['’]?\s*){1,3}(?:\d{1,3}\s*)?[*_]*\s*[:：=]\W*")
+_LONG = 2000  # no label is longer
+_QUOTE = re.compile(r"[\"“«„'‘]\s*$")
+_SENTENCE = re.compile(r"[.!?。！？](?=\s)")
+_JOINED = re.compile(
+    r"[\s,，、;$*|&]*(?:and)?[\s*_|-]*(?:(?:response|answer|assistant|candidate|score)?\s*[#№]?"
+    r"(\d{1,3})\s*[:：=])?[\s$*_|]*",
+    re.IGNORECASE,
+)
 
 
 def find_verdict(
     text: str, n: int, scale: Scale, *, begin: int = 0, lenient: bool = False
 ) -> Group | Unscored:
     """Find the group of exactly `n` valid scores at or after `begin`, or say why there is none."""
-    found = _boxed(text) or [(m.start(1), m.end(1), m.start()) for m in _SQUARE.finditer(text)]
-    if not found:
-        return Unscored("no_verdict", "no boxed group")
-    read = [_read_group(text, *where, n, scale) for where in found if where[2] >= begin]
-    if not read:
-        return Unscored("no_verdict", "no boxed group after the reasoning")
-    valid = [group for group in read if isinstance(group, Group)]
+    spans = [span for span in find_groups(text) if span[0] >= begin]
+    if not spans:
+        where = " after the reasoning" if begin else ""
+        return Unscored("no_verdict", f"no boxed group{where}")
+    lines = _lines(text, spans)
+    read = [
+        (group, lenient or _counts(text, span, lines))
+        for span, group in _joined(text, spans, n, scale)
+    ]
+    valid = [group for group, counts in read if counts and isinstance(group, Group)]
     if not valid:
-        return next(failure for failure in reversed(read) if isinstance(failure, Unscored))
+        failures = [group for group, counts in read if counts and isinstance(group, Unscored)]
+        if failures:
+            return failures[-1]
+        if any(isinstance(group, Group) for group, _ in read):
+            return Unscored("no_verdict", "the only groups stand inside sentences")
+        return next(group for group, _ in reversed(read) if isinstance(group, Unscored))
     if not lenient and any(group.scores != valid[-1].scores for group in valid):
         shown = " and ".join(dict.fromkeys(_show(group.scores) for group in valid))
         return Unscored("conflict", f"groups that differ: {shown}")
     return valid[-1]
 
 
-def _boxed(text: str) -> list[tuple[int, int, int]]:
-    """Every boxed group with balanced braces: start and end of its content, start of the group."""
-    groups = []
-    for match in _BOX.finditer(text):
-        depth = 1
-        for i in range(match.end(), min(len(text), match.end() + 2000)):
-            depth += {"{": 1, "}": -1}.get(text[i], 0)
-            if depth == 0:
-                groups.append((match.end(), i, match.start()))
+def _joined(
+    text: str, spans: list[_Span], n: int, scale: Scale
+) -> list[tuple[_Span, Group | Unscored]]:
+    r"""Each group read; n single boxes in a row, `\boxed{8}, \boxed{3}`, are one group of n."""
+    found: list[tuple[_Span, Group | Unscored]] = []
+    i = 0
+    while i < len(spans):
+        run = [spans[i]]
+        while n > 1 and len(run) < n and i + len(run) < len(spans):
+            span = spans[i + len(run)]
+            between = _JOINED.fullmatch(text, run[-1][3], span[0])
+            if not between or (between[1] and int(between[1]) != len(run) + 1):
                 break
-    return groups
+            run.append(span)
+        if len(run) == n > 1:
+            parts = [_read_group(text, span, 1, scale) for span in run]
+            groups = [part for part in parts if isinstance(part, Group)]
+            if len(groups) == n:
+                scores = tuple(g.scores[0] for g in groups)
+                found.append((run[0], Group(scores, tuple(g.spans[0] for g in groups), run[0][0])))
+                i += n
+                continue
+        found.append((spans[i], _read_group(text, spans[i], n, scale)))
+        i += 1
+    return found
 
 
-def _read_group(text: str, start: int, end: int, at: int, n: int, scale: Scale) -> Group | Unscored:
-    # \text{8} becomes "      8 ": same length, so that positions in the reply stay true
-    content = _TEXT.sub(lambda m: m[1].rjust(len(m[0]) - 1) + " ", text[start:end])
-    cuts = [-1, *(m.start() for m in _COMMA.finditer(content)), len(content)]
-    count = len(cuts) - 1 if content.strip() else 0
-    if count != n:
-        return _because("wrong_count", f"{count} entries, expected {n}", text[at : end + 1])
+def _lines(text: str, spans: list[_Span]) -> str:
+    """The text with every group as a blank, so that a line of groups alone is seen as empty."""
+    parts, done = [], 0
+    for start, _, _, end in spans:
+        if start >= done:
+            parts += [text[done:start], " " * (end - start)]
+            done = end
+    return "".join([*parts, text[done:]])
+
+
+def _counts(text: str, span: _Span, lines: str) -> bool:
+    """Whether a group stands alone on its line or after a word or label of scoring."""
+    start, end = span[0], span[3]
+    near = max(0, start - _LONG)
+    line = lines.rfind("\n", near, start) + 1 or near
+    stop = lines.find("\n", end, end + _LONG)
+    before, after = lines[line:start], lines[end : stop if stop >= 0 else end + _LONG]
+    is_quoted = _QUOTE.search(before)
+    if _FILLER.fullmatch(before) and (_FILLER.fullmatch(after) or not is_quoted):
+        return bool(_FILLER.fullmatch(after)) or not after.lstrip()[:1].isalpha()
+    cuts = [m.end() for m in _SENTENCE.finditer(before)]
+    sentence = before[cuts[-1] :] if cuts else before
+    if _SHORT.fullmatch(sentence):
+        return not (_SAYING.search(sentence) or _CRITERIA.match(sentence))
+    return bool(_SCORING.search(sentence)) and not (is_quoted or _SAYING.search(sentence))
+
+
+def _read_group(text: str, span: _Span, n: int, scale: Scale) -> Group | Unscored:
+    at, start, stop, end = span
+    found = entries(text[start:stop])
+    if len(found) != n:
+        return _because("wrong_count", f"{len(found)} entries, expected {n}", text[at:end])
     scores, spans = [], []
-    for left, right in pairwise(cuts):
-        entry = content[left + 1 : right]
-        number = _NUMBER.fullmatch(entry.strip())
-        if not number or (number[2] and float(number[2]) != scale.high):
-            return _because("not_a_number", repr(entry.strip()[:40]), text[at : end + 1])
-        score = float(number[1])
+    for entry in found:
+        if not isinstance(entry, Entry) or (entry.out_of and float(entry.out_of) != scale.high):
+            said = entry.number if isinstance(entry, Entry) else entry
+            return _because("not_a_number", repr(said[:40]), text[at:end])
+        score = float(entry.number)
         if score not in scale:
             wanted = f"{scale.low:g}..{scale.high:g}{' (whole)' if scale.whole else ''}"
-            return _because("out_of_range", f"{number[1]}, expected {wanted}", text[at : end + 1])
+            return _because("out_of_range", f"{entry.number}, expected {wanted}", text[at:end])
         scores.append(score)
-        offset = start + left + 1 + len(entry) - len(entry.lstrip())
-        spans.append((offset, offset + len(number[1])))
+        spans.append((start + entry.start, start + entry.start + len(entry.number)))
     return Group(tuple(scores), tuple(spans), at)
 
 
@@ -144,27 +220,21 @@ def _show(scores: tuple[float, ...]) -> str:
 
 # --- the reasoning ---
 
-_HEAD = r"^[ \t#*>_]*{}[ \t*_#]*(?:[:：][ \t*_]*|$)"
+# One definition of a heading: numbered, quoted, bold or with hashes; closed by a colon of any
+# script, underlined (setext) or alone on its line; with a suffix ("Analysis of both") if marked.
+_HEAD = (
+    r"^[ \t>]*(?:\d{{1,2}}[.)][ \t]*)?(?:[#*_]+[ \t]*(?:\d{{1,2}}[.)][ \t]*)?{0}[^\n:：﹕꞉]{{0,60}}"
+    r"|{0}(?:[ \t]+(?:\(|of|for|and|on)[^\n:：﹕꞉]{{0,60}}(?=[:：﹕꞉]))?)[ \t*_#]*"
+    r"(?:[:：﹕꞉][ \t*_]*|\n[ \t]*(?:={{3,}}|-{{3,}})[ \t]*$|$)"
+)
 _CRITERIA = re.compile(_HEAD.format(r"specific\s+criteria"), re.IGNORECASE | re.MULTILINE)
 _ANALYSIS = re.compile(_HEAD.format("analysis"), re.IGNORECASE | re.MULTILINE)
-_LABEL = re.compile(r"[ \t#*>_]*(?:scores?|output|verdict)?[ \t*_:：$]*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"[ \t#*>_]*(?:(?:final\s+)?(?:scores?|output|verdict|rating))?[ \t*_:：$]*", re.IGNORECASE
+)
 _ITEM = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+(?=\S)", re.MULTILINE)
 _WEIGHT = re.compile(r"[(（]\s*(?:weight\s*[:：=]?\s*)?(\d[\d.]*(?:\s*%)?)\s*[)）]", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*[\s:：–-]*")
-
-
-def _after_thinking(text: str) -> int:
-    """Where the reply proper begins: after the last closed thought; at the end if one is open."""
-    close = text.rfind("</think>")
-    if text.find("<think>", close + 1) >= 0:
-        return len(text)
-    return 0 if close < 0 else close + len("</think>")
-
-
-def _sections(text: str, body: int) -> tuple[re.Match[str] | None, re.Match[str] | None]:
-    """The headings of the principles and of the critique; the first of each, in this order."""
-    criteria = _CRITERIA.search(text, body)
-    return criteria, _ANALYSIS.search(text, criteria.end() if criteria else body)
 
 
 def _without_label(text: str) -> str:

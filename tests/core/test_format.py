@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spct.core.folding import fold
 from spct.core.format import (
     FORMATS,
     NO_PRINCIPLES,
@@ -15,7 +16,6 @@ from spct.core.format import (
     load_format,
     meta_conversation,
 )
-from spct.core.neutralise import fold
 from spct.errors import FormatError
 from spct.types import Completion, Example, Judgement, Message, Unscored, Usage
 
@@ -36,7 +36,7 @@ SKELETON = re.compile(
 
 def skeleton(text):
     """Everything in a prompt that a model could take for structure, disguises undone."""
-    return SKELETON.findall(fold(text).text)
+    return SKELETON.findall(fold(text).lower())
 
 
 _ATTACKS = st.sampled_from(

@@ -1,0 +1,107 @@
+"""Folding: the text as a reader of goodwill would tidy it up, for finding what is disguised.
+
+Width, homoglyphs, accents and other marks, digits of other scripts and invisible characters are
+undone character by character through one table, at the speed of `str.translate`. Characters that
+fold to something longer than a few plain ones (U+FDFA to 18) stay: no marker is spelt with them.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from functools import cache
+from urllib.parse import unquote
+
+LINE_BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+_HOMOGLYPHS = dict(zip("авеорсхуіѕԁοαεɡһтнмк∖⧵ǀ∣⟦⟧", "abeopcxyisdoaeghthmk\\\\||[]", strict=True))
+_FILLERS = "\u115f\u1160\u3164\uffa0"
+_LAST = 0x323B0  # beyond it only tags, selectors and private use are assigned
+_LONGEST = 4
+_TAGS = range(0xE0000, 0xE01F0)
+
+
+@cache
+def table() -> dict[int, str]:
+    """What each code point folds to; those that stand for themselves are not in it."""
+    found: dict[int, str] = {}
+    for code in (*range(0x80, _LAST), *_TAGS):
+        char = chr(code)
+        category = unicodedata.category(char)
+        if category in ("Mn", "Me") or _is_invisible(char, category):
+            found[code] = ""
+        elif category == "Nd":
+            found[code] = str(unicodedata.decimal(char))
+        elif unicodedata.decomposition(char):
+            plain = unicodedata.normalize("NFKD", char)
+            plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Me"))
+            if plain.isascii() and len(plain) <= _LONGEST:
+                found[code] = plain
+    found |= {ord(char): plain for char, plain in _HOMOGLYPHS.items()}
+    found |= {ord(c.upper()): p.upper() for c, p in _HOMOGLYPHS.items() if len(c.upper()) == 1}
+    return found | _controls() | dict.fromkeys(map(ord, LINE_BREAKS), "\n")
+
+
+@cache
+def visible() -> dict[int, str]:
+    """What a prompt shows: no invisible character, one kind of line break, no half surrogates."""
+    unseen = {code: "" for code in (*range(0x80, _LAST), *_TAGS) if _is_invisible(chr(code), "")}
+    halves = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+    return unseen | _controls() | halves | dict.fromkeys(map(ord, LINE_BREAKS), "\n")
+
+
+def fold(text: str) -> str:
+    """The tidied text, in its own case."""
+    return text if text.isascii() and text.isprintable() else text.translate(table())
+
+
+def _controls() -> dict[int, str]:
+    return {code: "" for code in (*range(0x20), 0x7F) if chr(code) not in "\n\t"}
+
+
+def _is_invisible(char: str, category: str) -> bool:
+    """Control and format characters, variation selectors, fillers: nothing that a reader sees."""
+    return (
+        (category or unicodedata.category(char)) in ("Cc", "Cf", "Cs")
+        or char in _FILLERS
+        or "\ufe00" <= char <= "\ufe0f"
+        or "\U000e0100" <= char <= "\U000e01ef"
+    )
+
+
+# A browser and a language model read all of these as the character: entities with and without
+# their semicolon, padded with zeros; escapes of Python, JSON, C (octal) and URLs; LaTeX's names.
+ENCODED = re.compile(
+    r"&#\d+;?|&#[xX][0-9a-fA-F]+;?|&[A-Za-z]{2,31};?"
+    r"|\\u[0-9a-fA-F]{4}|\\u\{[0-9a-fA-F]{1,6}\}|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}"
+    r"|\\[0-3]?[0-7]{2}|%[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})*"
+    r"|\\(?:lbrack|rbrack|lbrace|rbrace|textless|textgreater)(?![a-zA-Z])"
+)
+# "&amp;amp;amp;#91;" in one step: nesting must not cost a pass for each layer.
+_NESTED = re.compile(r"&(?:(?:amp|#0*38|#[xX]0*26);?)+(?=[#A-Za-z])", re.IGNORECASE)
+_NAMED = {"lbrack": "[", "rbrack": "]", "lbrace": "{", "rbrace": "}", "textless": "<"}
+_PASSES = 4
+
+
+def decode(text: str) -> str | None:
+    """The text with what is encoded in it undone, layer by layer; None if it never ends."""
+    for _ in range(_PASSES):
+        new = ENCODED.sub(_decoded, _NESTED.sub("&", text))
+        if new == text:
+            return text
+        text = new
+    return None
+
+
+def _decoded(match: re.Match[str]) -> str:
+    piece = match[0]
+    if piece[0] == "&":
+        return html.unescape(piece)
+    if piece[0] == "%":
+        return unquote(piece)
+    digits = piece.lstrip("\\uUx{").rstrip("}")
+    if piece[0] == "\\" and piece[1].isalpha() and piece[1] not in "uUx":
+        return _NAMED.get(piece[1:], ">")
+    base = 8 if piece[0] == "\\" and piece[1].isdigit() else 16
+    code = int(digits or "0", base)
+    return chr(code) if code < 0x110000 else "\ufffd"
