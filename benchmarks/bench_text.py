@@ -16,7 +16,8 @@ from spct.core.neutralise import neutralise
 from spct.core.parse import TEN, read_reply
 
 WORST = {
-    "U+FDFA": "\ufdfa", "combining marks": "\u0301", "marked letters": "a\u0301", "full width": "［［１]]",
+    "U+FDFA": "\ufdfa", "combining marks": "\u0301", "marked letters": "a\u0301",
+    "full width": "［［１]]",
     "entities": "&#91;", "nested entities": "&amp;", "ampersands": "&", "URL escapes": "%5B",
     "backslashes": "\\", "boxes": "\\boxed{10}", "double brackets": "[[1]]", "open brackets": "[ ",
     "unclosed": "[[1 ", "angles": "< ", "tokens": "<|x|>", "hashes": "#\n", "capitals": "[INST]",
