@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import Field
 
 from recipes.smollm2_135m.critiques import finding, judgement_text
-from recipes.smollm2_135m.measure import load_tests, verdicts_of, write_credits
+from recipes.smollm2_135m.measure import load_tests, write_credits
 from recipes.smollm2_135m.mix import HERE, SEED, written
 from spct.config import Settings, read_toml, validated
 from spct.core.format import PAIRWISE, Format, load_format
@@ -26,6 +26,7 @@ from spct.core.generative import GenerativeRM
 from spct.core.plan import order_of
 from spct.data.prepare import select
 from spct.data.rows import read_examples
+from spct.measure.compare import verdicts_of
 from spct.measure.rules import credit, gold_of
 from spct.models.critique import CritiqueScalarRM
 from spct.models.load import load_scorer

@@ -29,9 +29,10 @@ from spct.measure.estimator import by, credits_at
 from spct.measure.metrics import health
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
+from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.train.local import LocalEngine
-from spct.types import Engine, Example, RewardModel, SamplingParams, Verdict
+from spct.types import Engine, Example, SamplingParams, Verdict
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
 SUBSET_SIZE = 40  # of each: the 200 items of `make reproduce` and of the sampled rows
@@ -76,16 +77,8 @@ async def draw(
             params=SamplingParams(temperature=how.temperature, max_tokens=how.max_tokens),
             concurrency=256,
         )  # fmt: skip
-        finished, by_id = store.finished_ids(), {e.id: e for e in examples}
-        left = [e for e in examples if e.id not in finished]
-        async for verdict in judge.judge_many(left):
-            await store.put_verdict(verdict, by_id[verdict.example_id])
+        await judge_into(judge, examples, put=store.put_verdict, finished=store.finished_ids())
         return {v.example_id: v for v in store.verdicts()}
-
-
-async def verdicts_of(rm: RewardModel, examples: Sequence[Example]) -> dict[str, Verdict]:
-    """The verdicts by example."""
-    return {v.example_id: v async for v in rm.judge_many(examples)}
 
 
 def rows_of(

@@ -20,6 +20,7 @@ from spct.measure.estimator import shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.measure.metrics import abstention
 from spct.runs.engines import RecordingEngine
+from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.types import Example, RewardModel, Usage, Verdict
 
@@ -137,14 +138,14 @@ async def _curve(
     drawing = at_k(model, ks[-1])
     if store is not None and drawing.engine is not None:
         drawing = drawing.with_(engine=RecordingEngine(drawing.engine, store))
-    verdicts = {v.example_id: v async for v in drawing.judge_many(examples)}
+    verdicts = await verdicts_of(drawing, examples)
     prompts = prompts_of(examples)
     points, credits_K = [], []
     for k in ks:
         at = k if samples else 1  # a model that draws no samples says the same at every k
         votes_E = [votes_at(verdicts[e.id], at, drawing.settle) for e in examples]
         credits_E = [shared_credit(v, e) for v, e in zip(votes_E, examples, strict=True)]
-        beside = abstention([vote for votes in votes_E for vote in votes])
+        beside = abstention(votes_E)
         points.append(
             Point(
                 k,
@@ -159,6 +160,17 @@ async def _curve(
     return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, takes)
 
 
+async def verdicts_of(model: RewardModel, examples: Iterable[Example]) -> dict[str, Verdict]:
+    """What a model says of each example, by id."""
+    found: dict[str, Verdict] = {}
+
+    def keep(example: Example, verdict: Verdict) -> None:
+        found[example.id] = verdict
+
+    await judge_into(model, examples, on_verdict=keep)
+    return found
+
+
 def at_k(model: RewardModel, k: int) -> RewardModel:
     """The same model with k samples; without early stopping, which would blur what k is."""
     wished = {"k": k, "stopping": None}
@@ -169,9 +181,9 @@ def at_k(model: RewardModel, k: int) -> RewardModel:
 async def _cost(model: RewardModel, examples: Sequence[Example]) -> Cost:
     before = model.usage
     start = time.perf_counter()
-    verdicts = [verdict async for verdict in model.judge_many(examples)]
+    verdicts = await verdicts_of(model, examples)
     seconds = time.perf_counter() - start
-    used = sum((v.usage for v in verdicts), Usage())
+    used = sum((v.usage for v in verdicts.values()), Usage())
     read = model.usage
     n = len(examples)
     calls = used.calls
@@ -190,12 +202,15 @@ async def _repeat_difference(
     model: RewardModel, examples: Sequence[Example], before: Mapping[str, Verdict]
 ) -> float:
     """The largest difference between rewards judged twice."""
-    largest = 0.0
-    async for verdict in model.judge_many(examples):
-        first = before[verdict.example_id].rewards
-        pairs = zip(verdict.rewards or (), first or (), strict=True)
-        largest = max([largest, *(abs(a - b) for a, b in pairs)])
-    return largest
+    again = await verdicts_of(model, examples)
+    twice = [(verdict.rewards, before[id].rewards) for id, verdict in again.items()]
+    differences = (
+        abs(a - b)
+        for first, second in twice
+        if first is not None and second is not None
+        for a, b in zip(first, second, strict=True)
+    )
+    return max(differences, default=0.0)
 
 
 def slope(
@@ -217,7 +232,7 @@ def slope(
 def check_scored(comparison: Comparison) -> None:
     """Raise if nothing that a model said could be scored: no figure of it means anything."""
     for curve in comparison.curves:
-        if all(point.unscored == 1 for point in curve.points):
+        if all(point.unscored > 1 - 1e-9 for point in curve.points):
             raise OverBudget(
                 f"{curve.name}: nothing was scored on {comparison.n_examples} examples"
             )

@@ -19,27 +19,33 @@ from spct.types import Usage, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """What became of the verdicts: shares of all verdicts, and of all samples."""
+    """What became of the votes and of the samples behind them."""
 
-    n_verdicts: int
+    n_verdicts: int  # presentations
     unscored_rate: float
-    tie_rate: float | None  # among verdicts with rewards for several responses
+    tie_rate: float | None  # among votes with rewards for several responses
     n_samples: int
     parse_failure_rate: float | None  # among samples; None where there are none
     reasons: Mapping[str, int]
 
 
-def abstention(verdicts: Sequence[Verdict]) -> Abstention:
-    """Count unscored verdicts, ties, and samples without a verdict by reason."""
-    several = [v for v in verdicts if v.rewards is not None and len(v.rewards) > 1]
+def abstention(votes: Sequence[Sequence[Verdict]]) -> Abstention:
+    """Count unscored votes, ties, and samples without a verdict by reason.
+
+    `votes` are those of each presentation, which weighs the same however many groups it has: one
+    that could not be asked about has a single vote.
+    """
+    each = [(vote, 1 / len(some)) for some in votes for vote in some]
+    several = [(v, w) for v, w in each if v.rewards is not None and len(v.rewards) > 1]
+    tied = math.fsum(w for v, w in several if len(v.best) > 1)
     reasons: Counter[str] = Counter()
-    for verdict in verdicts:
-        reasons.update(verdict.unscored)
-    n_samples = sum(len(v.trajectories) for v in verdicts)
+    for vote, _ in each:
+        reasons.update(vote.unscored)
+    n_samples = sum(len(v.trajectories) for v, _ in each)
     return Abstention(
-        len(verdicts),
-        sum(v.rewards is None for v in verdicts) / len(verdicts),
-        share(sum(len(v.best) > 1 for v in several), len(several)),
+        len(votes),
+        math.fsum(w for v, w in each if v.rewards is None) / len(votes),
+        tied / math.fsum(w for _, w in several) if several else None,
         n_samples,
         share(sum(reasons.values()), n_samples),
         dict(sorted(reasons.items())),

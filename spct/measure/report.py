@@ -20,7 +20,7 @@ from spct.measure.failing import failing, last_rows
 from spct.measure.intervals import bootstrap
 from spct.measure.loading import Loaded
 from spct.measure.metrics import abstention, calibration, cost
-from spct.measure.rows import Part, Row, credits_of, row_of, rows_of, units_of, voted_examples
+from spct.measure.rows import Part, Row, credits_of, row_of, rows_of, units_of
 from spct.measure.rules import Credit
 
 Json = dict[str, Any]
@@ -78,7 +78,7 @@ def _plain_some(found: Iterable[Json | None]) -> list[Json]:
 
 
 def _row_report(loaded: Loaded, row: Row, settings: Settings) -> Json:
-    votes = [vote for _, vote in voted_examples(loaded, row)]
+    votes = [row.votes[e.id] for e in loaded.examples if e.id in row.votes]
     if not votes:
         raise DataError(
             f"reporting {row.label} on {loaded.benchmark.title}: got no verdict, expected one for "

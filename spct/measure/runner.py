@@ -8,7 +8,6 @@ each presentation as it stands (`orders="fixed"`), so that both orders are reall
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -18,16 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spct.core.generative import stream
+from spct.errors import ConfigError
 from spct.measure.loading import Loaded
 from spct.measure.rows import Mode, Part, without_texts
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.identity import of_judgements
+from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.types import Engine, Example, RewardModel, Verdict
-
-_BATCH = 64  # verdicts of a model without an engine that are committed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ async def run_job(
     try:
         for label, model in job.models.items():
             await model.open()
+            check_sizes(label, model, benchmarks)
             for loaded in benchmarks:
                 greedy = job.greedy and loaded.benchmark.with_greedy
                 for mode in _modes(model, greedy=greedy):
@@ -65,6 +64,27 @@ async def run_job(
         for model in job.models.values():
             await model.aclose()
     return parts
+
+
+def check_sizes(label: str, model: RewardModel, benchmarks: Sequence[Loaded]) -> None:
+    """Refuse a benchmark of which the model takes nothing, before anything is spent.
+
+    Where it takes some items, the others are unscored and counted, as any item's own fault is.
+    """
+    for loaded in benchmarks:
+        sizes = sorted({example.n for example in loaded.examples})
+        if not any(map(model.traits.takes, sizes)):
+            raise ConfigError(
+                f"{label} on {loaded.benchmark.title}: the model takes {_sizes_of(model)}, the "
+                f"items have {', '.join(map(str, sizes))}; choose another model or benchmark"
+            )
+
+
+def _sizes_of(model: RewardModel) -> str:
+    fewest, most = model.traits.min_responses, model.traits.max_responses
+    if most is None:
+        return f"{fewest} or more responses"
+    return f"{fewest} to {most} responses" if fewest < most else f"{fewest} responses"
 
 
 def _modes(model: RewardModel, *, greedy: bool) -> tuple[Mode, ...]:
@@ -90,24 +110,25 @@ async def _run_part(
     name = f"{label} on {loaded.benchmark.name}, {mode}"
     with Store.open(where, identity, fresh=job.fresh, accept_drift=job.accept_drift) as store:
         verdicts = _finished(store, loaded, k)
-        todo = [e for e in loaded.examples if e.id not in verdicts]
-        if todo:
-            started, engine = time.monotonic(), None
-            if model.engine is not None:
-                engine = RecordingEngine(model.engine, store)
-                rm = drawing(model, k, mode, fixed=loaded.benchmark.two_orders, engine=engine)
-                judged = stream(_judge_and_store(rm, store, loaded), todo, rm.concurrency)
-            else:
-                judged = _stored(model.judge_many(todo), store, loaded)
-            n_before = len(verdicts)
-            try:
-                async for verdict in judged:
-                    verdicts[verdict.example_id] = without_texts(verdict)
-                    progress(name, len(verdicts), len(loaded.examples))
-            finally:
-                if engine is None or engine.n_drawn:
-                    seconds = time.monotonic() - started
-                    _add_seconds(folder, name, seconds, len(verdicts) - n_before)
+        n_before, started = len(verdicts), time.monotonic()
+        recording = None if model.engine is None else RecordingEngine(model.engine, store)
+
+        def seen(example: Example, verdict: Verdict) -> None:
+            verdicts[example.id] = without_texts(verdict)
+            progress(name, len(verdicts), len(loaded.examples))
+
+        try:
+            await judge_into(
+                drawing(model, k, mode, fixed=loaded.benchmark.two_orders, engine=recording),
+                loaded.examples,
+                put=store.put_verdict,
+                finished=frozenset(verdicts),
+                on_verdict=seen,
+            )
+        finally:
+            if len(verdicts) > n_before and (recording is None or recording.n_drawn):
+                seconds = time.monotonic() - started
+                _add_seconds(folder, name, seconds, len(verdicts) - n_before)
     return Part(label, mode, verdicts, {**identity, **_settings(model)})
 
 
@@ -117,48 +138,16 @@ def _finished(store: Store, loaded: Loaded, k: int) -> dict[str, Verdict]:
     return {v.example_id: v for v in slim if v.k_asked >= k}
 
 
-def drawing(model: RewardModel, k: int, mode: Mode, *, fixed: bool, engine: Engine) -> RewardModel:
+def drawing(
+    model: RewardModel, k: int, mode: Mode, *, fixed: bool, engine: Engine | None
+) -> RewardModel:
     """The model as it is recorded: it draws all k, since rows and stopping are replayed."""
-    wished: dict[str, Any] = {"engine": engine, "k": k, "stopping": None}
+    wished: dict[str, Any] = {} if engine is None else {"engine": engine}
+    wished |= {"k": k, "stopping": None}
     wished |= {"orders": "fixed"} if fixed else {}
     wished |= {"temperature": 0.0} if mode == "greedy" else {}
     known = model.traits.settings
     return model.with_(**{name: value for name, value in wished.items() if name in known})
-
-
-def _judge_and_store(rm: RewardModel, store: Store, loaded: Loaded) -> Callable[[Example], Any]:
-    position = {example.id: i for i, example in enumerate(loaded.examples)}
-
-    async def judge(example: Example) -> Verdict:
-        verdict = await rm.judge(example)
-        await store.put_verdict(verdict, example, position=position[example.id])
-        return verdict
-
-    return judge
-
-
-async def _stored(verdicts: Any, store: Store, loaded: Loaded) -> Any:
-    """Pass on what a model without an engine says once it is committed, a batch at a time."""
-    position = {example.id: i for i, example in enumerate(loaded.examples)}
-    batch: list[Verdict] = []
-
-    async def commit() -> None:
-        puts = (
-            store.put_verdict(v, loaded.by_id[v.example_id], position=position[v.example_id])
-            for v in batch
-        )
-        await asyncio.gather(*puts)
-
-    async for verdict in verdicts:
-        batch.append(verdict)
-        if len(batch) == _BATCH:
-            await commit()
-            for done in batch:
-                yield done
-            batch = []
-    await commit()
-    for done in batch:
-        yield done
 
 
 def part_identity(model: RewardModel, loaded: Loaded, mode: Mode) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from spct.core.format import POINTWISE
 from spct.core.generative import GenerativeRM
 from spct.core.parse import Scale
 from spct.engines.scripted import ScriptedEngine
-from spct.errors import ConfigError, DataError, FormatError, GateFailed, OverBudget, StoreError
+from spct.errors import ConfigError, ContextOverflow, DataError, GateFailed, OverBudget, StoreError
 from spct.measure.benchmarks import ours
 from spct.measure.command import check, run_bench
 from spct.measure.config import BenchConfig
@@ -93,7 +93,7 @@ def test_a_run_that_stopped_half_way_is_found_again_by_the_same_command(
     chooser = tmp_path / "chooser.toml"
     chooser.write_text('[engine]\nkind = "scripted"\n[judge]\nformat = "pairwise"\n')
     for _ in range(2):
-        with pytest.raises(FormatError, match="one response"):
+        with pytest.raises(ConfigError, match="takes 2 or more responses, the items have 1"):
             benched(Path("one.jsonl"), None, models=("length", str(chooser)))
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "config.json").is_file() and not (folder / "report.md").exists()
@@ -257,6 +257,40 @@ async def test_a_run_that_died_continues_and_ends_like_one_that_did_not(
     part = await run(rest, pairs, tmp_path / "run")
     whole = await run(ScriptedEngine(), pairs, tmp_path / "other")
     assert part.verdicts == whole.verdicts and 0 < rest.n_samples < 48
+
+
+async def test_an_item_that_the_model_cannot_read_is_unscored_and_the_others_are_judged(
+    tmp_path: Path,
+) -> None:
+    """Its own fault stays its own: no verdict at any k, and it is in the count."""
+    path = pairs_file(tmp_path / "p.jsonl", 6)
+    loaded = load_benchmark(ours(path))
+    odd = loaded.examples[2].id
+
+    class Choosy(ScriptedEngine):
+        async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> Any:
+            if prompt.example_id == odd:
+                raise ContextOverflow("too long by a word")
+            return await super().sample(prompt, n, params)
+
+    for engine in (Choosy(), ScriptedEngine(refuses(odd))):
+        rm = GenerativeRM(engine, k=4)
+        folder = tmp_path / type(engine).__name__
+        parts = await run_job(Job({"m": rm}, 4, greedy=False), [loaded], folder)
+        report = benchmark_report(loaded, parts[path.name], Settings((1, 4), 200))
+        for row in report["rows"]:
+            assert row["n"] == 6 and row["abstention"]["unscored_rate"] == pytest.approx(1 / 6)
+
+
+def refuses(id: str) -> Any:
+    """A template that breaks on one example."""
+
+    def reply(prompt: Prompt, seed: int) -> str:
+        if prompt.example_id == id:
+            raise DataError("no such role")
+        return "Scores: \\boxed{3, 5}"
+
+    return reply
 
 
 async def test_failed_calls_are_unscored_and_tried_again(pairs: Path, tmp_path: Path) -> None:

@@ -112,12 +112,12 @@ def test_abstentions_are_counted_apart_from_ties_and_wrong_answers() -> None:
         verdict("b", (1, 1)),
         sampled([trajectory("e", 0, None), trajectory("e", 1, None)]),
     ]
-    found = metrics.abstention(some)
+    found = metrics.abstention([[v] for v in some])
     assert found.unscored_rate == pytest.approx(1 / 3)
     assert found.tie_rate == 0.5
     assert (found.n_samples, found.parse_failure_rate) == (2, 1.0)
     assert found.reasons == {"no_verdict": 2}
-    assert metrics.abstention([verdict("a", (2, 1))]).parse_failure_rate is None
+    assert metrics.abstention([[verdict("a", (2, 1))]]).parse_failure_rate is None
 
 
 def test_order_consistency_compares_the_votes_of_both_orders(two: Loaded) -> None:
@@ -236,7 +236,7 @@ def test_rewards_that_are_not_finite_are_no_verdict(two: Loaded) -> None:
     verdicts = {e.id: verdict(e.id, (nan, 1.0)) for e in two.examples}
     (row,) = rows_of([Part("m", "reward", verdicts, {})], [1])
     assert all(v.rewards is None and v.best == () for v in row.first.values())
-    assert metrics.abstention(list(row.first.values())).unscored_rate == 1.0
+    assert metrics.abstention(list(row.votes.values())).unscored_rate == 1.0
 
 
 def test_the_neighbour_effect_by_hand(two: Loaded) -> None:
