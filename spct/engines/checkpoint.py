@@ -21,6 +21,13 @@ CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "model.safetens
 INDEX = "model.safetensors.index.json"
 MAX_HEADER = 64 * 2**20  # bytes of a safetensors header; 100,000 tensors take about 12 MB
 MAX_JSON = 16 * 2**20  # bytes of a config or an index
+# Of one element, by the name of its type; there are others, of 4 bits and more.
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+}
 # A quantised model packs several weights into one element, so its files hold fewer elements than
 # its config promises: 8 for 4 bits in an int32, with room to spare.
 PACKED = 32
@@ -149,8 +156,8 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
             shape = tuple(tensor["shape"])
             first, last = tensor["data_offsets"]
             is_sound = all(type(n) is int and n >= 0 for n in (*shape, first, last))
-            # one byte holds at most two elements (4 bits); an empty shape is one element
-            if not is_sound or last < first or math.prod(shape) > 2 * (last - first):
+            bits = BITS.get(tensor["dtype"], 4)  # 4: the least that one element takes
+            if not is_sound or math.prod(shape) * bits > 8 * (last - first):
                 raise ValueError
         except (TypeError, KeyError, ValueError):
             raise _damaged(path, f"the entry of {name[:80]!r} makes no sense") from None
@@ -180,9 +187,9 @@ def _check_sizes(folder: Path, found: Checkpoint) -> None:
     if layers > len(found.shapes):  # each layer has at least one tensor
         raise _too_big(folder, f"num_hidden_layers = {layers}", found.n_elements)
     promised = {
-        "vocab_size": sizes.get("vocab_size", 1) * width,
         "hidden_size": layers * width * width,
         "intermediate_size": layers * width * sizes.get("intermediate_size", 1),
+        "vocab_size": sizes.get("vocab_size", 1) * width,
     }
     for key, n in promised.items():
         if n > PACKED * found.n_elements + 2**20:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from spct.config import Settings, validated
 from spct.core.format import Format
+from spct.engines.checkpoint import read_object
 from spct.errors import ConfigError
 
 Paradigm = Literal["bradley-terry", "pairwise", "cloud"]
@@ -74,13 +74,7 @@ def read_card(folder: Path) -> ModelCard | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"reading the model card {str(path)!r}: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"reading the model card {str(path)!r}: got {data!r}, expected an object")
-    card = validated(ModelCard, data, str(path))
+    card = validated(ModelCard, read_object(path), str(path))
     if card.steps == 0:
         raise ConfigError(
             f"loading {str(folder)!r}: its card says 0 training steps, so the head is untrained; "

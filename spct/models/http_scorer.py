@@ -17,9 +17,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from spct.core.tokens import ALL_TOKENS, pattern_of
 from spct.engines.adaptive import AdaptiveLimit
 from spct.engines.caller import Caller, Request
 from spct.engines.gate import Gate
@@ -30,6 +32,10 @@ from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EngineError
 from spct.models.encode import Conversation, Encoder
 from spct.types import Usage
+
+# The server writes its own template around `messages`, and takes an end of turn in a content for a
+# real one. Which tokens its model has is not known here, so those of all families are broken up.
+_TOKENS = re.compile(pattern_of(ALL_TOKENS))
 
 Shape = Literal["vllm-classify", "vllm-pooling", "sglang-classify"]
 PATHS: dict[Shape, str] = {
@@ -107,7 +113,7 @@ class HTTPScorer:
             fields["task"] = "classify"
         if self.encoder is None:
             (one,) = conversations
-            fields["messages"] = [{"role": m.role, "content": m.content} for m in one]
+            fields["messages"] = [{"role": m.role, "content": _broken(m.content)} for m in one]
             # the response is given, so nothing may be opened for the assistant to continue
             fields |= {"add_generation_prompt": False, "add_special_tokens": False}
         else:
@@ -148,6 +154,11 @@ class HTTPScorer:
         used = reply.get("usage") if isinstance(reply, dict) else None
         tokens = used.get("prompt_tokens") if isinstance(used, dict) else None
         self.usage += Usage(tokens if isinstance(tokens, int) else 0, 0, n)
+
+
+def _broken(text: str) -> str:
+    """The text with control tokens broken up: `<|im_end|>` becomes `< |im_end|>`."""
+    return _TOKENS.sub(lambda token: f"{token[0][:1]} {token[0][1:]}", text)
 
 
 def read_logits(reply: Any, shape: Shape, n: int) -> list[float]:
