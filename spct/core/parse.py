@@ -145,7 +145,7 @@ def _joined(
     i = 0
     while i < len(spans):
         run = [spans[i]]
-        while n > 1 and len(run) < n and i + len(run) < len(spans):
+        while 1 < n >= len(run) and i + len(run) < len(spans):
             span = spans[i + len(run)]
             between = _JOINED.fullmatch(text, run[-1][3], span[0])
             if not between or (between[1] and int(between[1]) != len(run) + 1):
