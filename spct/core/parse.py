@@ -142,25 +142,24 @@ def _joined(
 ) -> list[tuple[_Span, Group | Unscored]]:
     r"""Each group read; n single boxes in a row, `\boxed{8}, \boxed{3}`, are one group of n."""
     found: list[tuple[_Span, Group | Unscored]] = []
-    i = 0
-    while i < len(spans):
-        run = [spans[i]]
-        while 1 < n >= len(run) and i + len(run) < len(spans):
-            span = spans[i + len(run)]
-            between = _JOINED.fullmatch(text, run[-1][3], span[0])
-            if not between or (between[1] and int(between[1]) != len(run) + 1):
+    while spans:
+        run = 1
+        while n > 1 and run < len(spans):
+            between = _JOINED.fullmatch(text, spans[run - 1][3], spans[run][0])
+            if not between or (between[1] and int(between[1]) != run + 1):
                 break
-            run.append(span)
-        if len(run) == n > 1:
-            parts = [_read_group(text, span, 1, scale) for span in run]
-            groups = [part for part in parts if isinstance(part, Group)]
-            if len(groups) == n:
-                scores = tuple(g.scores[0] for g in groups)
-                found.append((run[0], Group(scores, tuple(g.spans[0] for g in groups), run[0][0])))
-                i += n
-                continue
-        found.append((spans[i], _read_group(text, spans[i], n, scale)))
-        i += 1
+            run += 1
+        row, spans = spans[:run], spans[run:]
+        parts = [_read_group(text, span, 1, scale) for span in row] if run == n > 1 else []
+        ones = [part for part in parts if isinstance(part, Group)]
+        if parts and len(ones) == n:
+            scores, places = (
+                tuple(one.scores[0] for one in ones),
+                tuple(one.spans[0] for one in ones),
+            )
+            found.append((row[0], Group(scores, places, row[0][0])))
+        else:
+            found += [(span, _read_group(text, span, n, scale)) for span in row]
     return found
 
 
