@@ -62,7 +62,7 @@ def _ours(config: EngineConfig) -> Shipped | None:
     if config.model is not None or config.adapter is None:
         return None
     ours = shipped()
-    is_ours = config.model is None and ours is not None and config.adapter == str(ours.adapter)
+    is_ours = ours is not None and config.adapter == str(ours.adapter)
     return ours if is_ours else None
 
 
