@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,18 +13,27 @@ import typer
 
 from spct.cli.options import takes_settings
 from spct.config import Config, Origins, validated
+from spct.core.format import Format
+from spct.core.settle import require_logprobs, settle, with_meta_scores, with_probability
+from spct.core.vote import Vote, vote_named
 from spct.errors import ConfigError, StoreError
-from spct.models.judges import build_format, build_judge
-from spct.runs.codec import dump_verdict, load_example, load_verdict, to_line
-from spct.runs.engines import ReplayEngine
-from spct.runs.export import export as write_export
-from spct.runs.folder import atomic_text
+from spct.measure.rules import credit
+from spct.models.judges import build_format
+from spct.runs.codec import dump_verdict, to_line
+from spct.runs.export import export_parts, parts_of
+from spct.runs.folder import CONFIG_NAME, atomic_text, read_config
 from spct.runs.judging import Tally
 from spct.runs.store import Store
-from spct.types import Example
+from spct.types import Example, Scorer, Trajectory, Verdict
 
 Run = Annotated[Path, typer.Argument(help="A run folder.", exists=False)]
-To = Annotated[str, typer.Option("--to", help="File to write, .jsonl or .parquet; - is stdout.")]
+Runs = Annotated[Path, typer.Argument(help="A run folder, of bench too.", exists=False)]
+To = Annotated[
+    str, typer.Option("--to", help="File to write: .jsonl, .parquet or .csv; - is JSONL on stdout.")
+]
+Lines = Annotated[
+    str | None, typer.Option("--to", help="Write the new verdicts as JSONL too; - is stdout.")
+]
 
 # What a stored reply depends on: changing these would need new replies.
 _BOUND = (
@@ -38,76 +46,153 @@ _BOUND = (
     "seed",
     "orders",
 )
+_SHOWN = 10  # so many examples whose best response changed are listed
 
 
-def export(run: Run, to: To = "-") -> None:
-    """Write every verdict of a run, with its judgements, as JSONL or Parquet.
+def export(run: Runs, to: To = "-") -> None:
+    """Write every verdict of a run: with its judgements as JSONL or Parquet, or flat as CSV.
 
-    Example: spct export runs/20260101T000000Z_pairs_a1b2c3 --to verdicts.parquet
+    A CSV row has the winner, the rewards, how much the judgements agree, and, where the example has
+    gold, what the verdict earns (1 is right, a tie at the top its share). The folder of a benchmark
+    run gives the verdicts of all its models, benchmarks and modes.
+
+    Example: spct export runs/20260101T000000Z_pairs_a1b2c3 --to verdicts.csv
     """
-    with closing(Store.read(run)) as store:
-        n_rows = write_export(store, to)
-        damaged = f", left out {store.n_damaged} damaged rows" if store.n_damaged else ""
+    with ExitStack() as stack:
+        parts = [
+            (part, stack.enter_context(closing(Store.read(folder))))
+            for part, folder in parts_of(run)
+        ]
+        n_rows = export_parts(parts, to, _correct)
+        n_damaged = sum(store.n_damaged for _, store in parts)
+    damaged = f", left out {n_damaged} damaged rows" if n_damaged else ""
     print(f"{n_rows} verdicts{damaged}", file=sys.stderr)
 
 
+def _correct(verdict: Verdict, example: Example) -> float | None:
+    """What the verdict earns; None without rewards, without gold, or with nothing to choose."""
+    if verdict.rewards is None or example.gold is None or example.n < 2:
+        return None
+    return credit(verdict.rewards, example.gold)
+
+
 @takes_settings
-def rescore(config: Config, origins: Origins, run: Run, to: To = "-") -> None:
+def rescore(config: Config, origins: Origins, run: Run, to: Lines = None) -> None:
     """Parse and vote the stored replies of a run again, with another parser, vote or smaller k.
 
-    Nothing is asked of a model. What is not given stays as it was in the run.
+    Nothing is asked of a model. What is not given stays as it was in the run. Prints what changed.
 
     Example: spct rescore runs/20260101T000000Z_pairs_a1b2c3 --vote majority -k 4
     """
     with closing(Store.read(run)) as store:
-        given = {key: value for key, value in origins.items() if value != "default"}
-        replayed = _with_stored(run, config, set(given))
-        engine = ReplayEngine(store, store.config["engine"])
-        tally, lines = asyncio.run(_rescore_all(replayed, engine, _stored(store)))
+        given = {key for key, origin in origins.items() if origin != "default"}
+        reader = _Reader(_with_stored(run, config, given))
+        tally, changes, lines = Tally(), Changes(), []
+        for judged in store.judged():
+            after = reader.verdict(judged.verdict, judged.example)
+            tally.add(after)
+            changes.add(judged.verdict, after)
+            lines.append(to_line(dump_verdict(after)) + "\n")
     if to == "-":
         sys.stdout.writelines(lines)
-    else:
+    elif to is not None:
         with atomic_text(Path(to)) as file:
             file.writelines(lines)
+    print(changes.summary(), file=sys.stderr if to == "-" else sys.stdout)
     print(tally.summary(), file=sys.stderr)
+    tally.check()
+
+
+class Changes:
+    """What other verdicts come out of the same replies."""
+
+    def __init__(self) -> None:
+        self.n = self.n_rewards = self.n_gained = self.n_lost = 0
+        self.other_best: list[str] = []
+
+    def add(self, before: Verdict, after: Verdict) -> None:
+        """Count one example."""
+        self.n += 1
+        self.n_lost += before.rewards is not None and after.rewards is None
+        self.n_gained += before.rewards is None and after.rewards is not None
+        if before.rewards is not None and after.rewards is not None:
+            self.n_rewards += before.rewards != after.rewards
+            if before.best != after.best:
+                places = (_best(verdict) for verdict in (before, after))
+                self.other_best.append(f"  {after.example_id!r}: {' -> '.join(places)}")
+
+    def summary(self) -> str:
+        """A line with the counts, and one for each of the first examples with another best."""
+        more = len(self.other_best) - _SHOWN
+        return "\n".join(
+            [
+                f"{self.n} verdicts: {len(self.other_best)} with another best response, "
+                f"{self.n_rewards} with other rewards, {self.n_gained} gained rewards, "
+                f"{self.n_lost} lost them",
+                *self.other_best[:_SHOWN],
+                *([f"  and {more} more; --to writes all"] if more > 0 else []),
+            ]
+        )
+
+
+def _best(verdict: Verdict) -> str:
+    return " = ".join(str(i + 1) for i in verdict.best)
+
+
+class _Reader:
+    """Reads stored replies again, by the parser and the vote of its settings."""
+
+    def __init__(self, config: Config) -> None:
+        judge = config.judge
+        self.fmt: Format = build_format(judge)
+        self.vote: Vote = vote_named(judge.vote, judge.k_meta)
+        self.k, self.lenient = judge.k, judge.lenient
+        self.meta: Scorer | None = None
+        if self.vote.needs == "meta":
+            if judge.meta is None:
+                raise ConfigError(f"the vote {self.vote.name!r} needs a meta RM: name it (--meta)")
+            from spct.models.load import load_scorer
+
+            self.meta = load_scorer(judge.meta)
+
+    def verdict(self, before: Verdict, example: Example | None) -> Verdict:
+        """Vote on what was drawn: a run that stopped early has fewer than k, no vote adds any."""
+        drawn = [self._read(t) for t in before.trajectories[: self.k]]
+        if self.meta is not None and any(t.judgement and t.meta_score is None for t in drawn):
+            if example is None:
+                name = before.example_id
+                raise StoreError(f"the verdict of {name!r} was stored without its example")
+            drawn = asyncio.run(with_meta_scores(self.meta, example, drawn))
+        if self.vote.needs == "logprobs":
+            require_logprobs(drawn, "the engine of the run")
+            drawn = [with_probability(t) for t in drawn]
+        return settle(before.example_id, drawn, self.vote, self.k)
+
+    def _read(self, t: Trajectory) -> Trajectory:
+        outcome = self.fmt.read(t.completion, t.prompt.order, lenient=self.lenient)
+        return replace(t, outcome=outcome)
 
 
 def _with_stored(run: Path, config: Config, given: set[str]) -> Config:
     """The run's own settings with those given now on top."""
-    try:
-        stored: dict[str, Any] = json.loads((run / "config.json").read_text("utf-8"))["settings"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"cannot read {run / 'config.json'}: {error}") from error
+    file = run / CONFIG_NAME
+    stored: Any = (read_config(file) or {}).get("settings")
+    if not isinstance(stored, dict) or not all(isinstance(part, dict) for part in stored.values()):
+        raise StoreError(
+            f"cannot read the settings of the run in {file}; `spct sample` writes them"
+        )
+    stored = {section: dict(values) for section, values in stored.items()}
+    judge = stored.setdefault("judge", {})
+    if judge.get("vote") == "sum":  # of spct 0.1.0: rewards are means now, which rank alike
+        judge["vote"] = "mean"
     now = config.model_dump()
     for dotted in given:
         section, _, key = dotted.partition(".")
-        if key in _BOUND and now[section][key] != stored[section][key]:
+        before = stored.get(section, {}).get(key)
+        if key in _BOUND and now[section][key] != before:
             raise ConfigError(
-                f"{dotted} is {now[section][key]!r}, the run has {stored[section][key]!r}: "
+                f"{dotted} is {now[section][key]!r}, the run has {before!r}: "
                 "other replies would be needed; sample a new run with it"
             )
-        stored[section][key] = now[section][key]
-    merged = validated(Config, stored, str(run / "config.json"))
-    build_format(merged.judge)
-    return merged
-
-
-def _stored(store: Store) -> Iterator[tuple[Example, int]]:
-    """Each example of a run with the number of judgements that were drawn of it."""
-    for record in store.records():
-        if "example" not in record:
-            raise StoreError(f"the verdict of {record['id']!r} was stored without its example")
-        yield load_example(record["example"]), load_verdict(record).k_drawn
-
-
-async def _rescore_all(
-    config: Config, engine: ReplayEngine, examples: Iterator[tuple[Example, int]]
-) -> tuple[Tally, list[str]]:
-    """Vote on what was drawn: a run that stopped early has fewer than k, and no vote adds any."""
-    tally, lines = Tally(), []
-    rm = build_judge(config, engine)
-    for example, n_drawn in examples:
-        verdict = await rm.judge_drawn(example, min(rm.k, n_drawn))
-        tally.add(verdict)
-        lines.append(to_line(dump_verdict(verdict)) + "\n")
-    return tally, lines
+        stored.setdefault(section, {})[key] = now[section][key]
+    return validated(Config, stored, str(file))

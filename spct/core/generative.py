@@ -143,10 +143,6 @@ class GenerativeRM:
                 break
         return await self._settled(example, trajectories)
 
-    async def judge_drawn(self, example: Example, n_drawn: int) -> Verdict:
-        """The verdict on the first `n_drawn` judgements: what a stored run holds of it."""
-        return await self._settled(example, await self._draw(example, 0, n_drawn))
-
     async def _settled(self, example: Example, trajectories: list[Trajectory]) -> Verdict:
         if self.meta is not None:
             trajectories = await with_meta_scores(self.meta, example, trajectories)

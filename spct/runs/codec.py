@@ -25,6 +25,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, NoReturn
 
@@ -38,6 +39,7 @@ from spct.types import (
     Prompt,
     Trajectory,
     Unscored,
+    Usage,
     Verdict,
 )
 
@@ -47,6 +49,7 @@ Record = dict[str, Any]
 _ESCAPED = re.compile(
     "[\ud800-\udfff\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
+_MOST_TOKENS = 2**53
 _JUDGEMENT = ("principles", "critique", "scores", "expected")
 
 
@@ -128,7 +131,13 @@ def load_completion(record: Mapping[str, Any]) -> Completion:
             raise BadRecord("Completion: logprobs: expected token, logprob and top") from None
         record = {**record, "logprobs": tokens}
     completion: Completion = _load(Completion, record)
-    return completion
+    return replace(completion, usage=_usable(completion.usage))
+
+
+def _usable(usage: Usage) -> Usage:
+    """Without the counts that no request can have; an endpoint once said them, and was believed."""
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.calls)
+    return Usage(*(count if 0 <= count <= _MOST_TOKENS else 0 for count in counts))
 
 
 def _finite_or_none(logprob: float) -> float | None:
@@ -231,7 +240,7 @@ def load_verdict(record: Mapping[str, Any]) -> Verdict:
     verdict: Verdict = _load(
         Verdict, {**record, "example_id": example_id, "trajectories": trajectories}
     )
-    return verdict
+    return replace(verdict, usage=_usable(verdict.usage))
 
 
 def check_verdict(verdict: Verdict) -> None:

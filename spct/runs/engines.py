@@ -1,4 +1,4 @@
-"""Engines over the store: one that records every reply before it returns, one that only replays.
+"""An engine over the store, which records every reply before it returns.
 
 A reply's key covers all that it depends on: the engine's fingerprint, the example, the order shown,
 the messages, the hint, the sampling parameters and its own seed (and, should two samples of a call
@@ -15,7 +15,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from spct.core.plan import sample_seed
-from spct.errors import ConfigError, ContextOverflow, EngineError, StoreError
+from spct.errors import ConfigError, ContextOverflow, EngineError
 from spct.runs.rows import is_failed
 from spct.runs.store import Reply, Store
 from spct.types import Completion, Engine, Probed, Prompt, RewardModel, SamplingParams
@@ -158,7 +158,7 @@ class RecordingEngine(Engine):
         asked = replace(params, seeds=tuple(seeds), on_completion=arrived)
         try:
             drawn = await self._engine.sample(prompt, len(seeds), asked)
-        except ContextOverflow as error:  # this example's own failure: a replay must find it
+        except ContextOverflow as error:  # this example's own failure, kept as evidence
             left = [at for at in range(len(seeds)) if at not in stored]
             await store(left, [Completion("", "error", error=str(error))] * len(left))
             raise
@@ -176,40 +176,6 @@ class RecordingEngine(Engine):
     def _other_seed(self, prompt: Prompt, seed: int, key: bytes) -> int:
         attempt = self._store.n_set_aside(key) + 1
         return sample_seed(seed, prompt.example_id, -1 - attempt)
-
-
-class ReplayEngine(Engine):
-    """Answers from the store alone, so parsing and voting can be redone without an LM call.
-
-    `fingerprint` is that of the engine which drew the replies. A call that failed when it was
-    drawn fails again here.
-    """
-
-    def __init__(self, store: Store, fingerprint: str) -> None:
-        self._store = store
-        self._fingerprint = fingerprint
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the engine which drew the replies."""
-        return self._fingerprint
-
-    async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
-        """Return n stored completions; raise StoreError if one is not stored."""
-        keys = _checked_keys(self._fingerprint, prompt, n, params)
-        found = self._store.failures(keys) | self._store.replies(keys)
-        missing = [seed for key, seed in zip(keys, params.seeds, strict=True) if key not in found]
-        if missing:
-            raise StoreError(
-                f"no stored reply for {len(missing)} of {n} samples of example"
-                f" {prompt.example_id!r} under {self._fingerprint!r} (seeds {missing[:3]}...):"
-                " finish the run first, and keep its prompt format, model, seed and sampling"
-                " parameters; only the parser, the vote and a smaller k may differ"
-            )
-        return [found[key] for key in keys]
-
-    async def aclose(self) -> None:
-        """Nothing to close: the store belongs to its opener."""
 
 
 def _checked_keys(fingerprint: str, prompt: Prompt, n: int, params: SamplingParams) -> list[bytes]:

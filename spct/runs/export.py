@@ -1,66 +1,144 @@
-"""Verdicts of a run as JSONL or Parquet, one row each, in the order of the input.
+"""Verdicts of a run as JSONL, Parquet or flat CSV, one row each, in the order of the input.
 
 Equal runs export equal bytes: nothing of the clock or the machine is in a row. A file appears under
-its name only when it is complete. Parquet has no place for a lone surrogate, which becomes its
-escape there.
+its name only when it is complete. Parquet and CSV have no place for a lone surrogate, which becomes
+its escape there. A benchmark run is a folder of runs, and their names come first in each row.
 """
 
 from __future__ import annotations
 
+import csv
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from spct.errors import ConfigError, ExtraMissing
+from spct.errors import ConfigError, ExtraMissing, StoreError
 from spct.runs.codec import Record, to_line
+from spct.runs.database import DB_NAME
 from spct.runs.folder import atomic_path, atomic_text
 from spct.runs.store import Store
+from spct.types import Example, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
+Part = dict[str, str]  # model, benchmark and mode; empty for a run that has no parts
+Correct = Callable[[Verdict, Example], float | None]
+
 _ROW_GROUP = 1000
+_PART = ("model", "benchmark", "mode")
+_COLUMNS = (
+    *("id", "subset", "n", "winner", "best", "correct", "rewards", "gold", "agreement"),
+    *("k_asked", "k_drawn", "k_counted", "unscored", "prompt_tokens", "completion_tokens", "calls"),
+)
 
 
-def export(store: Store, path: str | Path) -> int:
-    """Write every verdict to `path` (.jsonl, .parquet, or "-" for standard output) and count them.
+def parts_of(run: Path) -> list[tuple[Part, Path]]:
+    """The stores of a run folder: its own, or those of the parts of a benchmark run."""
+    if (run / DB_NAME).is_file():
+        return [({}, run)]
+    files = sorted(run.glob("parts/*/*/*/" + DB_NAME))
+    if not files:
+        raise StoreError(f"no run in {run}: expected the file {run / DB_NAME}")
+    folders = [file.parent for file in files]
+    return [(dict(zip(_PART, f.parts[-3:], strict=True)), f) for f in folders]
 
-    Rows found damaged are left out; `store.n_damaged` counts them.
+
+def export(store: Store, path: str | Path, correct: Correct | None = None) -> int:
+    """Write every verdict of one run; see `export_parts`."""
+    return export_parts([({}, store)], path, correct)
+
+
+def export_parts(
+    parts: Sequence[tuple[Part, Store]], path: str | Path, correct: Correct | None = None
+) -> int:
+    """Write every verdict to `path`, and count them.
+
+    Its ending says how: .jsonl, .parquet or .csv; "-" is JSONL on standard output. `correct` says
+    what a verdict earns, for CSV. Rows found damaged are left out; `store.n_damaged` counts them.
     """
     if str(path) == "-":
-        return _write_lines(store, sys.stdout)
+        return _write_lines(parts, sys.stdout)
     path = Path(path)
     match path.suffix:
         case ".jsonl":
             with atomic_text(path) as file:
-                return _write_lines(store, file)
+                return _write_lines(parts, file)
         case ".parquet":
             with atomic_path(path) as part:
-                return _write_parquet(store, part)
+                return _write_parquet(parts, part)
+        case ".csv":
+            with atomic_text(path) as file:
+                return _write_csv(parts, file, correct)
         case suffix:
             raise ConfigError(
                 f"cannot export to {str(path)!r}: unknown ending {suffix!r}; use .jsonl, .parquet,"
-                " or - for JSONL on standard output"
+                " .csv, or - for JSONL on standard output"
             )
 
 
-def _write_lines(store: Store, file: TextIO) -> int:
+def _records(parts: Sequence[tuple[Part, Store]]) -> Iterator[Record]:
+    return ({**part, **record} for part, store in parts for record in store.records())
+
+
+def _write_lines(parts: Sequence[tuple[Part, Store]], file: TextIO) -> int:
     n_rows = 0
-    for record in store.records():
+    for record in _records(parts):
         file.write(to_line(record) + "\n")
         n_rows += 1
     return n_rows
 
 
-def _write_parquet(store: Store, path: Path) -> int:
+def _write_csv(parts: Sequence[tuple[Part, Store]], file: TextIO, correct: Correct | None) -> int:
+    names = [name for name in _PART if any(part for part, _ in parts)]
+    writer = csv.DictWriter(file, [*names, *_COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    n_rows = 0
+    for part, store in parts:
+        for judged in store.judged():
+            row = _flat(judged.verdict, judged.example, correct)
+            writer.writerow(_valid({**part, **row}))
+            n_rows += 1
+    return n_rows
+
+
+def _flat(verdict: Verdict, example: Example | None, correct: Correct | None) -> Record:
+    """One verdict as one line of a table; several values in a cell are parted by blanks."""
+    earned = correct(verdict, example) if correct and example else None
+    return {
+        "id": verdict.example_id,
+        "subset": example.subset if example else None,
+        "n": example.n if example else len(verdict.rewards or ()) or None,
+        "winner": verdict.winner,
+        "best": _cells(verdict.best),
+        "correct": earned,
+        "rewards": _cells(verdict.rewards or ()),
+        "gold": _cells((example.gold or ()) if example else ()),
+        "agreement": verdict.agreement,
+        "k_asked": verdict.k_asked,
+        "k_drawn": verdict.k_drawn,
+        "k_counted": verdict.k_counted,
+        "unscored": _cells([f"{reason}:{n}" for reason, n in sorted(verdict.unscored.items())]),
+        "prompt_tokens": verdict.usage.prompt_tokens,
+        "completion_tokens": verdict.usage.completion_tokens,
+        "calls": verdict.usage.calls,
+    }
+
+
+def _cells(values: Sequence[object]) -> str:
+    return " ".join(map(str, values))
+
+
+def _write_parquet(parts: Sequence[tuple[Part, Store]], path: Path) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExtraMissing("pyarrow", "parquet") from error
-    schema, n_rows = _schema(), 0
-    records = store.records()
+    schema, n_rows = _schema(any(part for part, _ in parts)), 0
+    records = _records(parts)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while rows := [_row(record) for record in islice(records, _ROW_GROUP)]:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
@@ -81,8 +159,14 @@ def _row(record: Record) -> Record:
 
 
 def _valid(value: Any) -> Any:
-    """Copy JSON values with every lone surrogate replaced by its escape."""
+    """Copy JSON values with what the other formats cannot hold replaced.
+
+    A lone surrogate becomes its escape; a whole number that no column can hold, which only a run
+    from elsewhere has, is null.
+    """
     match value:
+        case int() if not -(2**63) <= value < 2**63:
+            return None
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
         case list():
@@ -93,7 +177,7 @@ def _valid(value: Any) -> Any:
             return value
 
 
-def _schema() -> pa.Schema:
+def _schema(has_parts: bool) -> pa.Schema:
     """Name every column's type, so that a run without a single score has them all the same."""
     import pyarrow as pa
 
@@ -138,6 +222,7 @@ def _schema() -> pa.Schema:
     )
     return pa.schema(
         [
+            *((name, text) for name in _PART if has_parts),
             ("id", text),
             ("rewards", reals),
             ("winner", whole),

@@ -18,6 +18,8 @@ from spct.runs.codec import (
     Record,
     check_verdict,
     decode,
+    dump_example,
+    dump_verdict,
     encode,
     load_example,
     load_verdict,
@@ -29,18 +31,23 @@ MOST_INFLATED = 2**28  # and of a verdict's JSON: a few kilobytes can inflate to
 
 
 class Sound:
-    """A verdict's row that was found sound: its record, and the verdict that it is."""
+    """What a verdict's row holds, found sound: the verdict, and the example where it is there."""
 
-    __slots__ = ("record", "verdict")
+    __slots__ = ("example", "verdict")
 
     def __init__(self, record: Record, example_id: str, version: int) -> None:
-        self.record = as_means(record) if version == 1 else record
-        self.verdict: Verdict = load_verdict(self.record)
+        self.verdict: Verdict = load_verdict(as_means(record) if version == 1 else record)
         if self.verdict.example_id != example_id:
             raise BadRecord(f"it is a verdict on {self.verdict.example_id!r}, not {example_id!r}")
         check_verdict(self.verdict)
-        if "example" in record and load_example(record["example"]).id != example_id:
+        self.example = load_example(record["example"]) if "example" in record else None
+        if self.example is not None and self.example.id != example_id:
             raise BadRecord("the example beside it has another id")
+
+    def record(self) -> Record:
+        """As it is exported: built from the verdict, so that nothing else is passed on."""
+        record = dump_verdict(self.verdict)
+        return record if self.example is None else {**record, "example": dump_example(self.example)}
 
 
 def pack(record: Record, what: str) -> bytes:

@@ -253,7 +253,11 @@ class Store:
 
         A record has the key `example` where the example was stored with its verdict.
         """
-        return (sound.record for _, sound in self._sound_rows())
+        return (sound.record() for _, sound in self._sound_rows())
+
+    def judged(self) -> Iterator[Sound]:
+        """Yield every verdict by position with its example, where that was stored with it."""
+        return (sound for _, sound in self._sound_rows())
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield every verdict by position, without loading them all."""
@@ -310,7 +314,7 @@ class Store:
         if self._version == VERSION:
             return
         rows = [
-            _verdict_row(sound.verdict.example_id, *place, pack(sound.record, "a verdict"))
+            _verdict_row(sound.verdict.example_id, *place, pack(sound.record(), "a verdict"))
             for place, sound in self._sound_rows()
         ]
         db.execute("BEGIN IMMEDIATE")

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Literal
 
 from spct.errors import ConfigError, DataError
-from spct.runs.codec import load_example, load_verdict
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store
 from spct.train.config import RftDataConfig
@@ -215,8 +214,13 @@ def stored(
     what the model was shown may not (`DataError`).
     """
     given = None if examples is None else {e.id: e for e in examples}
-    for record in store.records():
-        drawn = load_example(record["example"])
+    for judged in store.judged():
+        drawn = judged.example
+        if drawn is None:
+            name = judged.verdict.example_id
+            raise DataError(
+                f"{str(store.folder)!r} holds no example beside its verdict on {name!r}"
+            )
         now = drawn if given is None else given.get(drawn.id)
         if now is None:  # not given any more
             continue
@@ -225,7 +229,7 @@ def stored(
                 f"continuing {str(store.folder)!r}: the example {drawn.id!r} has other texts now "
                 "than when it was drawn; give it another id, or draw into a new folder"
             )
-        yield now, load_verdict(record).trajectories
+        yield now, judged.verdict.trajectories
 
 
 def _shown(example: Example) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """The command line as a person meets it: real processes where it matters, exit codes, messages."""
 
+import csv
 import json
 import os
 import re
@@ -230,7 +231,7 @@ def test_a_changed_setting_is_refused_with_its_name_and_both_values(run):
 
 def test_rescoring_votes_again_without_a_call(run):
     folder = run("sample", EXAMPLES, *FAKE, "-k", 4)[1].strip()
-    code, out, _ = run("rescore", folder, "--vote", "majority", "-k", 2)
+    code, out, _ = run("rescore", folder, "--vote", "majority", "-k", 2, "--to", "-")
     assert code == 0
     assert {row["k_drawn"] for row in rows(out)} == {2}
     assert all(max(row["rewards"]) <= 1 for row in rows(out))
@@ -244,7 +245,7 @@ def test_another_vote_is_taken_on_what_an_early_stop_has_drawn(run):
     assert code == 0
     before = {row["id"]: row["k_drawn"] for row in rows(run("export", folder.strip())[1])}
     assert min(before.values()) < 32
-    code, out, _ = run("rescore", folder.strip(), "--vote", "majority")
+    code, out, _ = run("rescore", folder.strip(), "--vote", "majority", "--to", "-")
     assert code == 0
     assert {row["id"]: row["k_drawn"] for row in rows(out)} == before
 
@@ -256,8 +257,54 @@ def test_export_writes_lines_and_parquet(run):
     import pyarrow.parquet as pq
 
     assert pq.read_table("verdicts.parquet").num_rows == COUNT
-    code, _, err = run("export", folder, "--to", "verdicts.csv")
+    code, _, err = run("export", folder, "--to", "verdicts.xls")
     assert code == 2 and ".jsonl" in err
+
+
+def test_a_csv_has_one_flat_row_per_verdict(run):
+    folder = run("sample", EXAMPLES, *FAKE, "-k", 2)[1].strip()
+    assert run("export", folder, "--to", "verdicts.csv")[0] == 0
+    with Path("verdicts.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    verdicts = {row["id"]: row for row in rows(run("export", folder)[1])}
+    assert len(table) == COUNT
+    for row in table:
+        verdict = verdicts[row["id"]]
+        assert row["winner"] == ("" if verdict["winner"] is None else str(verdict["winner"]))
+        assert [float(cell) for cell in row["rewards"].split()] == verdict["rewards"]
+        gold = verdict["example"]["gold"]
+        if gold is None or len(gold) < 2:
+            assert row["correct"] == ""
+        elif verdict["winner"] is not None:
+            right = gold[verdict["winner"]] == max(gold)
+            assert float(row["correct"]) == right
+    assert {row["correct"] for row in table} - {""}
+
+
+def test_the_verdicts_of_a_benchmark_run_are_exported_with_their_parts(run, tmp_path):
+    lines = [{"id": str(i), "query": "q", "responses": ["a", "bb"], "gold": [0, 1]} for i in (1, 2)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    where = ("--out", tmp_path / "bench")
+    code, _, err = run("bench", "length", "scripted", "-b", "pairs.jsonl", "-k", "2", *where)
+    assert code == 0, err
+    for name in ("all.jsonl", "all.parquet", "all.csv"):
+        assert run("export", tmp_path / "bench", "--to", name)[0] == 0
+    found = rows(Path("all.jsonl").read_text())
+    assert {row["model"] for row in found} == {"length", "scripted"}
+    assert {row["mode"] for row in found} == {"reward", "sampled", "greedy"}
+    with Path("all.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["model"] for row in table] == [row["model"] for row in found]
+
+
+def test_a_rescore_says_what_changed_and_writes_only_where_it_is_asked_to(run):
+    folder = run("sample", EXAMPLES, *FAKE, "-k", 4)[1].strip()
+    code, out, err = run("rescore", folder)
+    assert code == 0 and out.startswith(f"{COUNT} verdicts: 0 with another best response, 0 with")
+    assert f"{COUNT} examples" in err
+    code, out, _ = run("rescore", folder, "-k", 1, "--to", "one.jsonl")
+    assert code == 0 and " with other rewards" in out and "verdicts: 0 " not in out
+    assert len(rows(Path("one.jsonl").read_text())) == COUNT
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
 async def test_equal_runs_export_equal_bytes_whatever_the_order_of_work(
     tmp_path: Path, ending: str
 ) -> None:
@@ -95,8 +95,8 @@ async def test_a_dash_means_standard_output(
 
 
 def test_an_unknown_ending_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown ending '\.csv'; use \.jsonl, \.parquet"):
-        export(store, tmp_path / "out.csv")
+    with pytest.raises(ConfigError, match=r"unknown ending '\.xls'; use \.jsonl, \.parquet"):
+        export(store, tmp_path / "out.xls")
 
 
 def test_parquet_without_pyarrow_names_the_extra(
@@ -108,13 +108,13 @@ def test_parquet_without_pyarrow_names_the_extra(
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
 def test_a_folder_that_is_not_there_is_named(store: Store, tmp_path: Path, ending: str) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*nowhere"):
         export(store, tmp_path / "nowhere" / f"out.{ending}")
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
 async def test_a_failed_export_leaves_the_earlier_file_alone(
     store: Store, tmp_path: Path, ending: str
 ) -> None:

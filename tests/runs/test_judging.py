@@ -6,14 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from spct.core.format import SINGLE
 from spct.core.generative import GenerativeRM
-from spct.core.vote import majority
 from spct.engines.scripted import ScriptedEngine, fake_judgement
-from spct.errors import StoreError
-from spct.runs.engines import RecordingEngine, ReplayEngine
-from spct.runs.export import export
+from spct.errors import (
+    ConfigError,
+    ContextOverflow,
+    DataError,
+    EngineError,
+    FormatError,
+    OverBudget,
+    StoreError,
+)
+from spct.runs.engines import recorded
+from spct.runs.judging import Tally, judge_into
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Example, Message, Prompt, Verdict
+from spct.types import Completion, Engine, Example, Message, Prompt, SamplingParams, Verdict
 
 EXAMPLES = [
     Example(f"id-{i}", (Message("user", f"Which tide is number {i}?"),), ("ebb tide", "flood"))
@@ -32,51 +40,95 @@ def wavering(prompt: Prompt, seed: int) -> str | Completion:
             return fake_judgement(prompt, seed)
 
 
-async def judge_all(store: Store, engine: Engine, **options: object) -> dict[str, Verdict]:
-    positions = {example.id: i for i, example in enumerate(EXAMPLES)}
-    judge = GenerativeRM(engine, k=4, **options)  # type: ignore[arg-type]
-    verdicts = {}
-    async for verdict in judge.judge_many(EXAMPLES):
-        await store.put_verdict(verdict, position=positions[verdict.example_id])
-        verdicts[verdict.example_id] = verdict
-    return verdicts
+async def judge_all(store: Store, engine: Engine) -> tuple[dict[str, Verdict], Tally]:
+    model, _ = recorded(GenerativeRM(engine, k=4), store)
+    seen: dict[str, Verdict] = {}
+    tally = await judge_into(
+        model, EXAMPLES, put=store.put_verdict, on_verdict=lambda e, v: seen.update({e.id: v})
+    )
+    return seen, tally
 
 
 async def test_judging_again_makes_no_call_but_for_those_that_failed(tmp_path: Path) -> None:
     with Store.open(tmp_path, {}) as store:
-        first = await judge_all(store, RecordingEngine(ScriptedEngine(wavering, name="x"), store))
+        first, tally = await judge_all(store, ScriptedEngine(wavering, name="x"))
         failed = sum(verdict.unscored.get("failed", 0) for verdict in first.values())
-        assert failed > 0
+        assert failed > 0 and tally.unscored["failed"] == failed
         done = {name for name, verdict in first.items() if "failed" not in verdict.unscored}
         assert store.finished_ids() == done
     with Store.open(tmp_path, {}) as store:
         inner = ScriptedEngine(name="x")
-        again = await judge_all(store, RecordingEngine(inner, store))
+        again, _ = await judge_all(store, inner)
         assert inner.n_samples == failed
         assert all(again[name] == first[name] for name in done)
         assert store.finished_ids() == {example.id for example in EXAMPLES}
 
 
-async def test_a_rescore_gives_the_same_verdicts_and_another_vote_without_an_engine(
+async def test_what_is_finished_is_not_judged_and_the_store_has_it_before_anybody_sees_it(
     tmp_path: Path,
 ) -> None:
-    with Store.open(tmp_path / "run", {}) as store:
-        engine = ScriptedEngine(wavering, name="x")
-        first = await judge_all(store, RecordingEngine(engine, store))
-        export(store, tmp_path / "first.jsonl")
-        replay = ReplayEngine(store, engine.fingerprint)
-        assert await judge_all(store, replay) == first
-        export(store, tmp_path / "again.jsonl")
-        assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "first.jsonl").read_bytes()
-        shares = await judge_all(store, replay, vote=majority)
-        assert any(shares[name].rewards != first[name].rewards for name in first)
-        for verdict in shares.values():
-            assert verdict.rewards is None or sum(verdict.rewards) == pytest.approx(1)
-
-
-async def test_a_rescore_under_another_prompt_format_is_refused(tmp_path: Path) -> None:
     with Store.open(tmp_path, {}) as store:
-        engine = ScriptedEngine(name="x")
-        await judge_all(store, RecordingEngine(engine, store))
-        with pytest.raises(StoreError, match="no stored reply for"):
-            await judge_all(store, ReplayEngine(store, engine.fingerprint), seed=1)
+
+        def see(example: Example, verdict: Verdict) -> None:
+            assert example.id == verdict.example_id and example.id in store.finished_ids()
+
+        model = GenerativeRM(ScriptedEngine(name="x"), k=1)
+        done = {example.id for example in EXAMPLES[:5]}
+        tally = await judge_into(
+            model, EXAMPLES, put=store.put_verdict, finished=done, on_verdict=see
+        )
+        assert tally.examples == len(EXAMPLES) - 5
+        assert [v.example_id for v in store.verdicts()] == [e.id for e in EXAMPLES[5:]]
+
+
+class Odd(ScriptedEngine):
+    """Raises on one example what its `error` says."""
+
+    error: Exception = ValueError()
+
+    async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
+        if prompt.example_id == "id-3":
+            raise self.error
+        return await super().sample(prompt, n, params)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FormatError("the template raises"),
+        DataError("roles must alternate"),
+        ContextOverflow("9216 tokens of 8192"),
+        KeyError("tool_calls"),
+        RecursionError("too deep"),
+    ],
+)
+async def test_the_fault_of_one_example_stays_its_own(error: Exception) -> None:
+    engine, seen = Odd(name="x"), {}
+    engine.error = error
+    tally = await judge_into(
+        GenerativeRM(engine, k=2), EXAMPLES, on_verdict=lambda e, v: seen.update({e.id: v})
+    )
+    assert (tally.examples, tally.without_rewards) == (len(EXAMPLES), 1)
+    assert seen["id-3"].rewards is None and set(seen["id-3"].unscored) == {"failed"}
+    assert str(error.args[0]) in tally.summary()
+    tally.check()
+
+
+@pytest.mark.parametrize("error", [EngineError("gone"), StoreError("full"), ConfigError("no")])
+async def test_an_error_of_the_whole_run_ends_it(error: Exception) -> None:
+    engine = Odd(name="x")
+    engine.error = error
+    with pytest.raises(type(error), match=str(error)):
+        await judge_into(GenerativeRM(engine, k=2), EXAMPLES)
+
+
+async def test_a_format_that_shows_no_example_of_a_file_scores_nothing_and_says_so() -> None:
+    tally = await judge_into(GenerativeRM(ScriptedEngine(), SINGLE, k=2), EXAMPLES)
+    with pytest.raises(OverBudget, match=f"none of {len(EXAMPLES)} examples"):
+        tally.check()
+    assert len(tally.reasons()) == 1
+
+
+async def test_two_examples_of_one_id_are_refused() -> None:
+    with pytest.raises(DataError, match="two examples have the id 'id-0'"):
+        await judge_into(GenerativeRM(ScriptedEngine()), [EXAMPLES[0], EXAMPLES[0]])

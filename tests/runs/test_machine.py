@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from spct.runs.engines import RecordingEngine, ReplayEngine
+from spct.runs.engines import RecordingEngine, call_keys
 from spct.runs.export import export
 from spct.runs.store import Store
 from spct.types import Completion, Prompt, SamplingParams
@@ -113,14 +113,13 @@ class Run(RuleBasedStateMachine):
         assert [json.loads(line)["id"] for line in lines] == sorted(self.settled)
 
     @rule(i=EXAMPLES)
-    def rescore(self, i: int) -> None:
+    def read_again(self, i: int) -> None:
         prompt, seeds = prompt_of(f"id-{i}"), self.settled.get(f"id-{i}", [])
         if seeds and not self.damaged():
-            replay = ReplayEngine(self.store, "test")
-            replies = self.loop.run_until_complete(
-                replay.sample(prompt, len(seeds), params_of(*seeds))
-            )
-            assert replies == [reply_of(prompt, seed) for seed in seeds]
+            keys = call_keys("test", prompt, params_of(*seeds))
+            assert [self.store.replies(keys)[key] for key in keys] == [
+                reply_of(prompt, seed) for seed in seeds
+            ]
 
     def damaged(self) -> int:
         with closing(sqlite3.connect(self.store.folder / "run.db")) as db:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spct.errors import ConfigError, ContextOverflow, EngineError, StoreError
-from spct.runs.engines import RecordingEngine, ReplayEngine, call_keys
+from spct.errors import ConfigError, ContextOverflow, EngineError
+from spct.runs.engines import RecordingEngine, call_keys
 from spct.runs.store import Store
 from spct.types import Completion, Engine, Message, Prompt, SamplingParams
 from tests.runs.nouns import params_of, prompt_of, reply_of
@@ -156,14 +156,15 @@ async def test_two_samples_that_share_a_seed_are_two_replies(store: Store) -> No
     assert store.counts()["calls"] == 3
 
 
-async def test_a_prompt_that_does_not_fit_is_on_record_for_a_replay(store: Store) -> None:
+async def test_a_prompt_that_does_not_fit_is_on_record(store: Store) -> None:
     def too_long(prompt: Prompt, seed: int) -> Completion:
         raise ContextOverflow("9216 tokens of 8192")
 
     with pytest.raises(ContextOverflow):
         await RecordingEngine(CountingEngine(too_long), store).sample(PROMPT, 2, params_of(1, 2))
     failed = Completion("", "error", error="9216 tokens of 8192")
-    assert await ReplayEngine(store, "test").sample(PROMPT, 2, params_of(1, 2)) == [failed] * 2
+    keys = call_keys("test", PROMPT, params_of(1, 2))
+    assert store.failures(keys) == dict.fromkeys(keys, failed)
     assert store.counts()["calls"] == 0
 
 
@@ -213,27 +214,41 @@ def test_every_field_of_the_sampling_parameters_is_in_the_key() -> None:
     assert set(SamplingParams.__slots__) - {"seeds", "on_completion"} <= set(CHANGES)
 
 
-# --- replaying -----------------------------------------------------------------------------------
+# --- again ---------------------------------------------------------------------------------------
 
 
-async def test_a_replay_gives_the_stored_replies_and_failures_without_a_call(store: Store) -> None:
-    bad = Completion("", "error", error="no")
-    inner = CountingEngine(lambda p, seed: bad if seed == 2 else reply_of(p, seed))
-    drawn = await RecordingEngine(inner, store).sample(PROMPT, 3, params_of(1, 2, 3))
-    replay = ReplayEngine(store, "test")
-    assert await replay.sample(PROMPT, 3, params_of(1, 2, 3)) == drawn
-    assert await replay.sample(PROMPT, 2, params_of(3, 1)) == replies(3, 1)
+async def test_what_is_no_good_is_drawn_again_with_another_seed_and_takes_its_place(
+    store: Store,
+) -> None:
+    inner = CountingEngine()
+    await RecordingEngine(inner, store).sample(PROMPT, 3, params_of(1, 2, 3))
+    again = {("a", 2): reply_of(PROMPT, 2)}
+    engine = RecordingEngine(inner, store, again)
+    first, other, third = await engine.sample(PROMPT, 3, params_of(1, 2, 3))
+    assert [first, third] == replies(1, 3)
+    assert inner.asked[:3] == [1, 2, 3] and len(inner.asked) == 4
+    assert other == reply_of(PROMPT, inner.asked[3]) != reply_of(PROMPT, 2)
+    # A kill here: the same is asked for once more, and is not paid for once more.
+    engine = RecordingEngine(inner, store, again)
+    assert await engine.sample(PROMPT, 3, params_of(1, 2, 3)) == [first, other, third]
+    assert (engine.n_drawn, engine.n_replayed, len(inner.asked)) == (0, 3, 4)
+    [key] = call_keys("test", PROMPT, params_of(2))
+    assert store.failures([key]) == {key: reply_of(PROMPT, 2)}  # paid for, and kept as evidence
 
 
-async def test_a_replay_prefers_the_reply_to_an_earlier_failure(store: Store) -> None:
-    inner = CountingEngine(lambda prompt, seed: Completion("", "error", error="no"))
-    engine = RecordingEngine(inner, store)
-    await engine.sample(PROMPT, 1, params_of(1))
-    inner.answer = reply_of
-    await engine.sample(PROMPT, 1, params_of(1))
-    assert await ReplayEngine(store, "test").sample(PROMPT, 1, params_of(1)) == replies(1)
+async def test_a_second_try_that_fails_leaves_the_first_in_its_place(store: Store) -> None:
+    inner = CountingEngine()
+    await RecordingEngine(inner, store).sample(PROMPT, 1, params_of(1))
+    inner.answer = lambda prompt, seed: Completion("", "error", error="away")
+    engine = RecordingEngine(inner, store, {("a", 1): reply_of(PROMPT, 1)})
+    assert await engine.sample(PROMPT, 1, params_of(1)) == replies(1)
+    assert store.counts() == {"calls": 1, "failed_calls": 1, "verdicts": 0, "quarantine": 0}
 
 
-async def test_a_replay_without_a_stored_reply_says_what_to_do(store: Store) -> None:
-    with pytest.raises(StoreError, match=r"no stored reply for 1 of 1 samples of example 'a'"):
-        await ReplayEngine(store, "test").sample(PROMPT, 1, params_of(1))
+async def test_a_third_try_has_a_seed_of_its_own_too(store: Store) -> None:
+    inner = CountingEngine()
+    reply = (await RecordingEngine(inner, store).sample(PROMPT, 1, params_of(1)))[0]
+    for _ in range(3):
+        engine = RecordingEngine(inner, store, {("a", 1): reply})
+        [reply] = await engine.sample(PROMPT, 1, params_of(1))
+    assert len(set(inner.asked)) == len(inner.asked) == 4
