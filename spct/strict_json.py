@@ -60,7 +60,8 @@ def is_deeper(value: Any, limit: int) -> bool:
     return True
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys occur once each; raises `ValueError` for any other."""
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()  # not list.count: an object may have a million keys
@@ -80,5 +81,5 @@ def _finite(literal: str) -> float:
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _MAY_OVERFLOW = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{308}")
-_PLAIN = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite)
-_CAREFUL = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
+_PLAIN = json.JSONDecoder(object_pairs_hook=unique, parse_constant=_finite)
+_CAREFUL = json.JSONDecoder(object_pairs_hook=unique, parse_constant=_finite, parse_float=_finite)

@@ -13,8 +13,8 @@ import typer
 
 from spct.core.plan import content_id
 from spct.data.files import spool_stdin
+from spct.data.mapping import parse_mapping
 from spct.data.rows import read_examples, validate
-from spct.data.schemas import parse_mapping
 from spct.errors import ConfigError, DataError
 from spct.runs.codec import dump_example, encode
 from spct.types import Example, Message

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from spct.cli import source
+from spct.cli.card import safe
+from spct.data.mapping import parse_mapping
 from spct.data.rows import validate as read_all
-from spct.data.schemas import parse_mapping
+from spct.data.shown import Report
 from spct.errors import DataError
 
 
@@ -19,20 +21,43 @@ def validate(
     file: source.File = None,
     schema: source.Schema = "auto",
     mapping: source.Map = None,
+    show: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show the first N examples as they were read.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one object.")] = False,
 ) -> None:
-    """Check every row of a file of examples; names file, line and field of what is wrong."""
+    """Read a file of examples strictly: shows the first as it was read, counts, and every fault.
+
+    Each kind of fault is told once, with the lines that have it and what to do about it.
+
+    Example: spct validate pairs.jsonl --map query=question --map responses=a,b --show 3
+    """
     chosen = source.source_of(file, schema, mapping, None, None, None, None)
-    report = read_all(chosen.file, schema=schema, mapping=parse_mapping(mapping or []))
+    report = read_all(
+        chosen.file, schema=schema, mapping=parse_mapping(mapping or []), show=max(show, 1)
+    )
     if as_json:
-        print(json.dumps(asdict(report), indent=2))
+        print(json.dumps(asdict(report), indent=2, default=dict))
     else:
-        for problem in report.problems:
-            print(problem, file=sys.stderr)
-        print(
-            f"{report.examples} examples from {report.rows} rows (schema {report.schema}), "
-            f"{report.with_gold} with gold, {report.duplicates} duplicate ids, "
-            f"{report.n_problems} problems"
-        )
+        _print(report, show)
     if not report.ok:
-        raise DataError(f"{chosen.file}: {report.n_problems} problems")
+        s = "s" * (report.n_problems != 1)
+        kinds = "" if report.examples else "; nothing in it can be read"
+        raise DataError(f"{chosen.file}: {report.n_problems} problem{s}{kinds}")
+
+
+def _print(report: Report, show: int) -> None:
+    for problem in report.problems:
+        print(safe(problem), file=sys.stderr)
+    if report.ok:
+        for shown in report.shown[:show]:
+            for line in shown.lines():
+                print(safe(line))
+    elif report.shown:  # with the faults, a report stays within twenty lines
+        for line in report.brief()[1:]:
+            print(safe(line))
+    print(report.summary())
+    for line in report.details() if report.ok else ():
+        print(line)
+    for note in report.notes:
+        print(f"note: {safe(note)}")

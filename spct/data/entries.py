@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spct.data.columns import Columns
+from spct.data.faults import bad
 from spct.data.fields import need, text_of
-from spct.data.files import bad, read_objects
+from spct.data.files import read_objects
 from spct.types import Example, Message
 
 Meaning = TypeVar("Meaning")
@@ -27,6 +29,10 @@ class Entry:
 
     place: str
     row: Mapping[str, Any]
+
+    def columns(self) -> Columns:
+        """The row for the reader of its set."""
+        return Columns(self.place, self.row)
 
     def get(self, field: str) -> Any:
         """Return a field that must be there, whatever its type."""

@@ -7,10 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spct.data.files import bad
+from spct.data.faults import bad
 from spct.types import Example, Message
-
-ROLES = ("system", "user", "assistant")
 
 RawRow = Mapping[str, Any]
 
@@ -40,54 +38,14 @@ def build(
 def _check_gold(place: str, responses: tuple[str, ...], gold: tuple[float, ...]) -> None:
     n = len(responses)
     if len(gold) != n:
-        raise bad(place, "gold", gold, f"{n} numbers, one a response")
+        raise bad(place, "gold", gold, f"{n} numbers, one per response")
     if n == 1 and gold[0] not in (0, 1):
         raise bad(place, "gold", gold, "0 or 1 for a single response")
     seen: dict[str, float] = {}
     for response, value in zip(responses, gold, strict=True):
         if seen.setdefault(response, value) != value:
-            fix = "drop the row: one text cannot have two rewards"
-            raise bad(
-                place, "gold", gold, f"equal gold for equal responses ({response!r:.60})", fix
-            )
-
-
-def query_of(place: str, field: str, value: Any) -> tuple[Message, ...]:
-    """Read a query: a text is one user turn, a list is the conversation up to a user turn."""
-    if isinstance(value, str):
-        turns: tuple[Message, ...] = (Message("user", value),)
-    else:
-        turns = messages_of(place, field, value)
-    return ending_with_user(place, field, turns)
-
-
-def ending_with_user(place: str, field: str, turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return the turns if the last one is a user turn with text."""
-    if not turns or turns[-1].role != "user":
-        got = turns[-1].role if turns else turns
-        raise bad(place, field, got, "a query whose last message is from the user")
-    if not turns[-1].content.strip():
-        raise bad(place, field, turns[-1].content, "a last user message that is not empty")
-    return turns
-
-
-def messages_of(place: str, field: str, value: Any) -> tuple[Message, ...]:
-    """Read a list of messages."""
-    if not isinstance(value, list) or not value:
-        raise bad(place, field, value, "a text or a list of at least one message")
-    turns = []
-    for i, item in enumerate(value):
-        where = f"{field}[{i}]"
-        if not isinstance(item, dict):
-            raise bad(place, where, item, "a message {role, content}")
-        for key in item:
-            if key not in ("role", "content") and item[key] is not None:
-                raise bad(place, f"{where}.{key}", item[key], "only the keys role and content")
-        role, content = item.get("role"), item.get("content")
-        if role not in ROLES:
-            raise bad(place, f"{where}.role", role, f"one of {', '.join(ROLES)}")
-        turns.append(Message(role, text_of(place, f"{where}.content", content)))
-    return tuple(turns)
+            fix = f"one text cannot have two rewards: {response!r:.60}; leave it out (--drop-bad)"
+            raise bad(place, "gold", gold, "equal gold for equal responses", fix)
 
 
 def texts_of(place: str, field: str, value: Any) -> tuple[str, ...]:
@@ -107,7 +65,7 @@ def text_of(place: str, field: str, value: Any) -> str:
 def numbers_of(place: str, field: str, value: Any) -> tuple[float, ...]:
     """Read a list of finite numbers."""
     if not isinstance(value, list):
-        raise bad(place, field, value, "a list of numbers, one a response")
+        raise bad(place, field, value, "a list of numbers, one per response")
     return tuple(number_of(place, f"{field}[{i}]", item) for i, item in enumerate(value))
 
 

@@ -5,8 +5,9 @@ Reading is lazy, so a file of any length streams. A bad row is a value here (`Ro
 `read_examples` raises it. A file that cannot be read any further ends with such a row.
 
 Accepted without a word: a UTF-8 byte order mark, CRLF line ends, blank lines, no final newline.
-Refused: other encodings, NUL, lone surrogates, NaN and infinities, a key that occurs twice in one
-object, lines above `MAX_LINE` bytes.
+Refused: other encodings, a key that occurs twice in one object, lines above `MAX_LINE` bytes, and
+files that hold no rows at all (`data/containers.py`). What cannot be stored inside a column (NUL,
+lone surrogates, infinities, bytes) damages that column, and refuses the rows that need it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import gzip
 import hashlib
 import io
 import json
-import math
 import os
 import shutil
 import sys
@@ -24,19 +24,17 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from reprlib import Repr
 from typing import Any, BinaryIO
 
+from spct.data.containers import is_open_object, not_rows, one_object
+from spct.data.faults import RowError, bad
+from spct.data.values import Damaged, storable
 from spct.errors import ConfigError, DataError, ExtraMissing
+from spct.strict_json import unique
 
 MAX_LINE = 16 * 2**20  # bytes; a longer "line" is a binary file or an array without line ends
-MAX_DEPTH = 64
-MAX_BITS = 10_000  # of a whole number; Python prints no more than 4,300 digits
-
-_repr = Repr()
-_repr.maxstring = _repr.maxother = _repr.maxlong = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +43,8 @@ class Row:
 
     place: str
     value: dict[str, Any] | DataError
-
-
-def bad(place: str, field: str, got: object, expected: str, fix: str = "") -> DataError:
-    """Return the error for one field of one row: where, what was got, what was expected."""
-    told = f"reading {place}: {field}: got {_shown(got)}, expected {expected}"
-    return DataError(f"{told}; {fix}" if fix else told)
-
-
-def _shown(value: object) -> str:
-    try:
-        return _repr.repr(value)
-    except ValueError:  # an int with more digits than Python prints
-        return f"a {type(value).__name__} too long to show"
+    damaged: Damaged = field(default_factory=dict)
+    raw: str = ""  # of a bad line: its text
 
 
 def read_rows(source: str | os.PathLike[str]) -> Iterator[Row]:
@@ -128,14 +115,22 @@ def _text_rows(name: str, stream: BinaryIO) -> Iterator[Row]:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
-        if not started and line.lstrip().startswith(b"["):
-            yield from _array_rows(name, number, line + stream.read())
-            return
-        started = True
+        if not started:
+            started = True
+            if line.lstrip().startswith(b"["):
+                yield from _array_rows(name, number, line + stream.read())
+                return
+            fault = not_rows(name, line)
+            if fault is None and is_open_object(line):
+                rest = stream.read()
+                fault, stream = one_object(name, line + rest), io.BytesIO(rest)
+            if fault:
+                yield Row(place, RowError(place, fault))
+                return
         if len(line) > MAX_LINE:
-            yield Row(place, bad(place, "line", line[:40], f"at most {MAX_LINE} bytes a line"))
+            yield Row(place, bad(place, "line", line[:40], f"at most {MAX_LINE} bytes per line"))
             return
-        yield Row(place, _checked(place, line))
+        yield _checked(place, line)
 
 
 def _array_rows(name: str, number: int, data: bytes) -> Iterator[Row]:
@@ -162,7 +157,7 @@ def _array_rows(name: str, number: int, data: bytes) -> Iterator[Row]:
         except (ValueError, RecursionError) as err:
             yield Row(place, _not_json(place, text[at : at + 80], err))
             return
-        yield Row(place, checked_object(place, value))
+        yield checked_row(place, value)
         at = _after_space(text, at)
         ends = text[at : at + 1] != ","
         if not ends:
@@ -195,92 +190,43 @@ def _parquet_rows(name: str) -> Iterator[Row]:
                 for value in batch.to_pylist():
                     number += 1
                     place = f"{name}:{number}"
-                    yield Row(place, checked_object(place, value))
+                    yield checked_row(place, value)
     except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as err:
         fix = "expected a readable Parquet file"  # also: a text that is no UTF-8, a date too far
         yield Row(name, DataError(f"reading {name}: got {err}, {fix}"))
 
 
-class _DuplicateKey(ValueError):
-    pass
+# Rows may hold NaN and infinities, which pandas writes; `storable` sees to them.
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _DuplicateKey(f"the key {twice!r} occurs twice in one object")
-    return found
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
-
-
-def _checked(place: str, line: bytes) -> dict[str, Any] | DataError:
+def _checked(place: str, line: bytes) -> Row:
     """Parse one line; the error is returned, not raised."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as err:
-        return bad(place, "encoding", line[max(0, err.start - 10) : err.end + 10], "UTF-8")
+        got = line[max(0, err.start - 10) : err.end + 10]
+        return Row(place, bad(place, "encoding", got, "UTF-8"), raw=repr(line)[:MAX_LINE])
     try:
-        return checked_object(place, _DECODER.decode(text))
+        return checked_row(place, _DECODER.decode(text))
     except (ValueError, RecursionError) as err:
-        return _not_json(place, text.strip(), err)
+        return Row(place, _not_json(place, text.strip(), err), raw=text.strip())
 
 
 def _not_json(place: str, text: str, err: Exception) -> DataError:
-    if isinstance(err, _DuplicateKey):
+    if isinstance(err, json.JSONDecodeError):
+        expected = "one JSON object per line, or one JSON array of objects"
+        return bad(place, "JSON", text, expected, err.msg)
+    if "occurs twice" in str(err):
         return bad(place, "JSON", text, "every key once", str(err))
-    fix = err.msg if isinstance(err, json.JSONDecodeError) else str(err)
-    return bad(place, "JSON", text, "one JSON object a line, or one JSON array of objects", fix)
+    return bad(place, "JSON", text, "JSON that can be read", f"{err}"[:200])
 
 
-def checked_object(place: str, value: object) -> dict[str, Any] | DataError:
-    """Return a parsed row if it is an object whose texts and numbers can all be kept."""
+def checked_row(place: str, value: object) -> Row:
+    """A parsed value as a row, if it is an object."""
     if not isinstance(value, dict):
-        return bad(place, "row", value, "a JSON object")
-    if problem := _problem(value, 0):
-        return bad(place, "row", value, "a JSON object that can be stored", problem)
-    return value
-
-
-def _problem(value: Any, depth: int) -> str:
-    """Return what keeps a value from being stored and sent as JSON text, or nothing."""
-    if depth > MAX_DEPTH:
-        return f"it nests deeper than {MAX_DEPTH} levels"
-    if isinstance(value, str):
-        return _text_problem(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"the number {value!r} is not finite"
-    if isinstance(value, list):
-        return next(filter(None, (_problem(item, depth + 1) for item in value)), "")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                return f"the key {key!r} is not text"
-            if problem := _text_problem(key) or _problem(item, depth + 1):
-                return f"{key}: {problem}"
-        return ""
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        return f"a whole number has more than {MAX_BITS} bits"
-    if value is None or isinstance(value, (bool, int, float)):
-        return ""
-    return f"a value is of type {type(value).__name__}; cast the column to text or numbers"
-
-
-def _text_problem(text: str) -> str:
-    if "\0" in text:
-        return "a text contains the NUL character"
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as err:
-        return f"a text contains the lone surrogate {text[err.start]!a}"
-    return ""
+        return Row(place, bad(place, "row", value, "a JSON object"), raw=repr(value)[:MAX_LINE])
+    return Row(place, *storable(value))
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from spct.data.entries import Entry, Tally, entries, listed, short_hash
+from spct.data.faults import bad
 from spct.data.fields import numbers_of
-from spct.data.files import bad
 from spct.types import Example
 
 _QA = re.compile(r"Q: (.*?)\nA: (.*)\n(?:True|Helpful):", re.DOTALL)

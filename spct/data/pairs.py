@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from spct.data.entries import Candidate, Entry, Tally, entries, listed, paired, short_hash
-from spct.data.fields import messages_of
-from spct.data.files import bad
-from spct.data.schemas import dialogue
+from spct.data.faults import bad
+from spct.data.layouts.words import FIRST, SECOND, TIE
+from spct.data.published import readers
+from spct.data.published.readers import Read
+from spct.data.turns import dialogue
 from spct.errors import DataError
 from spct.types import Example
-
-FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 
 
 def _two(first: str, second: str, gold: tuple[float, float]) -> list[Candidate]:
@@ -80,11 +79,10 @@ def hh_harmless(folder: Path, tally: Tally) -> Iterator[Example]:
         if ends[0][0] != ends[1][0]:
             tally["turns before the last one differ"] += 1
             continue
-        rows = dialogue(ends[0][0])
-        if not rows or rows[-1]["role"] != "user":
+        turns = dialogue(ends[0][0])
+        if not turns or turns[-1].role != "user":
             tally["no user turn before the last one"] += 1
             continue
-        turns = messages_of(entry.place, "chosen", rows)
         if example := paired(f"hh-{i}", turns, _two(ends[0][2], ends[1][2], FIRST), tally):
             yield example
 
@@ -147,49 +145,40 @@ def llmeval2(folder: Path, tally: Tally) -> Iterator[Example]:
             yield example
 
 
+def _known(name: str, read: Read, tally: Tally, subset: str | None = None) -> Example | None:
+    """The pair that the reader of its set gives; without a verdict there is nothing to learn."""
+    if read.gold is None:
+        tally["no majority"] += 1
+        return None
+    candidates: list[Candidate] = [
+        (text, gold, {}) for text, gold in zip(read.responses, read.gold, strict=True)
+    ]
+    return paired(name, read.query[0].content, candidates, tally, subset=subset or read.subset)
+
+
 def pandalm(folder: Path, tally: Tally) -> Iterator[Example]:
     """Yield pairs with the majority verdict of three annotators; ties count as a verdict."""
-    labels = {1: FIRST, 2: SECOND, 0: TIE}
     for entry in entries(folder / "testset-v1.jsonl.gz"):
-        votes = [entry.one_of(f"annotator{i}", labels) for i in (1, 2, 3)]
-        gold, count = Counter(votes).most_common(1)[0]
-        if count < 2:
-            tally["no majority"] += 1
-            continue
-        query = f"{entry.text('instruction')}\n\n{entry.text('input')}"
-        # Six responses are JSON booleans: the text was True or False before somebody parsed it.
-        first, second = (
-            str(value) if isinstance(value := entry.get(field), bool) else entry.text(field)
-            for field in ("response1", "response2")
-        )
-        if example := paired(
-            f"pandalm-{entry.get('idx')}", query, _two(first, second, gold), tally
-        ):
+        name = f"pandalm-{entry.get('idx')}"
+        if example := _known(name, readers.pandalm(entry.columns()), tally):
             yield example
 
 
 def autoj(folder: Path, tally: Tally) -> Iterator[Example]:
     """Yield pairs with ties of 58 scenarios; for development, not for training."""
-    labels = {0: FIRST, 1: SECOND, 2: TIE}
     for i, entry in enumerate(entries(folder / "testdata_pairwise.jsonl.gz")):
-        gold = entry.one_of("label", labels)
-        candidates = _two(entry.text("response 1"), entry.text("response 2"), gold)
-        name, subset = f"autoj-{i}", entry.text("scenario")
-        if example := paired(name, entry.text("prompt"), candidates, tally, subset=subset):
+        if example := _known(f"autoj-{i}", readers.autoj(entry.columns()), tally):
             yield example
 
 
 def judgebench(folder: Path, tally: Tally) -> Iterator[Example]:
     """Yield pairs of which exactly one is correct; a benchmark, never trained on."""
-    labels = {"A>B": FIRST, "B>A": SECOND}
     paths = sorted(folder.glob("*.jsonl"))
     if not paths:
         raise DataError(f"reading {folder}: got no .jsonl file, expected the GPT-4o pairs")
     for entry in itertools.chain.from_iterable(map(entries, paths)):
-        gold = entry.one_of("label", labels)
-        candidates = _two(entry.text("response_A"), entry.text("response_B"), gold)
-        name, subset = f"judgebench-{entry.text('pair_id')}", entry.text("source")
-        if example := paired(name, entry.text("question"), candidates, tally, subset=subset):
+        name = f"judgebench-{entry.text('pair_id')}"
+        if example := _known(name, readers.judgebench(entry.columns()), tally):
             yield example
 
 
@@ -202,11 +191,8 @@ LLMBAR_PARTS: Mapping[str, str] = {
 
 def llmbar(folder: Path, tally: Tally) -> Iterator[Example]:
     """Yield pairs on following instructions; a benchmark, never trained on."""
-    labels = {1: FIRST, 2: SECOND}
     for part, path in LLMBAR_PARTS.items():
         for i, entry in enumerate(entries(folder / path / "dataset.json")):
-            gold = entry.one_of("label", labels)
-            candidates = _two(entry.text("output_1"), entry.text("output_2"), gold)
             name = f"llmbar-{part}-{i}-{short_hash(entry.text('input'))}"
-            if example := paired(name, entry.text("input"), candidates, tally, subset=part):
+            if example := _known(name, readers.llmbar(entry.columns()), tally, part):
                 yield example

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spct.data.layouts.table import SCHEMAS
 from spct.data.rows import convert_rows, read_examples, validate
-from spct.data.schemas import SCHEMAS
 from spct.errors import DataError
 from spct.types import Example
 
@@ -47,20 +47,17 @@ def rate(*completions: Any) -> dict[str, Any]:
 SPCT: list[Bad] = [
     *plain("query", *[v for v in NOT_TEXT if v != ["x"]], "", "  \n ", ["x"], [[]], [TURN, REPLY]),
     *plain("query", [REPLY], [{**TURN, "content": ""}], [{**TURN, "content": None}]),
-    *plain(
-        "query", [{**TURN, "role": role} for role in ("User", "tool", "developer", "", None, 1)]
-    ),
+    *plain("query", [{**TURN, "role": role} for role in ("narrator", "developer", "", None, 1)]),
     *[
         ("spct", "query[0].role", {**PLAIN, "query": [{**TURN, "role": role}]})
-        for role in ("User", "tool", "developer", "", None, 1, ["user"], {})
+        for role in ("narrator", "", None, 1, ["user"], {})
     ],
     *[
-        ("spct", "query[1].content", {**PLAIN, "query": [TURN, {**TURN, "content": content}]})
-        for content in [*NOT_TEXT, None]
+        ("spct", "query[1]", {**PLAIN, "query": [TURN, {**TURN, "content": content}]})
+        for content in [5, 1.5, True, {"x": 1}, [], None, [{"type": "image_url", "image_url": "x"}]]
     ],
-    ("spct", "query[0].content", {**PLAIN, "query": [{"role": "user"}]}),
-    ("spct", "query[0].name", {**PLAIN, "query": [{**TURN, "name": "bob"}]}),
-    ("spct", "query[0].tool_calls", {**PLAIN, "query": [{**TURN, "tool_calls": []}]}),
+    ("spct", "query[0]", {**PLAIN, "query": [{"role": "user"}]}),
+    ("spct", "query[0].tool_calls", {**PLAIN, "query": [{**TURN, "tool_calls": [5]}]}),
     ("spct", "query", {"responses": ["a"]}),
     ("spct", "query", {**PLAIN, "query": None}),
     ("spct", "responses", {"query": "q"}),
@@ -83,9 +80,9 @@ SPCT: list[Bad] = [
 ]
 PREFERENCE: list[Bad] = [
     *pair("prompt", "", " ", 5, [], [REPLY], ["x"], {}),
-    *pair("chosen", 5, True, {}, [REPLY]),
+    *pair("chosen", 5, True, {}, []),
     ("preference", "chosen", {**PAIR, "chosen": None}),
-    *pair("rejected", 5, True, {}, [REPLY]),
+    *pair("rejected", 5, True, {}, []),
     ("preference", "gold", {**PAIR, "chosen": "b"}),
     ("preference", "prompt", {"chosen": "abc", "rejected": "xyz"}),
     ("preference", "prompt", {"chosen": "", "rejected": ""}),
@@ -106,7 +103,6 @@ PREFERENCE: list[Bad] = [
         {"chosen": "\n\nHuman: a\n\nAssistant: x", "rejected": "\n\nHuman: b\n\nAssistant: y"},
     ),
     ("preference", "chosen", {"chosen": "\n\nHuman: a", "rejected": "\n\nHuman: b"}),
-    ("rewardbench2", "rejected", {**PAIR, "chosen": ["a"]}),
     ("rewardbench2", "rejected", {**PAIR, "chosen": ["a"], "rejected": []}),
     ("rewardbench2", "chosen", {**PAIR, "chosen": [], "rejected": ["b"]}),
     ("rewardbench2", "rejected[1]", {**PAIR, "chosen": ["a"], "rejected": ["b", None]}),
@@ -116,8 +112,8 @@ PREFERENCE: list[Bad] = [
 RATED: list[Bad] = [
     *[("ultrafeedback", "completions", {"instruction": "q", "completions": v}) for v in NOT_LIST],
     ("ultrafeedback", "completions", {"instruction": "q", "completions": []}),
-    ("ultrafeedback", "instruction", {"completions": [{"response": "a", "overall_score": 1}]}),
-    *[("ultrafeedback", "completions[0]", rate(v)) for v in ("a", 5, None, [], {})],
+    ("ultrafeedback", "prompt", {"completions": [{"response": "a", "overall_score": 1}]}),
+    *[("ultrafeedback", "completions[", rate(v)) for v in (5, None, [], {})],
     *[
         ("ultrafeedback", "overall_score", rate({"response": "a", "overall_score": v}))
         for v in NOT_NUMBER
@@ -129,19 +125,17 @@ RATED: list[Bad] = [
     ],
     ("ultrafeedback", "annotations", rate({"response": "a", "annotations": {"h": "nan"}})),
     ("ultrafeedback", "completions[].response[0]", rate({"overall_score": 1})),
-    ("ultrafeedback", "gold", rate({"response": "a", "overall_score": 7})),
     *[
         ("helpsteer2-preference", "preference_strength", {**STEER, "preference_strength": v})
-        for v in [*NOT_NUMBER, 4, -4, 0.5]
+        for v in [*(v for v in NOT_NUMBER if v is not None), 4, -4, 0.5]
     ],
-    ("helpsteer2-preference", "preference_strength", STEER),
     *[
         (
             "helpsteer2-preference",
             "response_2",
             {**STEER, "preference_strength": 1, "response_2": v},
         )
-        for v in (5, None, ["x"])
+        for v in (5, None, {"x": 1})
     ],
     ("helpsteer2-preference", "prompt", {**STEER, "prompt": "", "preference_strength": 1}),
     (
@@ -153,8 +147,14 @@ RATED: list[Bad] = [
     ("helpsteer2", "prompt", {"prompt": 5, "response": "a", "helpfulness": 3}),
 ]
 UNKNOWN: list[Bad] = [
-    ("none", "keys", value)
-    for value in ({}, {"a": 1}, {"prompt": "p"}, {"chosen": "a"}, {"text": "x", "label": 1})
+    ("none", field, value)
+    for field, value in (
+        ("keys", {}),
+        ("columns", {"a": 1}),
+        ("responses", {"prompt": "p"}),
+        ("rejected", {"chosen": "a"}),
+        ("keys", {"text": "x", "label": 1}),
+    )
 ]
 ROWS = SPCT + PREFERENCE + RATED + UNKNOWN
 

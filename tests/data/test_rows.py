@@ -236,14 +236,18 @@ def test_a_file_without_rows_is_an_error(tmp_path: Path, content: bytes) -> None
 def test_a_line_above_the_limit_is_refused_without_reading_it_whole(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     path.write_bytes(b'{"query": "' + b"x" * (MAX_LINE + 10) + b'"}')
-    with pytest.raises(DataError, match="bytes a line"):
+    with pytest.raises(DataError, match="bytes per line"):
         list(read_examples(path))
 
 
 def test_mixed_schemas_name_the_line_and_the_first_row(write: Write) -> None:
     path = write(row(0), {"prompt": "p", "chosen": "a", "rejected": "b"})
-    with pytest.raises(DataError, match=r"rows\.jsonl:2: schema: got 'preference'.*jsonl:1"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: layout: got 'preference'.*jsonl:1"):
         list(read_examples(path))
+    path = write(
+        row(0), row(1), *[{"prompt": "p", "chosen": f"{i}", "rejected": "b"} for i in "xy"]
+    )
+    assert "mixes layouts: lines 1-2 spct, 3-4 preference" in validate(path).problems[1]
 
 
 def test_a_bad_item_of_an_array_names_its_line(tmp_path: Path) -> None:
@@ -266,9 +270,12 @@ def test_validate_counts_everything_and_lists_every_problem(write: Write) -> Non
     assert report.sha256 == dataset_hash(path)
 
 
-def test_validate_keeps_a_bounded_number_of_messages(write: Write) -> None:
+def test_a_fault_that_many_rows_share_is_told_once_with_its_lines(write: Write) -> None:
     report = validate(write(*[b"{"] * 300))
-    assert (report.n_problems, len(report.problems)) == (300, 100)
+    assert (report.n_problems, len(report.problems)) == (300, 1)
+    assert "rows.jsonl:1-300 (300 rows): JSON: got '{', expected" in report.problems[0]
+    odd = [{"query": "q", "responses": ["a"], name: 1} for name in "abcdefghijklmnop"]
+    assert len(validate(write(*odd, *odd)).problems) <= 9
 
 
 def test_the_hash_follows_the_bytes(write: Write) -> None:
@@ -283,10 +290,10 @@ def test_the_hash_follows_the_bytes(write: Write) -> None:
 
 def test_rows_in_memory_are_read_as_strictly() -> None:
     assert [type(e) for e in convert_rows([row(0)], name="mine")] == [Example]
-    with pytest.raises(DataError, match=r"mine:2: row: .*NUL"):
+    with pytest.raises(DataError, match=r"mine:2: query: .*NUL"):
         list(convert_rows([row(0), row(1, query="a\0")], name="mine"))
-    for value in (10**5000, float("nan"), ("x",), {1: 2}, object()):
-        with pytest.raises(DataError, match="mine:1: row"):
+    for value in (10**5000, float("inf"), ("x",), {1: 2}, object()):
+        with pytest.raises(DataError, match="mine:1: meta"):
             list(convert_rows([row(meta={"x": value})], name="mine"))
     with pytest.raises(DataError, match="no rows"):
         list(convert_rows([]))

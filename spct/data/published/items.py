@@ -15,11 +15,10 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from spct.data.published.readers import Read
 from spct.data.published.sources import Row
 from spct.errors import DataError
 from spct.types import Example, Message
-
-FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 
 
 def item(
@@ -62,17 +61,12 @@ def preference(
     return item(row, id, query, texts, gold, subset)
 
 
-def both_orders(
-    row: Row,
-    id: str,
-    query: tuple[Message, ...],
-    responses: tuple[str, str],
-    gold: tuple[float, float],
-    subset: str,
-) -> Iterator[Example]:
+def both_orders(row: Row, id: str, read: Read, subset: str) -> Iterator[Example]:
     """A pair as two presentations of one unit: as published, and swapped."""
-    yield item(row, f"{id}#1", query, responses, gold, subset, unit=id, source=id)
-    yield item(row, f"{id}#2", query, responses[::-1], gold[::-1], subset, unit=id, source=id)
+    assert read.gold is not None
+    for number, step in (("1", 1), ("2", -1)):
+        responses, gold = read.responses[::step], read.gold[::step]
+        yield item(row, f"{id}#{number}", read.query, responses, gold, subset, unit=id, source=id)
 
 
 def problems_of(examples: Sequence[Example]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spct.data.published import readers
 from spct.data.published.items import item, shuffled, user
 from spct.data.published.sources import Row, Source
 from spct.data.rows import read_examples
@@ -24,7 +25,9 @@ def rewardbench2(source: Source) -> Iterator[Example]:
     """
     for row in source.rows(*REWARDBENCH2):
         subset, id = row.text("subset"), f"{row.get('id')}"
-        chosen, rejected = row.texts("chosen"), row.texts("rejected")
+        read = readers.rewardbench2(row.columns())
+        n_right = sum(map(int, read.gold or ()))
+        chosen, rejected = read.responses[:n_right], read.responses[n_right:]
         if len(chosen) != row.fields.get("num_correct", len(chosen)):
             raise row.bad("num_correct", row.fields["num_correct"], f"{len(chosen)}, as in chosen")
         extra: dict[str, Any] = {}
@@ -38,7 +41,7 @@ def rewardbench2(source: Source) -> Iterator[Example]:
         elif len(chosen) != 1:
             raise row.bad("chosen", chosen, "exactly one right response outside of Ties")
         texts, gold, _ = shuffled(id, chosen, rejected)
-        yield item(row, f"{subset}/{id}", row.query("prompt"), texts, gold, subset, **extra)
+        yield item(row, f"{subset}/{id}", read.query, texts, gold, subset, **extra)
 
 
 PPE_DOMAINS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")

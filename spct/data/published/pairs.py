@@ -6,18 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from spct.data.published.items import (
-    FIRST,
-    SECOND,
-    TIE,
-    both_orders,
-    item,
-    preference,
-    shuffled,
-    user,
-)
+from spct.data.layouts.words import FIRST, SECOND, TIE
+from spct.data.published import readers
+from spct.data.published.items import both_orders, item, preference, shuffled
 from spct.data.published.sources import Row, Source
-from spct.types import Example, Message
+from spct.types import Example
 
 REWARDBENCH = ("**/filtered*", "**/reward-bench*", "**/rewardbench*")
 
@@ -48,29 +41,6 @@ def ppe_preference(source: Source) -> Iterator[Example]:
         yield item(row, row.text("question_id"), row.query("prompt"), responses, gold, "Preference")
 
 
-def _conversation(row: Row) -> tuple[Message, ...]:
-    """RMB's turns carry a language beside role and content; a few turns are empty."""
-    value = row.get("conversation_input")
-    if not isinstance(value, list) or not value:
-        raise row.bad("conversation_input", value, "a list of messages")
-    turns = []
-    for i, turn in enumerate(value):
-        if not isinstance(turn, dict) or turn.get("role") not in ("system", "user", "assistant"):
-            raise row.bad(f"conversation_input[{i}]", turn, "a message {role, content}")
-        if not isinstance(turn.get("content"), str):
-            raise row.bad(f"conversation_input[{i}].content", turn.get("content"), "a text")
-        turns.append(Message(turn["role"], turn["content"]))
-    if turns[-1].role != "user":
-        raise row.bad("conversation_input", turns[-1].role, "a last message from the user")
-    return tuple(turns)
-
-
-def _answer(row: Row, field: str, value: Any) -> str:
-    if not isinstance(value, dict) or not isinstance(value.get("answer"), str):
-        raise row.bad(field, value, "an object with the text 'answer'")
-    return str(value["answer"])
-
-
 RMB = ("**/Pairwise_set/**/*", "**/BoN_set/**/*")
 
 
@@ -78,28 +48,17 @@ def rmb(source: Source) -> Iterator[Example]:
     """RMB: pairs, and best-of-n lists that are judged as one list; four parts by their path."""
     for row in source.rows(*RMB):
         goal = "Harmlessness" if "Harmlessness" in row.path else "Helpfulness"
-        query = _conversation(row)
         if "BoN_set" in row.path:
-            best = _answer(row, "bon_best", row.get("bon_best"))
-            value = row.get("loser_list")
-            if not isinstance(value, list) or not value:
-                raise row.bad("loser_list", value, "a list of at least one answer")
-            losers = [_answer(row, f"loser_list[{i}]", loser) for i, loser in enumerate(value)]
+            read = readers.rmb(row.columns())
+            best, *losers = read.responses
             id, subset = f"bon/{row.get('bon_uid')}", f"{goal} BoN"
-            yield _list(row, id, query, best, losers, subset)
+            texts, gold, _ = shuffled(id, [best], losers)
+            yield item(row, id, read.query, texts, gold, subset)
         else:
             id, subset = f"pair/{row.get('pair_uid')}", f"{goal} Pairwise"
-            chosen = _answer(row, "chosen", row.get("chosen"))
-            yield preference(
-                row, id, query, chosen, _answer(row, "reject", row.get("reject")), subset
-            )
-
-
-def _list(
-    row: Row, id: str, query: tuple[Message, ...], best: str, losers: list[str], subset: str
-) -> Example:
-    texts, gold, _ = shuffled(id, [best], losers)
-    return item(row, id, query, texts, gold, subset)
+            read = readers.rmb_pair(row.columns())
+            chosen, rejected = read.responses
+            yield preference(row, id, read.query, chosen, rejected, subset)
 
 
 JUDGEBENCH = ("**/dataset=judgebench,*", "**/gpt-0*", "**/claude-0*")
@@ -123,14 +82,10 @@ def judgebench(maker: str) -> Any:
     """JudgeBench's pairs of one response model ("gpt" or "claude"), both orders."""
 
     def load(source: Source) -> Iterator[Example]:
-        golds = {"A>B": FIRST, "B>A": SECOND}
         for row in source.rows(*JUDGEBENCH):
-            if not row.text("response_model").startswith(maker):
-                continue
-            gold = golds[row.one_of("label", list(golds))]
-            responses = (row.text("response_A"), row.text("response_B"))
-            query, domain = user(row.text("question")), _judgebench_domain(row)
-            yield from both_orders(row, row.text("pair_id"), query, responses, gold, domain)
+            if row.text("response_model").startswith(maker):
+                read, domain = readers.judgebench(row.columns()), _judgebench_domain(row)
+                yield from both_orders(row, row.text("pair_id"), read, domain)
 
     return load
 
@@ -148,10 +103,8 @@ def llmbar(subset_prefix: str = "") -> Any:
             if not subset.startswith(subset_prefix):
                 continue
             number, counts[subset] = counts[subset], counts[subset] + 1
-            gold = {1: FIRST, 2: SECOND}[row.one_of("label", [1, 2])]
-            responses = (row.text("output_1"), row.text("output_2"))
-            query = user(row.text("input"))
-            yield from both_orders(row, f"{subset}/{number}", query, responses, gold, subset)
+            read = readers.llmbar(row.columns())
+            yield from both_orders(row, f"{subset}/{number}", read, subset)
 
     return load
 
@@ -161,32 +114,19 @@ AUTOJ = ("**/testdata_pairwise",)
 
 def autoj(source: Source) -> Iterator[Example]:
     """Auto-J: label 0, 1 or 2 (tie), scenario; both orders."""
-    golds = {0: FIRST, 1: SECOND, 2: TIE}
     for number, row in enumerate(source.rows(*AUTOJ)):
-        gold = golds[row.one_of("label", list(golds))]
-        responses = (row.text("response 1"), row.text("response 2"))
-        query, scenario = user(row.text("prompt")), row.text("scenario")
-        yield from both_orders(row, f"{number}", query, responses, gold, scenario)
+        read = readers.autoj(row.columns())
+        yield from both_orders(row, f"{number}", read, str(read.subset))
 
 
 PANDALM = ("**/testset-v1",)
 
 
 def pandalm(source: Source) -> Iterator[Example]:
-    """PandaLM: the majority of three annotators, ties included; no majority is an error.
-
-    Six published responses are JSON booleans: texts True and False that somebody parsed.
-    """
-    golds = {1: FIRST, 2: SECOND, 0: TIE}
+    """PandaLM: the majority of three annotators, ties included; no majority is an error."""
     for row in source.rows(*PANDALM):
-        votes = [golds[row.one_of(f"annotator{i}", list(golds))] for i in (1, 2, 3)]
-        gold, count = Counter(votes).most_common(1)[0]
-        if count < 2:
+        read = readers.pandalm(row.columns())
+        if read.gold is None:
+            votes = [row.get(f"annotator{i}") for i in (1, 2, 3)]
             raise row.bad("annotator1..3", votes, "a verdict that two annotators share")
-        responses = []
-        for field in ("response1", "response2"):
-            value = row.get(field)
-            responses.append(str(value) if isinstance(value, bool) else row.text(field))
-        instruction, given = row.text("instruction"), row.text("input")
-        query = user(f"{instruction}\n\n{given}" if given else instruction)
-        yield item(row, f"{row.get('idx')}", query, responses, gold, "PandaLM")
+        yield item(row, f"{row.get('idx')}", read.query, read.responses, read.gold, "PandaLM")

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from spct.data.fields import nearest, need, query_of, text_of
-from spct.data.files import bad, checked_object, dataset_hash, read_rows
+from spct.data.columns import Columns
+from spct.data.faults import bad
+from spct.data.fields import nearest, need, text_of
+from spct.data.files import checked_row, dataset_hash, read_rows
+from spct.data.turns import query_of
 from spct.errors import DataError, ExtraMissing
 from spct.types import Message
 
@@ -37,6 +40,10 @@ class Row:
     place: str
     path: str
     fields: Mapping[str, Any]
+
+    def columns(self) -> Columns:
+        """The row for the reader of its set."""
+        return Columns(self.place, self.fields)
 
     def text(self, field: str) -> str:
         """A text that must be there."""
@@ -138,10 +145,10 @@ class HubSource:
         for hub in self.sets:
             for number, fields in enumerate(self._load(hub), 1):
                 place = f"{hub.repo}[{hub.split}]:{number}"
-                value = checked_object(place, fields)
-                if isinstance(value, DataError):
-                    raise value
-                yield Row(place, hub.path, value)
+                row = checked_row(place, fields)
+                if isinstance(row.value, DataError):
+                    raise row.value
+                yield Row(place, hub.path, row.value)
 
     def sha256(self, *patterns: str) -> str:
         """Hash the fingerprints that `datasets` gives its data."""

@@ -1,0 +1,135 @@
+"""Rows with a list of responses: objects with scores or ranks, or texts with a list beside them.
+
+UltraFeedback, NeMo-RL, Nectar, stack-exchange preferences; argilla's generations with ratings, and
+rollouts with rewards. A higher score is better, and so is a lower rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spct.data.columns import Columns
+from spct.data.fields import number_of, numbers_of
+from spct.data.layouts.queries import query_of_row
+from spct.data.turns import TEXT_KEYS, response_of
+from spct.types import Example
+
+COLUMNS = (
+    "completions",
+    "responses",
+    "answers",
+    "generations",
+    "outputs",
+    "candidates",
+    "summaries",
+)
+_SCORES = ("overall_score", "score", "rating", "reward", "pm_score", "helpfulness")
+_RANKS = ("rank", "ranking")
+_SCORE_LISTS = ("scores", "rewards", "ratings", "score", "rating", "reward", "overall_scores")
+_RANK_LISTS = ("ranks", "rank", "ranking", "rankings")
+
+
+def list_of(row: Mapping[str, Any]) -> str | None:
+    """The column that holds a list of responses."""
+    return next((c for c in COLUMNS if isinstance(row.get(c), list)), None)
+
+
+def read_list(row: Columns) -> Example:
+    """All responses of the list, and gold from what stands in or beside it."""
+    column = list_of(row.row)
+    if column is None:
+        column = row.first(COLUMNS) or "completions"
+        raise row.bad(column, row.take(column, "responses"), "a list of at least one object")
+    items = row.take(column, "responses")
+    if not items:
+        raise row.bad(column, items, "a list of at least one object")
+    if all(isinstance(item, str) for item in items):
+        gold = _beside(row, len(items))
+        return row.example(query_of_row(row), items, _checked(row, gold, len(items)))
+    key = _text_key(row, column, items)
+    responses = [
+        response_of(row.place, f"{column}[].{key}[{i}]", item[key]) for i, item in enumerate(items)
+    ]
+    gold = _inside(row, column, items)
+    if gold is None:
+        gold = _beside(row, len(items))
+    details = [{k: v for k, v in item.items() if k != key} for item in items]
+    query = query_of_row(row)
+    return row.example(query, responses, _checked(row, gold, len(items)), meta={column: details})
+
+
+def _text_key(row: Columns, column: str, items: Sequence[Any]) -> str:
+    for i, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise row.bad(f"{column}[{i}]", item, "an object with a response and its score")
+    key = next((k for k in TEXT_KEYS if all(item.get(k) is not None for item in items)), None)
+    if key is None:
+        odd = next((i for i, item in enumerate(items) if item.get("response") is None), 0)
+        field = f"{column}[].response[{odd}]"
+        raise row.bad(field, sorted(map(str, items[odd])), f"a text under {', '.join(TEXT_KEYS)}")
+    return key
+
+
+def _inside(row: Columns, column: str, items: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    """Gold from the objects: a score or rank that all have, else the means of their ratings."""
+    place = row.place
+    for names, sign in ((_SCORES, 1.0), (_RANKS, -1.0)):
+        for name in names:
+            if all(item.get(name) is not None for item in items):
+                where = f"{column}[{{}}].{name}"
+                return [
+                    sign * number_of(place, where.format(i), item[name])
+                    for i, item in enumerate(items)
+                ]
+    if any("annotations" in item for item in items):
+        return [_mean_rating(row, f"{column}[{i}]", item) for i, item in enumerate(items)]
+    known = [n for n in (*_SCORES, *_RANKS) if any(item.get(n) is not None for item in items)]
+    if known:
+        lacking = next(i for i, item in enumerate(items) if item.get(known[0]) is None)
+        got, expected = sorted(items[lacking]), f"{known[0]}, as the others have it"
+        raise row.bad(f"{column}[{lacking}]", got, expected)
+    return None
+
+
+def _mean_rating(row: Columns, field: str, item: Mapping[str, Any]) -> float:
+    """Average the ratings of one completion's annotations; an N/A says nothing."""
+    annotations = item.get("annotations")
+    if not isinstance(annotations, dict):
+        raise row.bad(field, sorted(item), "overall_score, or annotations with ratings")
+    ratings: list[float] = []
+    for aspect, annotation in annotations.items():
+        rating = annotation.get("Rating") if isinstance(annotation, dict) else annotation
+        if rating is None or rating == "N/A":
+            continue
+        where = f"{field}.annotations.{aspect}"
+        try:
+            number = float(rating) if isinstance(rating, str) else rating
+        except ValueError as err:
+            raise row.bad(where, rating, "a finite number") from err
+        ratings.append(number_of(row.place, where, number))
+    if not ratings:
+        raise row.bad(f"{field}.annotations", annotations, "at least one rating")
+    return sum(ratings) / len(ratings)
+
+
+def _beside(row: Columns, n: int) -> list[float] | None:
+    """Gold from a list beside the responses."""
+    for names, sign in ((_SCORE_LISTS, 1.0), (_RANK_LISTS, -1.0)):
+        for name in names:
+            value = row.row.get(name)
+            if isinstance(value, list) and len(value) == n and name not in row.used:
+                if all(item is None for item in value):
+                    continue
+                return [sign * v for v in numbers_of(row.place, name, row.take(name, "gold"))]
+    return None
+
+
+def _checked(row: Columns, gold: list[float] | None, n: int) -> list[float] | None:
+    """Gold, unless it rates a single response on a scale: only 0 and 1 say good or bad there."""
+    if gold is None:
+        row.note("no score or rank for each response: the row has no gold")
+    elif n == 1 and gold[0] not in (0, 1):
+        row.note("a single response with a rating: the row has no gold (0 or 1)")
+        return None
+    return gold

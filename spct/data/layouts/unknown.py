@@ -1,0 +1,68 @@
+"""Rows of no layout: what they may be, and the map that may read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spct.data.columns import Columns
+from spct.data.containers import of_object
+from spct.data.faults import RowError, named
+from spct.data.layouts.queries import SYSTEM
+from spct.data.layouts.singles import is_judge_prompt, judge_prompt, prompts_only
+
+_QUERIES = ("quer", "prompt", "question", "instruct", "problem", "input", "message", "conversation")
+_ANSWERS = ("respon", "answer", "output", "complet", "reply", "candidate", "solution", "generat")
+_GOLD = ("winner", "label", "prefer", "score", "rating", "gold", "verdict", "rank", "correct")
+
+
+def refusal(row: Columns, main: Sequence[str]) -> Exception:
+    """The error for a row that no layout reads: its own sentence for each known kind."""
+    columns = row.row
+    if fault := of_object("FILE", columns):
+        return RowError(row.place, fault)
+    if any(is_judge_prompt(value) for value in columns.values()):
+        return judge_prompt(row)
+    for one, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        if one in columns and other not in columns:
+            return row.bad(other, named(sorted(columns)), f"the column {other!r} beside {one!r}")
+    texts = [c for c, v in columns.items() if _is_said(v)]
+    if columns and not texts:
+        got = f"a table of numbers with the columns {named(columns)}"
+        fix = "scores alone cannot be judged: give the file with the texts that were scored"
+        return row.bad("columns", got, "a query and the responses to judge", fix)
+    query = row.first(main)
+    others = [c for c in texts if c != query and c not in SYSTEM]
+    if query is not None and not any(_like(c, _ANSWERS) for c in others):
+        return prompts_only(row, query)
+    fix = f"say which is which: {likely_map(columns)}"
+    if row.nulls:  # in the other rows they may have been there
+        fix = f"null in this row: {named(row.nulls)}; {fix}"
+    return row.bad("keys", named(columns), "the columns of a known layout (docs/data.md)", fix)
+
+
+def likely_map(row: dict[str, Any]) -> str:
+    """The map that most likely reads such rows, as options to copy."""
+    texts = sorted((c for c, v in row.items() if _is_said(v)), key=lambda c: -len(str(row[c])))
+    query = _best(texts, _QUERIES) or "COLUMN"
+    answers = [c for c in texts if c != query and _like(c, _ANSWERS)][:8]
+    rest = [c for c in texts if c != query and c not in answers]
+    told = ",".join(sorted(answers)) or ",".join(rest[:1]) or "COLUMN"
+    way = f"--map query={query} --map {'responses' if ',' in told else 'response'}={told}"
+    gold = next((c for c in row if _like(c, _GOLD) and c not in (query, *answers)), None)
+    return f"{way} --map gold={gold}" if gold else way
+
+
+def _best(columns: Sequence[str], stems: Sequence[str]) -> str | None:
+    return next((c for stem in stems for c in columns if stem in c.lower()), None)
+
+
+def _like(column: str, stems: Sequence[str]) -> bool:
+    return any(stem in column.lower() for stem in stems)
+
+
+def _is_said(value: object) -> bool:
+    """Whether a value may be something that somebody said."""
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], str | dict)
+    return isinstance(value, dict) or (isinstance(value, str) and bool(value.strip()))
