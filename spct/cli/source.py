@@ -7,17 +7,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spct.core.plan import content_id
 from spct.data.files import spool_stdin
-from spct.data.mapping import parse_mapping
 from spct.data.rows import read_examples, validate
 from spct.errors import ConfigError, DataError
 from spct.runs.codec import dump_example, encode
 from spct.types import Example, Message
+
+if TYPE_CHECKING:
+    from spct.data.mapping import Mapped
 
 File = Annotated[
     str | None,
@@ -68,12 +70,19 @@ class Source:
     ids: tuple[str, ...] = ()
     shuffle_seed: int | None = None
 
+    def _map(self) -> dict[str, Mapped] | None:
+        if not self.mapping:
+            return None
+        from spct.data.mapping import parse_mapping
+
+        return parse_mapping(self.mapping)
+
     def examples(self) -> Iterator[Example]:
         """Read the selection, lazily."""
         return read_examples(
             self.file,
             schema=self.schema,
-            mapping=parse_mapping(self.mapping),
+            mapping=self._map(),
             limit=self.limit,
             ids=self.ids or None,
             range=_span(self.span),
@@ -93,7 +102,7 @@ class Source:
 
     def check(self) -> int:
         """Read every row before anything is spent; return how many examples there are."""
-        report = validate(self.file, schema=self.schema, mapping=parse_mapping(self.mapping))
+        report = validate(self.file, schema=self.schema, mapping=self._map())
         if not report.ok:
             more = report.n_problems - len(report.problems)
             also = [f"... and {more} more"] if more else []

@@ -43,6 +43,11 @@ class RowError(DataError):
         self.fault = fault
 
 
+def kind_of(error: DataError) -> str:
+    """What rows with one fault share."""
+    return error.fault.kind if isinstance(error, RowError) else str(error)
+
+
 def bad(place: str, field: str, got: object, expected: str, fix: str = "") -> RowError:
     """Return the error for one field of one row: where, what was got, what was expected."""
     return RowError(place, Fault(field, shown(got), expected, fix))

@@ -93,3 +93,59 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Return a hint that names the nearest known word, or nothing."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+OWN_KEYS = ("id", "query", "responses", "gold", "reference", "subset", "meta")
+
+
+def read_own(place: str, row: RawRow, damaged: Mapping[str, str]) -> Example:
+    """Read one of our own rows.
+
+    Every key is known, since a misspelt `gold` would otherwise vanish in `meta`; a null is absent.
+    """
+    fields = {key: value for key, value in row.items() if value is not None}
+    for key in fields:
+        if key not in OWN_KEYS:
+            fix = f"put what the judge must not see in meta{nearest(key, OWN_KEYS)}"
+            raise bad(place, key, fields[key], f"only the keys {', '.join(OWN_KEYS)}", fix)
+        if key in damaged:
+            raise bad(place, key, fields[key], "a value that can be stored and sent", damaged[key])
+    meta = fields.get("meta", {})
+    if not isinstance(meta, dict):
+        raise bad(place, "meta", meta, "an object")
+    return build(
+        place,
+        fields,
+        query=_own_query(place, need(place, fields, "query")),
+        responses=texts_of(place, "responses", need(place, fields, "responses")),
+        gold=numbers_of(place, "gold", fields["gold"]) if "gold" in fields else None,
+        reference=text_of(place, "reference", fields["reference"])
+        if "reference" in fields
+        else None,
+        meta=meta,
+    )
+
+
+def _own_query(place: str, value: Any) -> tuple[Message, ...]:
+    """The query of our own row: a text is one user turn, whatever marks it holds."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise bad(place, "query", value, "a last user message that is not empty")
+        return (Message("user", value),)
+    if isinstance(value, list) and value and all(map(_is_plain, value)):
+        turns = tuple(Message(turn["role"], turn["content"]) for turn in value)
+        if turns[-1].role == "user" and turns[-1].content.strip():
+            return turns
+    from spct.data.turns import query_of
+
+    return query_of(place, "query", value)
+
+
+def _is_plain(turn: object) -> bool:
+    """Whether a message is as our own files hold it, so that no vendor's form has to be known."""
+    return (
+        isinstance(turn, dict)
+        and turn.keys() == {"role", "content"}
+        and turn["role"] in ("system", "user", "assistant")
+        and isinstance(turn["content"], str)
+    )

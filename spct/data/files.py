@@ -120,8 +120,10 @@ def _text_rows(name: str, stream: BinaryIO) -> Iterator[Row]:
             if line.lstrip().startswith(b"["):
                 yield from _array_rows(name, number, line + stream.read())
                 return
-            fault = not_rows(name, line)
-            if fault is None and is_open_object(line):
+            fault = None
+            if not line.startswith(b'{"'):
+                fault = not_rows(name, line)
+            if fault is None and not line.rstrip().endswith(b"}") and is_open_object(line):
                 rest = stream.read()
                 fault, stream = one_object(name, line + rest), io.BytesIO(rest)
             if fault:
@@ -196,8 +198,13 @@ def _parquet_rows(name: str) -> Iterator[Row]:
         yield Row(name, DataError(f"reading {name}: got {err}, {fix}"))
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else unique(pairs)
+
+
 # Rows may hold NaN and infinities, which pandas writes; `storable` sees to them.
-_DECODER = json.JSONDecoder(object_pairs_hook=unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _checked(place: str, line: bytes) -> Row:

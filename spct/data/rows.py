@@ -13,20 +13,27 @@ import itertools
 import logging
 import os
 import random
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from spct.data.faults import RowError
-from spct.data.fields import RawRow
-from spct.data.files import checked_row, dataset_hash, read_rows
-from spct.data.layouts.table import ALIASES, SCHEMAS
-from spct.data.mapping import Given, as_mapping
-from spct.data.parser import Parser, Refused
-from spct.data.shown import Report, Survey
+from spct.core.plan import content_id
+from spct.data.faults import bad, kind_of
+from spct.data.fields import RawRow, read_own
+from spct.data.files import Row, checked_row, dataset_hash, read_rows
+from spct.data.values import Seen
 from spct.errors import ConfigError, DataError
 from spct.types import Example
 
+if TYPE_CHECKING:
+    from spct.data.layouts.foreign import Foreign
+    from spct.data.mapping import Given
+    from spct.data.shown import Report
+
 Source = str | os.PathLike[str]
+
+REPEATED_ID = "an id that occurs again gets -2, -3 ..., as it may name the prompt"
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +57,7 @@ def read_examples(
     as a column that is not shown to the judge, is logged once unless `quiet`.
     """
     _check_options(schema, limit, range)
-    parser = Parser(schema, as_mapping(mapping), os.fspath(source))
+    parser = Parser(schema, mapping, os.fspath(source))
     examples = _good(parser.parse(read_rows(source)), parser, drop, quiet)
     if ids is not None:
         examples = _with_ids(examples, ids, os.fspath(source))
@@ -72,7 +79,7 @@ def convert_rows(
     """Yield the examples of rows that are in memory, such as a Hugging Face dataset."""
     _check_options(schema, None, None)
     placed = (checked_row(f"{name}:{i}", row) for i, row in enumerate(rows, 1))
-    parser = Parser(schema, as_mapping(mapping), name)
+    parser = Parser(schema, mapping, name)
     return _good(parser.parse(placed), parser, drop, quiet=False)
 
 
@@ -83,10 +90,12 @@ def validate(
 
     The first `show` examples are kept as they were read.
     """
+    from spct.data.shown import Survey
+
     _check_options(schema, None, None)
     if source == "-":
         raise ConfigError("validating '-': standard input can be read once only; `spool_stdin` it")
-    parser = Parser(schema, as_mapping(mapping), os.fspath(source))
+    parser = Parser(schema, mapping, os.fspath(source))
     survey = Survey(os.fspath(source), show)
     for outcome in parser.parse(read_rows(source)):
         if isinstance(outcome, Refused):
@@ -94,6 +103,151 @@ def validate(
         else:
             survey.count(outcome, parser)
     return survey.report(parser, dataset_hash(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that cannot be read, why, and what was read of it."""
+
+    place: str
+    error: DataError
+    row: Any
+    is_fatal: bool = False  # the file cannot be read any further
+
+
+class Parser:
+    """Turns rows into examples and remembers what the file has shown so far.
+
+    A file has one layout. A row of another one is refused, since mixed files are merged by accident
+    more often than on purpose, and their golds do not compare.
+    """
+
+    def __init__(self, schema: str, mapping: Given | None, name: str) -> None:
+        self.name = name
+        self.n_rows = 0
+        self.duplicates = 0
+        self.place = name  # of the last example
+        self.used: Mapping[str, str] = {}  # its columns -> what they became
+        self.left: Iterable[str] = ()
+        self._schema = schema
+        self._mapping = mapping or {}
+        self._foreign: Foreign | None = None
+        self._ids = Seen()
+        self._contents = Seen()
+        self._copies: dict[str, int] = {}
+        if mapping or schema not in ("auto", "spct"):
+            self._made_foreign()
+
+    @property
+    def schema(self) -> str | None:
+        """The name of the layout, or None before the first row."""
+        if self._foreign is not None:
+            return self._foreign.name
+        return "spct" if self.n_rows else None
+
+    @property
+    def notes(self) -> Counter[str]:
+        """What should be known of the reading, with the number of rows."""
+        return Counter() if self._foreign is None else self._foreign.notes
+
+    @property
+    def runs(self) -> list[list[str]]:
+        """Rows on end of one layout: its name, the first place and the last."""
+        return [] if self._foreign is None else self._foreign.runs
+
+    def parse(self, rows: Iterable[Row]) -> Iterator[Example | Refused]:
+        """Yield one example, or one error, for every row (or run of rows that share a prompt)."""
+        for row in rows:
+            self.n_rows += 1
+            value = row.value
+            if isinstance(value, DataError):
+                yield from self._flushed()
+                is_fatal = ":" not in row.place[len(self.name) :]
+                yield Refused(row.place, value, row.raw or None, is_fatal)
+            elif self._foreign is None and self._is_own(value):
+                yield self._own(row, value)
+            else:
+                foreign = self._foreign or self._made_foreign()
+                for place, made, raw in foreign.feed(row, value):
+                    yield self._done(place, made, raw)
+        yield from self._flushed()
+        if not self.n_rows:
+            error = DataError(f"reading {self.name}: got no rows, expected at least one")
+            yield Refused(self.name, error, None, is_fatal=True)
+
+    def _is_own(self, value: Mapping[str, Any]) -> bool:
+        return self._schema == "spct" or ("query" in value and "responses" in value)
+
+    def _own(self, row: Row, value: dict[str, Any]) -> Example | Refused:
+        try:
+            example = read_own(row.place, value, row.damaged)
+            self.place, self.left = row.place, ()
+            self.used = {key: key for key in value if value[key] is not None}
+            return self._with_id(row.place, example)
+        except DataError as error:
+            return Refused(row.place, error, value)
+
+    def _made_foreign(self) -> Foreign:
+        """The reader of foreign rows, which comes with all layouts; it takes over for good."""
+        from spct.data.layouts.foreign import Foreign
+        from spct.data.layouts.table import BY_NAME
+        from spct.data.mapping import as_mapping
+
+        self._foreign = Foreign(self._schema, as_mapping(self._mapping))
+        if self.n_rows > 1 and self._schema == "auto" and not self._mapping:
+            for line in ("1", str(self.n_rows - 1)):  # all rows so far were ours
+                self._foreign.hold(f"{self.name}:{line}", BY_NAME["spct"])
+        return self._foreign
+
+    def _flushed(self) -> Iterator[Example | Refused]:
+        for place, made, raw in () if self._foreign is None else self._foreign.finish():
+            yield self._done(place, made, raw)
+
+    def _done(self, place: str, made: Example | DataError, raw: Any) -> Example | Refused:
+        if isinstance(made, DataError):
+            return Refused(place, made, raw)
+        assert self._foreign is not None and self._foreign.last is not None
+        columns, self.place = self._foreign.last, place
+        self.used = {columns.names.get(c, c): part for c, part in columns.used.items()}
+        self.left = columns.left()
+        try:
+            return self._with_id(place, made)
+        except DataError as error:
+            return Refused(place, error, raw)
+
+    def _with_id(self, place: str, example: Example) -> Example:
+        """Give the example its id, and count what occurred before."""
+        number = self.n_rows
+        content = ""
+        if not example.id:
+            content = content_id(example.query, example.responses, example.reference)
+        key = hash((example.query, example.responses, example.reference))
+        is_copy = bool(self._contents.add(key, number))
+        self.duplicates += is_copy
+        id = example.id or content
+        line = _line(place, number)
+        if before := self._ids.add(hash(id), line):
+            if example.id and self.schema == "spct":
+                fix = f"{self.name}:{before} has it too"
+                raise bad(place, "id", example.id, "an id that occurs once", fix)
+            if example.id:
+                self.notes[REPEATED_ID] += 1
+            id = self._next(id, line)
+        return replace(example, id=id) if id != example.id else example
+
+    def _next(self, id: str, line: int) -> str:
+        """The next free name of an id that occurred before."""
+        n = self._copies.get(id, 1)
+        while True:
+            n += 1
+            if not self._ids.add(hash(f"{id}-{n}"), line):
+                self._copies[id] = n
+                return f"{id}-{n}"
+
+
+def _line(place: str, number: int) -> int:
+    end = place.rpartition(":")[2]
+    return int(end) if end.isdigit() else number
 
 
 class Dropped:
@@ -109,13 +263,12 @@ class Dropped:
 
     def add(self, refused: Refused) -> None:
         """Count a row that was left out, and keep it."""
-        self.n += 1
-        error = refused.error
-        kind = error.fault.kind if isinstance(error, RowError) else str(error)
+        error, self.n = refused.error, self.n + 1
+        kind = kind_of(error)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         if self._keep is not None:
-            place = refused.place.rpartition(":")[2]
-            self._keep({"line": place, "problem": str(error), "row": refused.row})
+            line = refused.place.rpartition(":")[2]
+            self._keep({"line": line, "problem": str(error), "row": refused.row})
 
 
 def _good(
@@ -156,8 +309,12 @@ def _shuffled(examples: Iterable[Example], seed: int) -> Iterator[Example]:
 
 
 def _check_options(schema: str, limit: int | None, span: tuple[int, int] | None) -> None:
-    if schema != "auto" and schema not in SCHEMAS and schema not in ALIASES:
-        raise ConfigError(f"--schema: got {schema!r}, expected auto or one of {', '.join(SCHEMAS)}")
+    if schema not in ("auto", "spct"):
+        from spct.data.layouts.table import ALIASES, SCHEMAS
+
+        if schema not in SCHEMAS and schema not in ALIASES:
+            known = ", ".join(SCHEMAS)
+            raise ConfigError(f"--schema: got {schema!r}, expected auto or one of {known}")
     if limit is not None and limit < 0:
         raise ConfigError(f"--limit: got {limit}, expected 0 or more")
     if span is not None and not 0 <= span[0] <= span[1]:

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spct.data.faults import RowError, named
+from spct.data.faults import kind_of, named
 from spct.types import Example
 
 if TYPE_CHECKING:
-    from spct.data.parser import Parser, Refused
+    from spct.data.rows import Parser, Refused
 
 MAX_KINDS = 1000  # of faults that are told apart
 MAX_TOLD = 8  # lines of faults; with the summary a report stays within twenty lines
@@ -165,16 +165,13 @@ class Survey:
         self._lengths["queries"].add(sum(len(turn.content) for turn in example.query))
         for response in example.responses:
             self._lengths["responses"].add(len(response))
-        row = parser.last
-        if len(self._shown) < self._show and row is not None:
-            used: dict[str, str] = {row.names.get(c, c): part for c, part in row.used.items()}
-            self._shown.append(Shown(row.place, example, used, tuple(row.left())))
+        if len(self._shown) < self._show:
+            self._shown.append(Shown(parser.place, example, parser.used, tuple(parser.left)))
 
     def refuse(self, refused: Refused) -> None:
         """Take in one row that cannot be read."""
         self._n_problems += 1
-        error = refused.error
-        kind = error.fault.kind if isinstance(error, RowError) else str(error)
+        kind, error = kind_of(refused.error), refused.error
         if group := self._groups.get(kind):
             group.n += 1
             group.last = refused.place

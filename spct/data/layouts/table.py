@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from spct.data.columns import Columns
-from spct.data.layouts import own, pairs, singles
+from spct.data.fields import read_own
+from spct.data.layouts import pairs, singles
 from spct.data.layouts.lists import COLUMNS as LISTS
 from spct.data.layouts.lists import list_of, read_list
 from spct.data.layouts.outputs import has_outputs, outputs_of, read_arena, read_outputs
@@ -33,6 +34,12 @@ class Layout(NamedTuple):
 
 def _is_own(row: Row) -> bool:
     return "query" in row and "responses" in row
+
+
+def _own(row: Columns) -> Example:
+    for column in row.row:
+        row.used[column] = "meta"
+    return read_own(row.place, row.row, row.damaged)
 
 
 def _keys(*columns: str) -> Callable[[dict[str, Any]], bool]:
@@ -73,7 +80,7 @@ def _is_list(row: Row) -> bool:
 
 
 LAYOUTS: tuple[Layout, ...] = (
-    Layout("spct", _is_own, own.read),
+    Layout("spct", _is_own, _own),
     Layout("arena", _keys("conversation_a", "conversation_b"), read_arena),
     Layout("rewardbench2", _is_lists_of_texts, pairs.read_rewardbench2),
     Layout("preference", _is_pair, pairs.read_pair),
