@@ -95,8 +95,7 @@ def validate(
     _check_options(schema, None, None)
     if source == "-":
         raise ConfigError("validating '-': standard input can be read once only; `spool_stdin` it")
-    parser = Parser(schema, mapping, os.fspath(source))
-    survey = Survey(os.fspath(source), show)
+    parser, survey = Parser(schema, mapping, os.fspath(source)), Survey(os.fspath(source), show)
     for outcome in parser.parse(read_rows(source)):
         if isinstance(outcome, Refused):
             survey.refuse(outcome)
@@ -172,8 +171,8 @@ class Parser:
                     yield self._done(place, made, raw)
         yield from self._flushed()
         if not self.n_rows:
-            error = DataError(f"reading {self.name}: got no rows, expected at least one")
-            yield Refused(self.name, error, None, is_fatal=True)
+            empty = DataError(f"reading {self.name}: got no rows, expected at least one")
+            yield Refused(self.name, empty, None, is_fatal=True)
 
     def _is_own(self, value: Mapping[str, Any]) -> bool:
         return self._schema == "spct" or ("query" in value and "responses" in value)
@@ -253,7 +252,7 @@ def _line(place: str, number: int) -> int:
 class Dropped:
     """The bad rows that were left out: how many of each kind, and the rows themselves for a file.
 
-    `keep` gets each row as an object with its place, the problem and what was read of it.
+    `keep` gets each row with its line, the problem and what was read of it.
     """
 
     def __init__(self, keep: Any = None) -> None:
