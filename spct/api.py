@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spct.core.plan import content_id
-from spct.errors import ConfigError
-from spct.types import Engine, Example, Message, Verdict
+from spct.errors import ConfigError, did_you_mean
+from spct.types import Engine, Example, Message, RewardModel, Verdict
+
+if TYPE_CHECKING:
+    from spct.config import Config
+    from spct.train.rft import Funnel
 
 T = TypeVar("T")
 
@@ -28,22 +33,61 @@ def judge(
     Without any, the endpoint of OPENAI_BASE_URL judges, or else the embedded model. An engine that
     is passed in stays open; one made here is closed. In an async program use `GenerativeRM`.
     """
+    from spct.models.judges import build_judge
+
     turns = (Message("user", query),) if isinstance(query, str) else tuple(query)
     id = content_id(turns, responses, reference)
     example = Example(id, turns, tuple(responses), reference=reference)
+    model = build_judge(_config(settings), engine)
+    return run_sync(_judge_all(model, [example], close=engine is None))[0]
 
-    async def run() -> Verdict:
-        from spct.models.judges import build_judge
 
-        rm = build_judge(_config(settings), engine)
-        try:
-            await rm.open()
-            return await rm.judge(example)
-        finally:
-            if engine is None:
-                await rm.aclose()
+def judge_all(model: RewardModel, examples: Iterable[Example]) -> list[Verdict]:
+    """Judge many examples at once; verdicts in the order of the examples. The model is closed."""
+    return run_sync(_judge_all(model, list(examples), close=True))
 
-    return run_sync(run())
+
+async def _judge_all(
+    model: RewardModel, examples: Sequence[Example], *, close: bool
+) -> list[Verdict]:
+    try:
+        await model.open()
+        found = {verdict.example_id: verdict async for verdict in model.judge_many(examples)}
+        return [found[example.id] for example in examples]
+    finally:
+        if close:
+            await model.aclose()
+
+
+def bench(
+    models: Sequence[str], benchmarks: Sequence[str | Path], out: Path, **settings: Any
+) -> dict[str, Any]:
+    """Measure reward models, by name, on benchmarks or files of examples; the report.
+
+    `out` becomes a run folder with report.md, figures and every judgement; the same call continues
+    it. `settings` are those of `spct bench`: samples=(1, 4), limit=("100",), resamples=...
+    """
+    from spct.config import validated
+    from spct.measure.command import run_bench
+    from spct.measure.config import BenchConfig
+
+    named = {"benchmarks": tuple(map(str, benchmarks)), **settings}
+    return run_bench(models, validated(BenchConfig, named, "bench()"), out, quiet=True)
+
+
+def rft(examples: Iterable[Example], engine: Engine, out: Path, **settings: Any) -> Funnel:
+    """Draw judgements of examples with gold and write those that teach to `out`/rows.jsonl.
+
+    Rejective fine-tuning (section 3.1): what is wrong, unreadable or too easy is left out, and the
+    funnel counts why. `settings` are those of `spct data rft`: n_samples=3, temperature=0.7, ...
+    """
+    from spct.config import validated
+    from spct.train.config import RftDataConfig
+    from spct.train.rft import build
+    from spct.train.sampling import Formats
+
+    config = validated(RftDataConfig, settings, "rft()")
+    return run_sync(build(examples, engine, Formats(), config, out))
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
@@ -68,22 +112,15 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     return result[0]
 
 
-def _config(settings: dict[str, Any]) -> Any:
+def _config(settings: dict[str, Any]) -> Config:
     """Settings by bare name -> Config; an unknown name is an error with its nearest."""
-    from difflib import get_close_matches
-
     from spct.config import Config, resolve
 
+    section_of = {key: name for name, section in Config() for key in type(section).model_fields}
     sections: dict[str, dict[str, Any]] = {}
-    section_of = {
-        key: name
-        for name, field in Config.model_fields.items()
-        for key in getattr(field.annotation, "model_fields", {})
-    }
     for key, value in settings.items():
         if key not in section_of:
-            near = get_close_matches(key, section_of, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
+            meant = did_you_mean(key, section_of)
             raise ConfigError(f"judge() got an unknown setting {key!r}{meant}")
         sections.setdefault(section_of[key], {})[key] = value
     return resolve(Config, flags=sections)[0]

@@ -58,3 +58,15 @@ def is_tie(scores: Sequence[float] | None) -> bool:
 def outcome_reward(scores: Sequence[float] | None, gold: Sequence[float]) -> float:
     """What RL pays one trajectory (Eq. 15): +1 if correct, otherwise -1."""
     return 1.0 if correct(scores, gold) else -1.0
+
+
+def advantages(rewards: Sequence[float]) -> list[float]:
+    """What GRPO makes of a group's rewards: how far each is above the mean, in deviations.
+
+    The deviation is the sample's, plus 1e-4, as TRL has it; a group whose rewards are equal teaches
+    nothing and gets zeros.
+    """
+    mean = math.fsum(rewards) / len(rewards)
+    squares = math.fsum((reward - mean) ** 2 for reward in rewards)
+    deviation = math.sqrt(squares / (len(rewards) - 1)) if len(rewards) > 1 else 0.0
+    return [(reward - mean) / (deviation + 1e-4) for reward in rewards]

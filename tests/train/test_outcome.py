@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spct.errors import DataError
-from spct.train.outcome import correct, gold_problem, is_tie, outcome_reward
+from spct.train.outcome import advantages, correct, gold_problem, is_tie, outcome_reward
 
 
 def test_an_unscored_judgement_is_wrong_and_costs_one() -> None:
@@ -85,3 +85,15 @@ def test_correctness_does_not_depend_on_the_order_of_responses(
 def test_a_tie_is_among_the_highest_only() -> None:
     assert is_tie((5, 5)) and is_tie((9, 2, 9))
     assert not is_tie((9, 2, 2)) and not is_tie((7,)) and not is_tie(None)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "expected"),
+    [
+        ([1.0, -1.0, -1.0, -1.0], [1.5, -0.5, -0.5, -0.5]),  # one right of four
+        ([1.0, 1.0], [0.0, 0.0]),
+        ([-1.0], [0.0]),
+    ],
+)
+def test_advantages_are_those_of_grpo(rewards, expected):
+    assert advantages(rewards) == pytest.approx(expected, abs=1e-3)
