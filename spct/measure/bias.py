@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spct.core.vote import Rewards, best, mean_scores, scores_of
+from spct.core.vote import Rewards, best, mean_scores
 from spct.measure.aggregates import Array, micro
 from spct.measure.intervals import Z95, Interval, bootstrap
 from spct.measure.loading import Loaded
@@ -85,10 +85,11 @@ def first_picks(vote: Verdict) -> Iterator[tuple[bool, int]]:
     if not vote.trajectories and len(rewards) > 1 and len(vote.best) == 1:
         yield vote.best[0] == 0, len(rewards)
     for trajectory in vote.trajectories:
-        for scores in scores_of([trajectory]):
-            top = best(scores)
-            if len(scores) > 1 and len(top) == 1:
-                yield trajectory.prompt.order[0] == top[0], len(scores)
+        judgement = trajectory.judgement
+        if judgement is not None and len(judgement.scores) > 1:
+            top = best(judgement.scores)
+            if len(top) == 1:
+                yield trajectory.prompt.order[0] == top[0], len(judgement.scores)
 
 
 # --- length -------------------------------------------------------------------------------------
@@ -221,10 +222,10 @@ def _after(example: Example, votes: Iterable[Verdict]) -> dict[int, list[tuple[f
     gold = gold_of(example)
     low, width = min(gold), max(gold) - min(gold)
     found: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
-    for trajectory in (t for vote in votes for t in vote.trajectories):
-        for scores in scores_of([trajectory]):
-            for before, response in pairwise(trajectory.prompt.order):
-                found[response].append(((gold[before] - low) / width, scores[response]))
+    for trajectory in (t for vote in votes for t in vote.trajectories if t.judgement):
+        scores = trajectory.judgement.scores if trajectory.judgement else ()
+        for before, response in pairwise(trajectory.prompt.order):
+            found[response].append(((gold[before] - low) / width, scores[response]))
     return found
 
 
