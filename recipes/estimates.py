@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spct.measure.tables import table
 from spct.train.config import Optimisation, RlConfig, SftConfig, load_settings
 from spct.train.estimate import architecture, needs
 
@@ -24,8 +25,7 @@ ROWS: tuple[tuple[str, str, int, int], ...] = (
 
 def main() -> None:
     """Print the table as Markdown."""
-    print("| recipe | settings | GPUs | parameters | GiB a GPU | fits 80 GB | hours |")
-    print("|---|---|---|---|---|---|---|")
+    lines = []
     for recipe, name, n_gpus, mean_tokens in ROWS:
         kind: type[Optimisation] = RlConfig if name.startswith("rl") else SftConfig
         config = load_settings(HERE / recipe / f"{name}.toml", kind)
@@ -34,10 +34,10 @@ def main() -> None:
         )
         need = needs(found, config, n_gpus=n_gpus, peak_tflops=H100_TFLOPS, mean_tokens=mean_tokens)
         fits = "yes" if need.gib_a_gpu < 74 else "no"
-        print(
-            f"| {recipe} | {name} | {n_gpus} | {found.parameters / 1e9:.2f}B "
-            f"| {need.gib_a_gpu:.0f} | {fits} | {need.hours:.1f} |"
-        )
+        size, memory = f"{found.parameters / 1e9:.2f}B", f"{need.gib_a_gpu:.0f}"
+        lines.append([recipe, name, str(n_gpus), size, memory, fits, f"{need.hours:.1f}"])
+    head = ["recipe", "settings", "GPUs", "parameters", "GiB a GPU", "fits 80 GB", "hours"]
+    print(table(head, lines), end="")
 
 
 if __name__ == "__main__":

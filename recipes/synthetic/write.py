@@ -12,7 +12,7 @@ from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
 from spct.measure.intervals import Interval, difference, prompts_of, sign_of
-from spct.measure.tables import interval
+from spct.measure.tables import interval, percent, table
 from spct.runs.store import Store
 from spct.types import Example
 
@@ -35,11 +35,8 @@ def verdict(found: Record) -> str:
 
 def model_table(evaluated: Record) -> list[str]:
     """One row a model and way of asking."""
-    lines = [
-        "| model | greedy | one sample | Voting@8 | Voting@32 | Meta@8 | Meta@32 "
-        "| unscored / ties / tokens a judgement |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["model", "greedy", "one sample", "Voting@8", "Voting@32", "Meta@8", "Meta@32"]
+    lines = []
     for name, m in evaluated["models"].items():
         votes = {int(k): v for k, v in m["voting"].items()}
         guided = {int(k): v for k, v in m["guided"].items()}
@@ -47,9 +44,10 @@ def model_table(evaluated: Record) -> list[str]:
         cells += [interval(votes[k]) if k in votes else "" for k in (1, 8, 32)]
         cells += [interval(guided[k]) if k in guided else "" for k in (8, 32)]
         h = m["health"]
-        cells.append(f"{100 * h['unscored']:.1f}% / {100 * h['ties']:.1f}% / {h['tokens']:.0f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
+        lines.append(
+            [name, *cells, f"{percent(h['unscored'])} / {percent(h['ties'])} / {h['tokens']:.0f}"]
+        )
+    return [table([*head, "unscored / ties / tokens a judgement"], lines)]
 
 
 def guessing(examples: Sequence[Example]) -> float:
@@ -71,25 +69,23 @@ def guessing_lines(evaluated: Record, chance: float) -> list[str]:
 
 def claims_table(evaluated: Record) -> list[str]:
     """The study's claims, each with its paired difference."""
-    lines = ["| claim | difference, points | verdict |", "|---|---|---|"]
-    for claim, key in CLAIMS:
-        found = evaluated["comparisons"].get(key)
-        if found is None:
-            lines.append(f"| {claim} | not measured | |")
-        else:
-            lines.append(f"| {claim} | {interval(found)} | {verdict(found)} |")
-    return lines
+    found = [(claim, evaluated["comparisons"].get(key)) for claim, key in CLAIMS]
+    lines = [
+        [claim, "not measured", ""] if gap is None else [claim, interval(gap), verdict(gap)]
+        for claim, gap in found
+    ]
+    return [table(["claim", "difference, points", "verdict"], lines)]
 
 
 def fault_table(root: Path, models: Sequence[str], examples: Sequence[Example]) -> list[str]:
     """What is wrong with the sampled judgements of each model."""
-    lines = ["| model | " + " | ".join(FAULTS) + " |", "|---" * (len(FAULTS) + 1) + "|"]
+    lines = []
     for model in models:
         with Store.read(root / "run" / "evaluate" / model / "sampled") as store:
             verdicts = {v.example_id: v for v in store.verdicts()}
         shares = fault_shares(examples, verdicts)
-        lines.append(f"| {model} | " + " | ".join(f"{100 * shares[f]:.0f}" for f in FAULTS) + " |")
-    return lines
+        lines.append([model, *(f"{100 * shares[f]:.0f}" for f in FAULTS)])
+    return [table(["model", *FAULTS], lines)]
 
 
 def ablation_folder(root: Path, name: str) -> Path:
@@ -108,31 +104,27 @@ def ablation_lines(
     root: Path, main: Record, extra: Mapping[str, Record], examples: Sequence[Example]
 ) -> list[str]:
     """The last model of each ablation beside the full pipeline's, and the paired difference."""
-    lines = [
-        "The last column is paired by example: one sample of this pipeline's last model, minus one "
-        "of the full pipeline's model of that name.",
-        "",
-        "| pipeline | last model | greedy | one sample | Voting@4 | against full |",
-        "|---|---|---|---|---|---|",
-    ]
 
-    def row(name: str, model: str, m: Record, against: str = "") -> str:
+    def row(name: str, model: str, m: Record, against: str = "") -> list[str]:
         votes = {int(k): v for k, v in m["voting"].items()}
         four = interval(votes[4]) if 4 in votes else ""
-        shares = f"{interval(m['greedy'])} | {interval(votes[1])} | {four}"
-        return f"| {name} | {model} | {shares} | {against} |"
+        return [name, model, interval(m["greedy"]), interval(votes[1]), four, against]
 
-    for model in ("cold_start", "rft", "rl"):
-        lines.append(row("full", model, main["models"][model]))
+    lines = [row("full", model, main["models"][model]) for model in ("cold_start", "rft", "rl")]
     for name, reports in extra.items():
         models = reports["evaluate"]["models"]
         last = list(models)[-1]
         ours = sampled_credits(ablation_folder(root, name), last, examples)
         theirs = sampled_credits(root / "run", last, examples)
-        lines.append(
-            row(name, last, models[last], interval(difference(ours, theirs, prompts_of(examples))))
-        )
-    return lines
+        against = interval(difference(ours, theirs, prompts_of(examples)))
+        lines.append(row(name, last, models[last], against))
+    head = ["pipeline", "last model", "greedy", "one sample", "Voting@4", "against full"]
+    return [
+        "The last column is paired by example: one sample of this pipeline's last model, minus one "
+        "of the full pipeline's model of that name.",
+        "",
+        table(head, lines),
+    ]
 
 
 def meta_lines(evaluated: Record, data: Record | None) -> list[str]:

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from spct.core.vote import best
 from spct.types import Example, Judgement, Trajectory, Unscored, Verdict
 
 _CONTROLS = re.compile(
@@ -43,12 +44,8 @@ def show_verdict(console: Console, example: Example, verdict: Verdict, *, full: 
 
 def _telling(counted: list[Trajectory], verdict: Verdict) -> list[Trajectory]:
     """The first counted judgement that agrees with the vote, or else the first one."""
-    agreeing = [t for t in counted if t.judgement and _tops(t.judgement.scores) == verdict.best]
+    agreeing = [t for t in counted if t.judgement and best(t.judgement.scores) == verdict.best]
     return (agreeing or counted)[:1]
-
-
-def _tops(scores: tuple[float, ...]) -> tuple[int, ...]:
-    return tuple(i for i, score in enumerate(scores) if score == max(scores))
 
 
 def _responses(example: Example, verdict: Verdict) -> Table:

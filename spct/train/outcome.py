@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from spct.core.vote import best
 from spct.errors import DataError
 
 
@@ -24,7 +25,7 @@ def gold_problem(gold: Sequence[float] | None, n: int) -> str | None:
         return "gold is not finite"
     if n == 1:
         return None if gold[0] in (0, 1) else "gold of a single response is not 0 or 1"
-    return None if sum(g == max(gold) for g in gold) == 1 else "no unique best"
+    return None if len(best(tuple(gold))) == 1 else "no unique best"
 
 
 def correct(scores: Sequence[float] | None, gold: Sequence[float]) -> bool:
@@ -46,13 +47,13 @@ def correct(scores: Sequence[float] | None, gold: Sequence[float]) -> bool:
         )
     if len(gold) == 1:
         return scores[0] == gold[0]
-    best = max(range(len(gold)), key=gold.__getitem__)  # unique: checked above
-    return all(scores[best] > score for i, score in enumerate(scores) if i != best)
+    (right,) = best(tuple(gold))  # unique: checked above
+    return all(scores[right] > score for i, score in enumerate(scores) if i != right)
 
 
 def is_tie(scores: Sequence[float] | None) -> bool:
     """Whether several responses share the highest score."""
-    return scores is not None and len(scores) > 1 and sum(s == max(scores) for s in scores) > 1
+    return scores is not None and len(scores) > 1 and len(best(tuple(scores))) > 1
 
 
 def outcome_reward(scores: Sequence[float] | None, gold: Sequence[float]) -> float:
