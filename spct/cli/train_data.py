@@ -94,14 +94,6 @@ def meta_data(
     out: Annotated[Path, typer.Option("--out", "-o", help="JSONL file to write.")],
 ) -> None:
     """Label the trajectories of runs by the outcome rule; the folder's name is the source."""
-    from spct.runs.store import Store
-    from spct.train.meta_rm import MetaFunnel, meta_rows
-    from spct.train.rft import stored, write_rows
+    from spct.train.meta_data import Drawn, build
 
-    funnel, rows = MetaFunnel(), []
-    for folder in runs:
-        with Store.read(folder) as store:
-            pairs = ((example, t) for example, ts in stored(store) for t in ts)
-            rows += meta_rows(pairs, folder.name, funnel)
-    write_rows(rows, out)
-    show(asdict(funnel))
+    show(asdict(build([Drawn(folder.name, folder) for folder in runs], out)))

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, Self, TextIO
 
 from spct import __version__
 from spct.errors import StoreError
@@ -261,6 +261,12 @@ class RunLock:
         with suppress(OSError):
             return os.pread(self._file, 20, 0).decode("ascii", "replace").strip() or "unknown"
         return "unknown"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let the next process in. Idempotent.

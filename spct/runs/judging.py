@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from spct.core.generative import stream
 from spct.errors import ContextOverflow, DataError, FormatError, OverBudget, SpctError
@@ -24,7 +25,6 @@ from spct.types import (
     Example,
     Prompt,
     Reason,
-    RewardModel,
     Trajectory,
     Unscored,
     Usage,
@@ -84,7 +84,7 @@ class Tally:
         return 0 < self.examples == self.without_rewards
 
     def summary(self) -> str:
-        """One line for people, and one for each of the commonest reasons."""
+        """One line for people, and one for each of the commonest reasons (see `check`)."""
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.unscored.items()))
         line = (
             f"{self.examples} examples, {self.judgements} judgements"
@@ -93,7 +93,7 @@ class Tally:
             f" {self.usage.prompt_tokens} + {self.usage.completion_tokens} tokens"
             f" in {self.usage.calls} calls"
         )
-        return "\n".join([line, *self.reasons()])
+        return "\n".join([line, *([] if self.nothing_scored else self.reasons())])
 
     def reasons(self) -> list[str]:
         """The commonest causes of unscored judgements with their counts, one line each."""
@@ -107,13 +107,14 @@ class Tally:
         return lines
 
     def check(self, max_unscored: float = 1.0) -> None:
-        """Raise `OverBudget` if nothing was scored, or more is unscored than allowed."""
+        """Raise `OverBudget` if nothing was scored, with the reasons, or too little was."""
         if self.nothing_scored:
-            raise OverBudget(
+            heading = (
                 f"nothing was scored: none of {self.examples} examples has rewards, "
-                f"{self.n_unscored} of {self.judgements} judgements are unscored; the reasons are "
-                "above; `spct doctor` tries the engine out"
+                f"{self.n_unscored} of {self.judgements} judgements are unscored "
+                "(`spct doctor` tries the engine out):"
             )
+            raise OverBudget("\n".join([heading, *self.reasons()]))
         if self.unscored_share > max_unscored:
             raise OverBudget(
                 f"{self.unscored_share:.1%} of the judgements are unscored, allowed is "
@@ -124,12 +125,31 @@ class Tally:
 # Faults of one example: its template raises, its roles are odd, it does not fit the context.
 OF_THE_EXAMPLE = (FormatError, DataError, ContextOverflow)
 
+
+class Judge(Protocol):
+    """What the loop asks of a reward model, and of what training draws with."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what writes the judgements."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many examples may be in flight."""
+        ...
+
+    async def judge(self, example: Example) -> Verdict:
+        """Judge one example."""
+        ...
+
+
 OnVerdict = Callable[[Example, Verdict], None]
 Put = Callable[[Verdict, Example, int], Awaitable[None]]  # the last is its place in the input
 
 
 async def judge_into(
-    model: RewardModel,
+    model: Judge,
     examples: Iterable[Example],
     *,
     put: Put | None = None,
@@ -170,7 +190,7 @@ async def judge_into(
     return tally
 
 
-async def judged(model: RewardModel, example: Example) -> Verdict:
+async def judged(model: Judge, example: Example) -> Verdict:
     """Judge one example; a fault of its own is a verdict without rewards that says why."""
     try:
         return await model.judge(example)
@@ -185,7 +205,7 @@ async def judged(model: RewardModel, example: Example) -> Verdict:
         return without_judgement(model, example, f"{type(error).__name__}: {error}")
 
 
-def without_judgement(model: RewardModel, example: Example, why: str) -> Verdict:
+def without_judgement(model: Judge, example: Example, why: str) -> Verdict:
     """The verdict on an example that could not be asked about: one unscored trajectory."""
     trajectory = Trajectory(
         example_id=example.id,

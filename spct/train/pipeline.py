@@ -23,16 +23,17 @@ from spct.config import EngineConfig, Settings
 from spct.data.rows import read_examples
 from spct.errors import ConfigError
 from spct.models.engines import build_engine
-from spct.runs.folder import atomic_text, write_run_files
+from spct.runs.folder import RunLock, atomic_text, write_run_files
 from spct.runs.identity import differences
 from spct.runs.store import Store
-from spct.train import meta_rm, rft, rl, sft
+from spct.train import meta_data, meta_rm, rft, rl, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import MetaConfig, RftDataConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet, dev_set
 from spct.train.evaluate import EvaluateConfig
 from spct.train.evaluate import evaluate as measure
 from spct.train.local import LocalEngine
+from spct.train.meta_data import Drawn
 from spct.train.resume import FREE
 from spct.train.sampling import Draw, Formats, draw_into, formats_from
 from spct.types import Engine, Example, SamplingParams
@@ -186,28 +187,21 @@ def rl_stage(p: Pipeline) -> Mapping[str, Any]:
     }
 
 
-def meta_data(p: Pipeline) -> Mapping[str, Any]:
+def meta_data_stage(p: Pipeline) -> Mapping[str, Any]:
     """Label trajectories of the RFT stage and of the trained model."""
     config, files, out = p.config.meta_data, p.config.files, p.folder("meta_data")
-    rows, funnel = [], meta_rm.MetaFunnel()
-    if "rft_data" in p.config.stages:
-        with Store.read(p.folder("rft_data")) as store:
-            pairs = [(e, t) for e, ts in rft.stored(store, p.examples(files.rft)) for t in ts]
-        rows += meta_rm.meta_rows(pairs, "rft", funnel)
-    model = p.model("rl")
-    engine = p.engine(model)
+    engine, examples = p.engine(p.model("rl")), p.examples(files.rl)
     params = SamplingParams(
         temperature=config.temperature, max_tokens=p.config.rl.max_completion_tokens
     )
     what = Draw(config.n_samples, params=params, seed=config.seed)
     identity = {**config.model_dump(), "engine": engine.fingerprint}
     with Store.open(out, identity) as store:
-        examples = p.examples(files.rl)
         asyncio.run(draw_into(store, examples, engine, p.formats, what, p.config.batch))
-        pairs = [(e, t) for e, ts in rft.stored(store, examples) for t in ts]
-    rows += meta_rm.meta_rows(pairs, "self", funnel)
-    rft.write_rows(rows, out / "rows.jsonl")
-    return asdict(funnel)
+    runs = [Drawn("self", out, examples)]
+    if "rft_data" in p.config.stages:
+        runs.insert(0, Drawn("rft", p.folder("rft_data"), p.examples(files.rft)))
+    return asdict(meta_data.build(runs, out / "rows.jsonl"))
 
 
 def meta_stage(p: Pipeline) -> Mapping[str, Any]:
@@ -241,7 +235,7 @@ RUN: Mapping[Stage, Callable[[Pipeline], Mapping[str, Any]]] = {
     "rft_data": rft_data,
     "rft": rft_stage,
     "rl": rl_stage,
-    "meta_data": meta_data,
+    "meta_data": meta_data_stage,
     "meta": meta_stage,
     "evaluate": evaluate_stage,
 }
@@ -297,13 +291,15 @@ def run(config: PipelineConfig, only: Sequence[Stage] = ()) -> dict[str, Any]:
         if stage not in only and done[stage].is_file()
     }
     p.out.mkdir(parents=True, exist_ok=True)
-    write_run_files(p.out, config.model_dump(mode="json"))
-    for stage in chosen:
-        if stage in reports:
-            continue
-        start = time.monotonic()
-        report = {**RUN[stage](p), "seconds": round(time.monotonic() - start, 1)}
-        with atomic_text(done[stage]) as file:
-            file.write(json.dumps({**report, "made_of": made[stage]}, indent=2, default=str) + "\n")
-        reports[stage] = report
+    with RunLock(p.out):  # the same command started twice at once would train twice
+        write_run_files(p.out, config.model_dump(mode="json"))
+        for stage in chosen:
+            if stage in reports:
+                continue
+            start = time.monotonic()
+            report = {**RUN[stage](p), "seconds": round(time.monotonic() - start, 1)}
+            with atomic_text(done[stage]) as file:
+                content = {**report, "made_of": made[stage]}
+                file.write(json.dumps(content, indent=2, default=str) + "\n")
+            reports[stage] = report
     return {stage: reports[stage] for stage in chosen}

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import order_of
 from spct.errors import ExtraMissing, TrainError
+from spct.runs.judging import judge_into
 from spct.train.adapters import saved_ends, starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
@@ -30,7 +31,7 @@ from spct.train.outcome import gold_problem, is_tie, outcome_reward
 from spct.train.resume import begin
 from spct.train.rft import is_too_easy
 from spct.train.rollouts import local_rollouts
-from spct.train.sampling import Draw, Formats, draw_many
+from spct.train.sampling import Draw, Formats, Sampler
 from spct.train.sft import (
     Row,
     TrainReport,
@@ -41,7 +42,7 @@ from spct.train.sft import (
     set_attention,
     token_count,
 )
-from spct.types import Completion, Engine, Example, SamplingParams, Usage
+from spct.types import Completion, Engine, Example, SamplingParams, Usage, Verdict
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -92,12 +93,15 @@ async def hard_examples(
     """The examples that `easy_samples` samples do not all get right, in input order."""
     params = SamplingParams(temperature=config.temperature, max_tokens=config.max_completion_tokens)
     what = Draw(config.easy_samples, params=params, seed=config.seed)
-    usable = {e.id: e for e in examples if not gold_problem(e.gold, e.n)}
-    easy = {
-        verdict.example_id
-        async for verdict in draw_many(usable.values(), engine, formats, what, 64)
-        if is_too_easy(usable[verdict.example_id], verdict.trajectories, config.easy_samples)
-    }
+    easy: set[str] = set()
+
+    def look(example: Example, verdict: Verdict) -> None:
+        if is_too_easy(example, verdict.trajectories, config.easy_samples):
+            easy.add(example.id)
+
+    usable = [e for e in examples if not gold_problem(e.gold, e.n)]
+    tally = await judge_into(Sampler(engine, formats, what, 64), usable, on_verdict=look)
+    tally.check()
     return [e for e in examples if e.id not in easy]
 
 

@@ -1,6 +1,7 @@
 """Draw trajectories for training: any engine in, verdicts with their trajectories out.
 
-Every stage that samples goes through here, and this goes through `plan`, `read` and `settle`. Each
+Every stage that samples goes through here, and this through `plan`, `read` and `settle` and the
+loop that judges and stores. Each
 sample shuffles the responses afresh (the paper says so for inference and nothing for data). A
 single response is asked for 0 or 1, several for one score each, so a pair of formats is needed.
 """
@@ -8,17 +9,18 @@ single response is asked for 0 or 1, several for one score each, so a pair of fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spct.core.format import FORMATS, POINTWISE, SINGLE, Format, load_format
-from spct.core.generative import stream
 from spct.core.plan import Call, plan
 from spct.core.settle import read, settle
 from spct.core.vote import mean_scores
-from spct.errors import ContextOverflow
+from spct.errors import ContextOverflow, first_error
 from spct.runs.engines import RecordingEngine
+from spct.runs.judging import Tally, judge_into
+from spct.runs.run import look_back
 from spct.runs.store import Store
 from spct.types import Completion, Engine, Example, SamplingParams, Trajectory, Verdict
 
@@ -63,41 +65,45 @@ class Draw:
     seed: int = 0
 
 
-async def draw(example: Example, engine: Engine, formats: Formats, what: Draw) -> Verdict:
-    """Sample one example. The hinted sample has the index `n_samples`; a single gets no hint."""
-    fmt, n = formats.of(example), what.n_samples
-    calls = plan(example, fmt, n, orders="random", seed=what.seed) if n else []
-    if what.hinted and example.n > 1 and example.gold is not None:
-        best = example.gold.index(max(example.gold))
-        calls += plan(
-            example, fmt, n + 1, orders="random", seed=what.seed, hint=best, start=n, stop=n + 1
-        )
-    parts = await asyncio.gather(*(_sample(call, engine, fmt, what.params) for call in calls))
-    trajectories = [trajectory for part in parts for trajectory in part]
-    return settle(example.id, trajectories, mean_scores, len(trajectories))
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Draws of each example what a stage asks for: a `Judge` for the loop that judges and stores.
 
+    It votes too, but what training takes from a verdict are its trajectories.
+    """
 
-async def _sample(
-    call: Call, engine: Engine, fmt: Format, params: SamplingParams
-) -> list[Trajectory]:
-    params = replace(params, seeds=call.seeds)
-    try:
-        completions = await engine.sample(call.prompt, len(call.indices), params)
-    except ContextOverflow as error:  # this example's fault: counted as unscored, the rest goes on
-        completions = [Completion("", "error", error=str(error))] * len(call.indices)
-    return read(call, completions, fmt, f"{engine.fingerprint}/{fmt.fingerprint}")
+    engine: Engine
+    formats: Formats
+    what: Draw
+    concurrency: int
 
+    @property
+    def fingerprint(self) -> str:
+        """Engine and formats."""
+        return f"{self.engine.fingerprint}/{self.formats.fingerprint}"
 
-async def draw_many(
-    examples: Iterable[Example], engine: Engine, formats: Formats, what: Draw, concurrency: int
-) -> AsyncIterator[Verdict]:
-    """Sample a stream of examples, at most `concurrency` at once, as they finish."""
+    async def judge(self, example: Example) -> Verdict:
+        """Sample one example. The hinted sample has index `n_samples`; a single gets no hint."""
+        fmt, n, seed = self.formats.of(example), self.what.n_samples, self.what.seed
+        calls = plan(example, fmt, n, orders="random", seed=seed) if n else []
+        if self.what.hinted and example.n > 1 and example.gold is not None:
+            best = example.gold.index(max(example.gold))
+            calls += plan(
+                example, fmt, n + 1, orders="random", seed=seed, hint=best, start=n, stop=n + 1
+            )
+        with first_error():
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._sample(call, fmt)) for call in calls]
+        trajectories = [trajectory for task in tasks for trajectory in task.result()]
+        return settle(example.id, trajectories, mean_scores, len(trajectories))
 
-    async def one(example: Example) -> Verdict:
-        return await draw(example, engine, formats, what)
-
-    async for verdict in stream(one, examples, concurrency):
-        yield verdict
+    async def _sample(self, call: Call, fmt: Format) -> list[Trajectory]:
+        params = replace(self.what.params, seeds=call.seeds)
+        try:
+            completions = await self.engine.sample(call.prompt, len(call.indices), params)
+        except ContextOverflow as error:  # of this call alone: its siblings may fit
+            completions = [Completion("", "error", error=str(error))] * len(call.indices)
+        return read(call, completions, fmt, f"{self.engine.fingerprint}/{fmt.fingerprint}")
 
 
 async def draw_into(
@@ -107,18 +113,12 @@ async def draw_into(
     formats: Formats,
     what: Draw,
     concurrency: int,
-) -> None:
-    """Sample what the store does not hold yet; every reply is committed before it is read."""
-    finished = store.finished_ids()
-    recording = RecordingEngine(engine, store)
-    positions: dict[str, tuple[int, Example]] = {}
-
-    def left() -> Iterable[Example]:
-        for position, example in enumerate(examples):
-            if example.id not in finished:
-                positions[example.id] = (position, example)
-                yield example
-
-    async for verdict in draw_many(left(), recording, formats, what, concurrency):
-        position, example = positions.pop(verdict.example_id)
-        await store.put_verdict(verdict, example, position=position)
+) -> Tally:
+    """Sample what the store does not hold yet; raise `OverBudget` if nothing of it is usable."""
+    before = look_back(store)
+    sampler = Sampler(RecordingEngine(engine, store), formats, what, concurrency)
+    tally = await judge_into(
+        sampler, examples, put=store.put_verdict, finished=before.finished, tally=before.tally
+    )
+    tally.check()
+    return tally
