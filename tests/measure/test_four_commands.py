@@ -22,7 +22,7 @@ from spct.measure.intervals import Interval
 from spct.measure.loading import load_benchmark
 from spct.measure.report import Settings, benchmark_report
 from spct.measure.runner import Job, run_job
-from spct.runs.engines import RecordingEngine, ReplayEngine
+from spct.runs.engines import RecordingEngine
 from spct.runs.judging import Tally
 from spct.runs.store import Store
 from spct.train.dev import accuracy_of
@@ -44,6 +44,10 @@ def noisy(prompt: Prompt, seed: int) -> str:
     right, low = rng.random() < 0.67, rng.choice((3, 8))
     scores = [8 if ("good" in text) == right else low for text in shown]
     return f"Analysis: a\nScores: \\boxed{{{', '.join(map(str, scores))}}}"
+
+
+def unasked(prompt: Prompt, seed: int) -> str:
+    raise AssertionError(f"{prompt.example_id} is not in the run")
 
 
 def judge(engine: Any, *, k: int = K, temperature: float = 0.5) -> GenerativeRM:
@@ -100,7 +104,7 @@ async def test_the_same_judgements_give_the_same_number_through_every_command(
     sampled, greedy_verdicts = await recorded(data, tmp_path / "run")
     examples = list(read_examples(str(data)))
     with Store.read(tmp_path / "run") as store:
-        engine = ReplayEngine(store, ScriptedEngine(noisy).fingerprint)
+        engine = RecordingEngine(ScriptedEngine(unasked), store)
         greedy, rows = await bench_shows(engine, data, tmp_path / "bench")
         compared: Comparison = await compare(examples, {"m": judge(engine)}, ks=KS, n_timed=1)
         piped = (await pipeline_shows(engine, examples, tmp_path / "pipeline")).models["m"]
