@@ -47,8 +47,11 @@ def test_many_causes_are_cut_short_and_counted() -> None:
 
 
 def test_nothing_scored_is_always_an_error_and_an_empty_run_is_not() -> None:
+    nothing = tally_of(failing("a", "x"), failing("b", "y"))
     with pytest.raises(OverBudget, match="nothing was scored: none of 2 examples") as caught:
-        tally_of(failing("a", "x"), failing("b", "y")).check()
+        nothing.check()
+    assert str(caught.value).splitlines()[1:] == nothing.reasons()  # once: not in the summary too
+    assert len(nothing.summary().splitlines()) == 1
     assert caught.value.exit_code == 3
     Tally().check()
     tally_of(failing("a", "x"), scored("b")).check()
@@ -66,4 +69,4 @@ def test_every_reason_is_counted_under_its_name() -> None:
     first, second = verdict.trajectories
     mixed = replace(verdict, trajectories=(first, replace(second, outcome=Unscored("empty"))))
     assert tally_of(mixed).unscored == {"failed": 1, "empty": 1}
-    assert "unscored, 1 of 2: empty" in tally_of(mixed).summary()
+    assert "unscored, 1 of 3: empty" in tally_of(mixed, scored("b")).summary()
