@@ -10,7 +10,7 @@
       EngineError     (RuntimeError)  4  the engine cannot answer at all
         EndpointError                 4  ... the endpoint is unreachable, refuses key or model
         ContextOverflow               2  ... a prompt does not fit the model's context
-      TrainError      (RuntimeError)  1  a training stage cannot go on
+      TrainError      (RuntimeError)  2  a training stage cannot go on
       ExtraMissing    (ImportError)   2  an optional dependency is missing; the message has the cure
       GateFailed                      6  a result is below what was asked for
         CheckFailed   (ValueError)    6  ... a scorer's numbers cannot be trusted
@@ -90,7 +90,9 @@ class ContextOverflow(EngineError):
 
 
 class TrainError(SpctError, RuntimeError):
-    """A training stage cannot go on."""
+    """A training stage cannot go on, with these data and settings."""
+
+    exit_code = 2
 
 
 class ExtraMissing(SpctError, ImportError):

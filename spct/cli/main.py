@@ -15,9 +15,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from spct import __version__
-from spct.cli.signals import Stopped, stop_on_signals
-from spct.cli.usage import ONE_LINE, explain, finish, moved
-from spct.errors import ConfigError, SpctError, did_you_mean
+from spct.cli.edge import in_words
+from spct.cli.signals import stop_on_signals
+from spct.cli.usage import finish, moved
+from spct.errors import ConfigError, did_you_mean
 
 # Each panel of `spct --help`: the commands in it, where they stand and what they do.
 PANELS: dict[str, dict[str, tuple[str, str]]] = {
@@ -116,19 +117,15 @@ def root(
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     stop_on_signals()
-    try:
-        code = typer.main.get_command(app).main(argv, prog_name="spct", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except Stopped:
-        print("stopped; what is finished is kept, the same command continues", file=sys.stderr)
-        raise
-    except SpctError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ONE_LINE as error:
-        if told := explain(error):
-            print(f"error: {told}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    args = sys.argv[1:] if argv is None else argv
+    code: object = 0
+    with in_words(args):
+        command = typer.main.get_command(app)
+        if "_SPCT_COMPLETE" in os.environ:  # a shell asks for completions
+            command.main(args, prog_name="spct")
+        try:  # not `command.main`: it has its own idea of broken pipes and of errors
+            with command.make_context("spct", list(args)) as context:
+                command.invoke(context)
+        except typer.Exit as done:
+            code = done.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

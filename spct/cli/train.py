@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -56,7 +57,7 @@ def train_rft(
     """Tune a model on accepted judgements; the loss is on the completion alone."""
     from spct.train import sft
 
-    show(asdict(sft.train(model, sft.read_rows(rows), out, rft)))
+    show(asdict(sft.train(start_of(model), sft.read_rows(rows), out, rft)))
 
 
 @app.command("rl")
@@ -77,6 +78,7 @@ def train_rl(
     from spct.train.local import LocalEngine
     from spct.train.sampling import formats_from
 
+    model = start_of(model)
     formats = formats_from(template, single_template)
     found = list(read_examples(examples))
     watched = dev_set(read_examples(dev), found) if dev is not None else None
@@ -107,7 +109,7 @@ def train_meta(
     from spct.train.adapters import merged_folder
     from spct.train.sft import read_rows
 
-    start = merged_folder(model, out / "base")
+    start = merged_folder(start_of(model), out / "base")
     show(asdict(meta_rm.train(start, read_rows(rows), out, meta)))
 
 
@@ -140,7 +142,7 @@ def train_bradley_terry(
     from spct.train.scalar import conversation_pairs, train
 
     pairs, dev_pairs = (conversation_pairs(found) for found in (_pairs(data), _pairs(dev, "dev")))
-    show(asdict(train(model, pairs, out, bradley_terry, dev=dev_pairs)))
+    show(asdict(train(start_of(model), pairs, out, bradley_terry, dev=dev_pairs)))
 
 
 @app.command("pairwise")
@@ -151,7 +153,7 @@ def train_pairwise(
     """Train a head that reads two responses at once (PairRM's way)."""
     from spct.train.pairwise import train
 
-    show(asdict(train(model, _pairs(data), out, pairwise, dev=_pairs(dev, "dev"))))
+    show(asdict(train(start_of(model), _pairs(data), out, pairwise, dev=_pairs(dev, "dev"))))
 
 
 @app.command("cloud")
@@ -171,7 +173,7 @@ def train_cloud(
     from spct.train.cloud import train
 
     report = train(
-        model,
+        start_of(model),
         _examples(critiques),
         _pairs(data),
         out,
@@ -180,6 +182,22 @@ def train_cloud(
         dev=_pairs(dev, "dev"),
     )
     show(asdict(report))
+
+
+def start_of(model: str) -> str:
+    """The folder of a model to start from; a name on the hub is fetched before anything else."""
+    from spct.models.folder import hub_folder
+
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or path.parent.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise ConfigError(
+            f"--model {model!r}: {found}; expected a folder with config.json, safetensors and "
+            "tokenizer, or owner/name of a model on the hub"
+        )
+    return str(hub_folder(model))
 
 
 def show(report: Any) -> None:

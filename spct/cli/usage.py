@@ -5,6 +5,7 @@ Every usage error is one line that names the right word; nothing here knows what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import typer
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from spct.errors import did_you_mean
+from spct.errors import ConfigError, did_you_mean
 
 ONE_LINE = (TyperException, typer.Abort)
 
@@ -84,10 +85,30 @@ def finish(command: Any) -> Any:
             param.help = f"{param.help or ''} One of {', '.join(_words(kind.choices))}."
         if getattr(param, "help", None):
             param.help = escape(param.help)
+        if kind is not None and (kind.is_path or param.name in PATHS) and param.callback is None:
+            param.callback = _local
         if folded and getattr(param, "rich_help_panel", None):
             param.hidden = True
     command.help = escape(command.help or "")
     return command
+
+
+# Parameters that hold a path as text: of these, - may stand for a stream.
+PATHS = frozenset({"file", "data", "to", "out", "train", "test", "sources"})
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
+
+
+def _local(context: Any, param: Any, value: Any) -> Any:
+    """Refuse an address where a path is expected: it would be taken for a folder named s3:."""
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if _ADDRESS.match(str(one)):
+            shown = re.sub(":/+", "://", str(one))
+            raise ConfigError(
+                f"{param.opts[-1]} {shown!r}: an address; spct reads and writes files of this "
+                "machine: copy it here first (aws s3 cp, gcloud storage cp, hf download), or "
+                "mount the bucket"
+            )
+    return value
 
 
 def _words(choices: Any) -> Iterator[str]:

@@ -1,0 +1,135 @@
+"""The edge of the process: streams that cannot be written, extras that are missing, signals.
+
+Everything that goes wrong outside of spct ends in one sentence and an exit code here; what is left
+is a bug, and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from spct.cli.signals import Stopped
+from spct.cli.usage import ONE_LINE, explain
+from spct.errors import ExtraMissing, SpctError, StoreError, printable
+
+# The extra that brings each package; pip's name where it is another than the module's.
+EXTRAS = {
+    **dict.fromkeys(("numpy", "scipy", "matplotlib"), "bench"),
+    **dict.fromkeys(("torch", "transformers", "peft"), "hf"),
+    **dict.fromkeys(("trl", "accelerate"), "train"),
+    **dict.fromkeys(("openvino", "openvino_genai", "gguf", "safetensors"), "embedded"),
+    "xllamacpp": "llamacpp",
+    "pyarrow": "parquet",
+    "datasets": "hub",
+    "ray": "scale",
+    "inspect_ai": "inspect",
+}
+# What is true when a command is stopped; the others have written nothing.
+STOPPED = {
+    "judge": "stopped; nothing is stored: what was printed is all (spct sample continues a run)",
+    "doctor": "stopped; nothing was changed",
+    **dict.fromkeys(
+        ("sample", "bench", "compare", "data rft", "train pipeline"),
+        "stopped; every reply that came is stored, the same command continues",
+    ),
+    **dict.fromkeys(
+        [f"train {s}" for s in ("rft", "rl", "meta", "bradley-terry", "pairwise", "cloud")],
+        "stopped; the same command continues from the last checkpoint, if there is one yet",
+    ),
+}
+
+
+@contextmanager
+def in_words(argv: Sequence[str]) -> Iterator[None]:
+    """End the process with a sentence and its exit code when the command cannot go on."""
+    _open_streams()
+    try:
+        yield
+        sys.stdout.flush()  # a full disk must not wait until the interpreter is gone
+    except Stopped:
+        _say(_stopped(argv))
+        raise
+    except SpctError as error:
+        _end(error, error.exit_code)
+    except ONE_LINE as error:
+        _end(explain(error), 2)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        _silence_stdout()
+        sys.exit(0)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        _end(ExtraMissing(package, EXTRAS[package]), ExtraMissing.exit_code)
+    except UnicodeEncodeError as error:  # a surrogate, or a terminal that is not UTF-8
+        _end(f"cannot write {error.object[error.start : error.end]!r}: {error}", 5)
+    except OSError as error:
+        _end(_reason(error), StoreError.exit_code)
+    except MemoryError:
+        _end("there is not enough memory for this; fewer examples in flight need less", 1)
+
+
+def _reason(error: OSError) -> str:
+    """An error of the system in words: the file, and why."""
+    why = error.strerror or str(error) or type(error).__name__
+    return why if error.filename is None else f"{os.fsdecode(error.filename)!r}: {why}"
+
+
+class _Output(io.FileIO):
+    """The standard output; a write that fails says that it was this one."""
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes, or raise `StoreError` unless the reader went away."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StoreError(f"cannot write to the standard output: {error.strerror}") from error
+
+
+def _stopped(argv: Sequence[str]) -> str:
+    words = [word for word in argv[:2] if not word.startswith("-")]
+    known = (STOPPED.get(" ".join(words[:n])) for n in (2, 1))
+    return next((told for told in known if told), "stopped; no file was written")
+
+
+def _open_streams() -> None:
+    """Refuse a closed standard output: a file opened later would get its number and our text."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+            if name == "stdout":
+                _end("the standard output is closed; send it to a file, or to /dev/null", 5)
+    out: Any = sys.__stdout__
+    if sys.stdout is out:  # and not what a test reads
+        raw = io.BufferedWriter(_Output(out.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(raw, out.encoding, out.errors, line_buffering=out.isatty())
+
+
+def _silence_stdout() -> None:
+    """Let what is still in the buffer go nowhere: at exit Python would write it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end(error: object, code: int) -> None:
+    if text := printable(str(error)):
+        _say(f"error: {text}")
+    try:
+        sys.stdout.flush()
+    except (OSError, SpctError):
+        _silence_stdout()
+    sys.exit(code)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # a closed or full standard error: the exit code is left
+        print(text, file=sys.stderr, flush=True)
