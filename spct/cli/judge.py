@@ -13,7 +13,7 @@ from rich.console import Console
 from spct.cli import source
 from spct.cli.card import safe, show_verdict
 from spct.cli.options import takes_settings
-from spct.cli.signals import Job
+from spct.cli.process import Job
 from spct.config import Config
 from spct.core.plan import plan
 from spct.errors import ConfigError

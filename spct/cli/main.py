@@ -15,9 +15,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from spct import __version__
-from spct.cli.edge import in_words
-from spct.cli.signals import stop_on_signals
-from spct.cli.usage import finish, moved
+from spct.cli.options import finish
+from spct.cli.process import in_words, stop_on_signals
+from spct.cli.usage import moved
 from spct.errors import ConfigError, did_you_mean
 
 # Each panel of `spct --help`: the commands in it, where they stand and what they do.
@@ -68,11 +68,10 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the command that is called; an old or unknown one is named with the right one."""
-        if (now := moved(args)) is not None:
-            raise ConfigError(now)
         if args[0] not in COMMANDS:
+            meant = did_you_mean(args[0], COMMANDS)
             raise ConfigError(
-                f"no command {args[0]!r}{did_you_mean(args[0], COMMANDS)} (spct --help lists them)"
+                moved(args) or f"no command {args[0]!r}{meant} (spct --help lists them)"
             )
         return args[0], load(args[0]), args[1:]
 

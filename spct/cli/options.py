@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -17,9 +18,10 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 import typer
 from pydantic import create_model
 from pydantic.fields import FieldInfo
+from rich.markup import escape
 
-from spct.cli.usage import show_all
 from spct.config import Origins, Settings, models_in, resolve
+from spct.errors import ConfigError
 
 # Flags that are not simply the setting's own name. A letter means one thing in every command: -k
 # judgements per example, -j requests in flight, -m the model, -c the config file, -o the output.
@@ -72,6 +74,16 @@ SECTIONS: Mapping[str, str] = {
     "pairwise": "spct.train.config:PairwiseConfig",
     "cloud": "spct.train.config:CloudConfig",
 }
+
+
+def show_all(context: typer.Context, wanted: bool) -> None:
+    """Print the help with every option."""
+    if wanted:
+        for param in context.command.params:
+            param.hidden = False  # type: ignore[attr-defined]
+        print(context.get_help())
+        raise typer.Exit
+
 
 File = Annotated[
     Path | None, typer.Option("--config", "-c", help="A TOML file with a table for each section.")
@@ -229,3 +241,46 @@ def shown_settings(config: Settings, origins: Origins) -> list[tuple[str, str, s
         for section, settings in config
         for key, value in settings
     ]
+
+
+def finish(command: Any) -> Any:
+    """Prepare the help of a loaded command and of those in it.
+
+    Brackets are text, never mark-up; words to choose from stand in the text, where lines break
+    between words; options of a panel of their own wait for --help-all.
+    """
+    for child in getattr(command, "commands", {}).values():
+        finish(child)
+    folded = any("--help-all" in param.opts for param in command.params)
+    for param in command.params:
+        kind = getattr(param, "type_descriptor", None)
+        if kind is not None and kind.is_choice and param.metavar is None:
+            param.metavar = "<name>"
+            words = [str(getattr(choice, "value", choice)) for choice in kind.choices]
+            param.help = f"{param.help or ''} One of {', '.join(words)}."
+        if getattr(param, "help", None):
+            param.help = escape(param.help)
+        if kind is not None and (kind.is_path or param.name in PATHS) and param.callback is None:
+            param.callback = _local
+        if folded and getattr(param, "rich_help_panel", None):
+            param.hidden = True
+    command.help = escape(command.help or "")
+    return command
+
+
+# Parameters that hold a path as text: of these, - may stand for a stream.
+PATHS = frozenset({"file", "data", "to", "out", "train", "test", "sources"})
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
+
+
+def _local(context: Any, param: Any, value: Any) -> Any:
+    """Refuse an address where a path is expected: it would be taken for a folder named s3:."""
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if _ADDRESS.match(str(one)):
+            shown = re.sub(":/+", "://", str(one))
+            raise ConfigError(
+                f"{param.opts[-1]} {shown!r}: an address; spct reads and writes files of this "
+                "machine: copy it here first (aws s3 cp, gcloud storage cp, hf download), or "
+                "mount the bucket"
+            )
+    return value

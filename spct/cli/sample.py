@@ -11,8 +11,8 @@ import typer
 
 from spct.cli import source
 from spct.cli.options import takes_settings
+from spct.cli.process import Job
 from spct.cli.progress import Progress, Style
-from spct.cli.signals import Job
 from spct.config import Config
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults

@@ -1,19 +1,16 @@
-"""What a person meets who types something else: old spellings, near misses, and the help.
+"""What a person meets who types something else: old spellings and near misses.
 
 Every usage error is one line that names the right word; nothing here knows what a command does.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import typer
-from rich.markup import escape
 from typer.exceptions import TyperException
 
-from spct.errors import ConfigError, did_you_mean
+from spct.errors import did_you_mean
 
 ONE_LINE = (TyperException, typer.Abort)
 
@@ -67,58 +64,3 @@ def explain(error: BaseException) -> str:
     meant = meant or did_you_mean(flag, [*known, *old], shown="{}")
     listed = "--help-all" if "--help-all" in known else "--help"
     return f"spct {command}: no option {flag}{meant} (spct {command} {listed} lists them)"
-
-
-def finish(command: Any) -> Any:
-    """Prepare the help of a loaded command and of those in it.
-
-    Brackets are text, never mark-up; words to choose from stand in the text, where lines break
-    between words; options of a panel of their own wait for --help-all.
-    """
-    for child in getattr(command, "commands", {}).values():
-        finish(child)
-    folded = any("--help-all" in param.opts for param in command.params)
-    for param in command.params:
-        kind = getattr(param, "type_descriptor", None)
-        if kind is not None and kind.is_choice and param.metavar is None:
-            param.metavar = "<name>"
-            param.help = f"{param.help or ''} One of {', '.join(_words(kind.choices))}."
-        if getattr(param, "help", None):
-            param.help = escape(param.help)
-        if kind is not None and (kind.is_path or param.name in PATHS) and param.callback is None:
-            param.callback = _local
-        if folded and getattr(param, "rich_help_panel", None):
-            param.hidden = True
-    command.help = escape(command.help or "")
-    return command
-
-
-# Parameters that hold a path as text: of these, - may stand for a stream.
-PATHS = frozenset({"file", "data", "to", "out", "train", "test", "sources"})
-_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
-
-
-def _local(context: Any, param: Any, value: Any) -> Any:
-    """Refuse an address where a path is expected: it would be taken for a folder named s3:."""
-    for one in value if isinstance(value, (list, tuple)) else [value]:
-        if _ADDRESS.match(str(one)):
-            shown = re.sub(":/+", "://", str(one))
-            raise ConfigError(
-                f"{param.opts[-1]} {shown!r}: an address; spct reads and writes files of this "
-                "machine: copy it here first (aws s3 cp, gcloud storage cp, hf download), or "
-                "mount the bucket"
-            )
-    return value
-
-
-def _words(choices: Any) -> Iterator[str]:
-    return (str(getattr(choice, "value", choice)) for choice in choices)
-
-
-def show_all(context: typer.Context, wanted: bool) -> None:
-    """Print the help with every option."""
-    if wanted:
-        for param in context.command.params:
-            param.hidden = False  # type: ignore[attr-defined]
-        print(context.get_help())
-        raise typer.Exit

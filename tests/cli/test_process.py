@@ -1,4 +1,4 @@
-"""The edge of the process: full and closed streams, missing extras, addresses, signals."""
+"""The process around a command: full and closed streams, missing extras, addresses, signals."""
 
 import json
 import os
@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from spct.cli.edge import EXTRAS, STOPPED, in_words
 from spct.cli.main import COMMANDS, load
-from spct.cli.signals import Stopped
+from spct.cli.process import EXTRAS, STOPPED, Stopped, in_words
 
 ROW = {"id": "1", "query": "Capital?", "responses": ["Canberra", "Sydney"], "gold": [1, 0]}
 FAKE = ("--engine", "scripted", "-k", "2")
