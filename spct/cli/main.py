@@ -15,7 +15,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from spct import __version__
-from spct.cli.options import finish
 from spct.cli.process import in_words, stop_on_signals
 from spct.cli.usage import moved
 from spct.errors import ConfigError, did_you_mean
@@ -78,6 +77,8 @@ class LazyGroup(TyperGroup):
 
 def load(name: str) -> Any:
     """Import a command: a function, or a Typer app with commands of its own."""
+    from spct.cli.options import finish  # with pydantic, which `spct --help` does without
+
     target, *more = map(_imported, COMMANDS[name][0].split("+"))
     if isinstance(target, typer.Typer):
         group, *others = (typer.main.get_command(part) for part in (target, *more))
