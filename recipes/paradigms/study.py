@@ -112,7 +112,7 @@ def judgement_rows(examples: Sequence[Example], fmt: Format, write: Write) -> li
 
 
 def pointwise_judgement(example: Example, order: Sequence[int], rng: random.Random) -> str:
-    """The teacher's judgement with a score a response."""
+    """The teacher's judgement with one score per response."""
     return templated_judgement(example, order, rng, error_rate=ERROR_RATE)
 
 

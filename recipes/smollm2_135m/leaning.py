@@ -53,7 +53,7 @@ def first_verdicts(pair: Example) -> list[tuple[str, str, str, str]]:
 
 
 def leans(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> list[float]:
-    """Logit of the good word over the bad one, two numbers a pair: better first, worse first."""
+    """Logit of the good word over the bad one, two numbers per pair: better first, worse first."""
     import torch
 
     rows = []

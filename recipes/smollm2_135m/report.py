@@ -98,7 +98,7 @@ def gap(
 
 
 def accuracy_table(rows: Mapping[str, Any], units: Mapping[str, Any]) -> str:
-    """One line a model, one column a set; n where it is less than the whole set."""
+    """One line per model, one column per set; n where it is less than the whole set."""
 
     def cell(sets: Mapping[str, Any], name: str) -> str:
         if name not in sets:
@@ -148,7 +148,7 @@ def health_table(results: Path) -> str:
             continue
         shares = [percent(_mean(found, key)) for key in ("unscored", "ties", "first")]
         lines.append([label, *shares, number(_mean(found, "tokens"), 0)])
-    head = ["row", "unscored", "ties", "picks the first shown", "tokens a judgement"]
+    head = ["row", "unscored", "ties", "picks the first shown", "tokens per judgement"]
     return table(head, lines)
 
 

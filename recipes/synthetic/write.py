@@ -34,7 +34,7 @@ def verdict(found: Record) -> str:
 
 
 def model_table(evaluated: Record) -> list[str]:
-    """One row a model and way of asking."""
+    """One row per model and way of asking."""
     head = ["model", "greedy", "one sample", "Voting@8", "Voting@32", "Meta@8", "Meta@32"]
     lines = []
     for name, m in evaluated["models"].items():
@@ -47,7 +47,7 @@ def model_table(evaluated: Record) -> list[str]:
         lines.append(
             [name, *cells, f"{percent(h['unscored'])} / {percent(h['ties'])} / {h['tokens']:.0f}"]
         )
-    return [table([*head, "unscored / ties / tokens a judgement"], lines)]
+    return [table([*head, "unscored / ties / tokens per judgement"], lines)]
 
 
 def guessing(examples: Sequence[Example]) -> float:

@@ -56,7 +56,7 @@ def replay(
     stopped = {
         id: stop_early(part.verdicts[id], k, part.vote, scale, rule)
         for id in full
-        if len(part.verdicts[id].trajectories[0].prompt.order) > 1
+        if full[id].k_drawn >= k and len(part.verdicts[id].trajectories[0].prompt.order) > 1
     }
     decided = [id for id in stopped if full[id].winner is not None]
     changed = sum(stopped[id].winner != full[id].winner for id in decided)
@@ -69,6 +69,7 @@ def replays(
     part: Part, k: int, full: Mapping[str, Verdict], error: float = 0.05
 ) -> Sequence[Replay]:
     """Both rules against fixed k; none where nothing can stop (the first wave is 4)."""
+    # A head's logits have no bounds to reason with, and a vote without rows no totals.
     stoppable = part.vote.rows is not None and part.vote.swing is not None
     if part.mode != "sampled" or k <= 4 or part.scale is None or not stoppable:
         return ()

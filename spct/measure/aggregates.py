@@ -23,12 +23,14 @@ Scores = dict[str, Array]  # "overall" and the sections, in the order of the rep
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Sums and counts of credits, one row a resample, one column a `Column`."""
+    """Sums and counts of credits, a row per resample, a column per `Column`."""
 
     columns: Sequence[Column]
     sums: Array
     counts: Array
 
+    # A column that a resample missed is 0 / 0: NaN, which `mean_over` leaves out. As 0 it would
+    # pull a section down each time the bootstrap happens to draw none of its prompts.
     def mean(self, wanted: Callable[[Column], bool]) -> Array:
         """The pooled mean over some columns; NaN where they are empty."""
         at = [i for i, column in enumerate(self.columns) if wanted(column)]
@@ -105,6 +107,7 @@ def rewardbench2(table: Table) -> Scores:
     """Unweighted mean of the six domains; Ties is the weighted sum of its five parts."""
     scores = _by_subset(table)
     if "Ties" in scores:
+        # The official weights come to 1.01: the margin term is a tie-breaker on top of the others.
         scores["Ties"] = sum(
             (w * table.column_mean("Ties", part) for part, w in TIES_WEIGHTS.items()),
             start=np.zeros(len(table.sums)),
@@ -169,7 +172,7 @@ def area_under_curve(right: Array, wrong: Array) -> Array:
 
     How many lie at each level of reward, (R, levels) in rising order, for R resamples.
     """
-    below = np.cumsum(wrong, axis=1) - wrong
+    below = np.cumsum(wrong, axis=1) - wrong  # wrong ones strictly below each level
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Array = (right * (below + wrong / 2)).sum(axis=1) / (
             right.sum(axis=1) * wrong.sum(axis=1)

@@ -159,7 +159,7 @@ def _logistic(rows: Array, clusters: Sequence[str]) -> Fit | None:
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(features @ weights, -30, 30)))
         hessian = (features * (p * (1 - p))[:, None]).T @ features
-        if np.linalg.cond(hessian) > 1e10:
+        if np.linalg.cond(hessian) > 1e10:  # gold and length say the same in these data
             return None
         step = np.linalg.solve(hessian, features.T @ (won - p))
         weights = weights + step
@@ -220,6 +220,7 @@ def neighbour(
 def _after(example: Example, votes: Iterable[Verdict]) -> dict[int, list[tuple[float, float]]]:
     """For each response: the quality of the one before it, and the score that it got there."""
     gold = gold_of(example)
+    # Gold of any scale is laid on 0 to 1 in each example, so that sets can be compared.
     low, width = min(gold), max(gold) - min(gold)
     found: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for trajectory in (t for vote in votes for t in vote.trajectories if t.judgement):

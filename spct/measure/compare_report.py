@@ -61,7 +61,7 @@ def markdown(comparison: Comparison) -> str:
 def properties(comparison: Comparison) -> str:
     """The two-column table: what sampling gains, and which numbers of responses are taken."""
     rows = [[c.name, gains(c), accepts(c)] for c in comparison.curves]
-    head = ["model", "gains from sampling: points a doubling of k [95%]", "n that it takes"]
+    head = ["model", "gains from sampling: points per doubling of k [95%]", "n that it takes"]
     return table(head, rows)
 
 
@@ -83,7 +83,7 @@ def accepts(curve: Curve) -> str:
 
 
 def figure(comparison: Comparison) -> Figure:
-    """Accuracy against k, a line a model; dashed where k makes no difference."""
+    """Accuracy against k, one line per model; dashed where k makes no difference."""
     lines = {
         curve.name: Line(
             {float(p.k): p.accuracy for p in curve.points},
@@ -92,4 +92,4 @@ def figure(comparison: Comparison) -> Figure:
         for curve in comparison.curves
     }
     title = f"Accuracy against k, n = {comparison.n_examples}"
-    return accuracy_figure(lines, title, x="k, samples an example")
+    return accuracy_figure(lines, title, x="k, samples per example")

@@ -81,8 +81,8 @@ def draw(report: Json, folder: Path) -> dict[str, list[str]]:
     """Both figures of every benchmark with rows at several k; their names by benchmark."""
     return {
         b["name"]: [
-            _bench_figure(b, folder, "k", "judgements a presentation (k)", lambda row: row["k"]),
-            _bench_figure(b, folder, "tokens", "tokens a unit", _tokens),
+            _bench_figure(b, folder, "k", "judgements per presentation (k)", lambda row: row["k"]),
+            _bench_figure(b, folder, "tokens", "tokens per unit", _tokens),
         ]
         for b in report["benchmarks"]
         if any(row["k"] > 1 for row in b["rows"])

@@ -131,7 +131,7 @@ def _prompts(kinds: Kinds, section: str) -> int:
 
 
 def _interval(point: float, drawn: Array, n_prompts: int) -> Interval:
-    drawn = drawn[~np.isnan(drawn)]
+    drawn = drawn[~np.isnan(drawn)]  # resamples in which a section had no prompt at all
     if not len(drawn):
         return Interval(point, None, None)
     low, high = (float(q) for q in np.quantile(drawn, (0.025, 0.975)))
@@ -151,6 +151,7 @@ def wilson(n_hits: float, n: int) -> Interval:
     if n == 0:
         return Interval(float("nan"), None, None)
     share, scale = n_hits / n, 1 + Z95**2 / n
+    # By hand: scipy's takes whole hits only, and a mean of ties or of groups is rarely whole.
     centre = (share + Z95**2 / (2 * n)) / scale
     half = Z95 / scale * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
@@ -164,7 +165,7 @@ def mean_interval(
     seed: int = 0,
     signed: bool = False,
 ) -> Interval:
-    """The mean of one value an example, with the interval of every report.
+    """The mean of one value per example, with the interval of every report.
 
     `signed` is for differences and slopes: where all examples agree there is none, since Wilson's
     is for shares. The same examples in the same order give the same ends as bench's "shared".
@@ -206,6 +207,7 @@ def paired_bootstrap(
 
     No interval where no prompt differs.
     """
+    # Both sides go into one table, so that a resample draws the same prompts for A and for B.
     both = [c._replace(column=("a", *c.column)) for c in a]
     both += [c._replace(column=("b", *c.column)) for c in b]
     kinds = kinds_of(both)

@@ -135,7 +135,10 @@ def _missing(benchmark: Benchmark, examples: Sequence[Example]) -> list[str]:
 
 
 def _missing_files(benchmark: Benchmark, examples: Sequence[Example], shown: int = 5) -> list[str]:
-    """The files of the published layout that no row came from."""
+    """The files of the published layout that no row came from.
+
+    RMB publishes no row counts of its pairs, so only the list of files tells a whole copy.
+    """
     paths = {str(e.meta["place"]).rpartition(":")[0] for e in examples}
     there = {re.sub(r"\.[^/]*$", "", path) for path in paths}  # .json, .jsonl, .json.gz, .parquet
     lacking = [name for name in benchmark.files if not any(p.endswith(name) for p in there)]

@@ -49,7 +49,7 @@ def _status(b: Json) -> str:
 
 def _score_table(b: Json, rows: Sequence[Json]) -> str:
     name = "Score" if b["complete"] else "Score (partial)"
-    head = ["Model", "Row", "n", name, "Shared", "Scored", "Ties", "Unscored", "Parse failures"]
+    head = ["Model", "Row", "n", name, "Shared", "Ties", "Unscored", "Parse failures"]
     lines = []
     for row in rows:
         a = row["abstention"]
@@ -60,7 +60,6 @@ def _score_table(b: Json, rows: Sequence[Json]) -> str:
                 str(row["n"]),
                 interval(_overall(row["score"])),
                 interval(_overall(row["shared"])),
-                percent(1 - a["unscored_rate"]),
                 percent(a["tie_rate"]),
                 percent(a["unscored_rate"]),
                 percent(a["parse_failure_rate"]),
@@ -97,7 +96,7 @@ def _bias_table(rows: Sequence[Json]) -> str:
 
 def _cost_table(rows: Sequence[Json], b: Json) -> str:
     head = ["Model", "Row", "Judgements", "LM calls", "Prompt tokens", "Reply tokens"]
-    head += ["Tokens a unit"]
+    head += ["Tokens per unit"]
     lines = []
     for row in rows:
         c = row["cost"]

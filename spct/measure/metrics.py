@@ -132,7 +132,7 @@ class Health:
 
     unscored: float
     ties: float
-    tokens: float  # generated, a judgement
+    tokens: float  # generated, per judgement
 
 
 def health(verdicts: Iterable[Verdict]) -> Health:

@@ -117,7 +117,7 @@ def probes_of(
     per_family: int = 20,
     seed: int = 0,
 ) -> Loaded:
-    """Changed copies of a benchmark's items: for each family `per_family` items, drawn by the seed.
+    """Changed copies of a benchmark's items: `per_family` items for each family, by the seed.
 
     Items have one best response; where both orders are presented the published one is changed.
     """

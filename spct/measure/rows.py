@@ -125,7 +125,7 @@ class Row:
 
 
 def row_of(part: Part, name: str, verdicts: Mapping[str, Verdict], k: int = 1) -> Row:
-    """A row of one verdict a presentation."""
+    """A row of one verdict per presentation."""
     return Row(part.model, name, k, {id: (readable(v),) for id, v in verdicts.items()}, part.policy)
 
 
@@ -167,13 +167,14 @@ def voted_examples(loaded: Loaded, row: Row) -> Iterable[tuple[Example, Verdict]
 
 
 def units_of(loaded: Loaded, row: Row) -> dict[str, list[list[Judged]]]:
-    """Each unit of the benchmark that is judged whole: its presentations, once a group of k."""
+    """Each unit of the benchmark that is judged whole: its presentations, once per group of k."""
     units: dict[str, list[Example]] = {}
     for example in loaded.examples:
         units.setdefault(str(example.meta["unit"]), []).append(example)
     return {
         name: [
             [Judged(e, vote.rewards) for e, vote in zip(examples, votes, strict=True)]
+            # not strict: a presentation that could not be asked about has a single vote
             for votes in zip(*(row.votes[e.id] for e in examples), strict=False)
         ]
         for name, examples in units.items()
@@ -190,6 +191,7 @@ def credits_of(
         earned: dict[Column, list[float]] = {}
         for group in groups:
             for column, value in rule(group, policy):
+                # several times for the pairs of a list, not at all for a gold tie
                 earned.setdefault(column, []).append(value)
         cluster = str(groups[0][0].example.meta["cluster"])
         for column, values in earned.items():

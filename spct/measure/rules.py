@@ -78,7 +78,7 @@ def credit(rewards: Rewards | None, gold: Rewards) -> float:
         return 0.0
     if len(gold) == 1:
         return 0.5 if found[0] == 0.5 else float((found[0] > 0.5) == bool(gold[0]))
-    top, right = best(found), best(gold)
+    top, right = best(found), best(gold)  # never max(): it would prefer the first of a tie
     return len(set(top) & set(right)) / len(top)
 
 
@@ -172,6 +172,8 @@ def ties(unit: Sequence[Judged]) -> list[tuple[Column, float]]:
     prompt is inaccurate, but its partner is still paid. A spread of 0 makes the margin term 1, 0 or
     -1 by the sign of the gap, as the official code's division by zero does.
     """
+    # Departure from the official code: it would fail on a prompt without its partner; a partial
+    # benchmark (--limit) has such prompts, which earn their accuracy alone.
     by_kind = {j.example.meta["kind"]: j for j in unit}
     found = {
         kind: Margins(0.0, 0.0) if rewards is None else margins(rewards, gold_of(example))
@@ -229,7 +231,7 @@ def judgebench(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, flo
     """JudgeBench: +1, 0 or -1 for each of the two orders; right only if the sum is above 0."""
     if policy == "shared":
         return _shared(unit)
-    total = 0
+    total = 0  # a tie and a missing verdict add nothing, so one right order alone is enough
     for example, rewards in unit:
         if rewards is not None and len(best(rewards)) == 1:
             total += 1 if best(rewards) == best(gold_of(example)) else -1

@@ -109,6 +109,8 @@ async def _run_part(
     identity = part_identity(model, loaded, mode)
     name = f"{label} on {loaded.benchmark.name}, {mode}"
     with Store.open(where, identity, fresh=job.fresh, accept_drift=job.accept_drift) as store:
+        # A verdict on fewer samples than asked for now is judged again: its replies are stored, so
+        # only the missing ones are drawn.
         verdicts = _finished(store, loaded, k)
         n_before, started = len(verdicts), time.monotonic()
         recording = None if model.engine is None else RecordingEngine(model.engine, store)

@@ -35,7 +35,7 @@ from spct.types import Engine, Example, SamplingParams, Scorer, Verdict
 class EvaluateConfig(Settings):
     """What the report measures."""
 
-    k: int = Field(32, ge=1, description="Judgements an example of the models in `full`.")
+    k: int = Field(32, ge=1, description="Judgements per example of the models in `full`.")
     k_others: int = Field(8, ge=1, description="The same of the others; the base gets one.")
     full: tuple[str, ...] = Field(("rl",), description="Models measured up to `k`.")
     guided: tuple[str, ...] = Field(("rft", "rl"), description="Models the meta RM is tried on.")
@@ -91,7 +91,7 @@ def ks_up_to(k: int) -> list[int]:
     return powers if powers[-1] == k else [*powers, k]
 
 
-Credits = dict[tuple[str, str, int], list[float]]  # (model, row, k) -> one an example
+Credits = dict[tuple[str, str, int], list[float]]  # (model, row, k) -> one per example
 
 
 async def evaluate(
@@ -244,6 +244,6 @@ def save_curves(report: Report, out: Path) -> list[Path]:
             points = {float(k): x for k, x in model.guided.items()}
             lines[f"{name}, Meta@k"] = Line(points, "--s")
     figure = accuracy_figure(
-        lines, f"Accuracy against k ({report.n} unseen examples)", x="k, judgements an example"
+        lines, f"Accuracy against k ({report.n} unseen examples)", x="k, judgements per example"
     )
     return save_figure(figure, out / "accuracy-vs-k")
