@@ -30,10 +30,10 @@ from recipes.synthetic.rows import study_formats, vocabulary_texts
 from recipes.synthetic.tiny import save_new
 from recipes.synthetic.world import draw_examples
 from spct.core.plan import plan
+from spct.engines.hf import HFEngine
+from spct.engines.hf_load import load_tokenizer
 from spct.train import rft, rl
 from spct.train.config import RftDataConfig, RlConfig
-from spct.train.local import LocalEngine
-from spct.train.sft import load_tokenizer
 from spct.types import SamplingParams
 
 
@@ -72,7 +72,7 @@ async def build_rates(
     """Generated tokens a second of the builder and of the engine's own loop."""
     formats, examples = study_formats(), draw_examples(0, n_examples, "bench")
     config = RftDataConfig(n_samples=4, hinted=False, max_tokens=64, concurrency=256)
-    engine = LocalEngine(model, batch_size=256, device="cpu")
+    engine = HFEngine(model, batch_size=256, max_batch_tokens=None, device="cpu")
     params = SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens)
 
     async def bare() -> int:

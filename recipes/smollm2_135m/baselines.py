@@ -26,6 +26,7 @@ from spct.core.generative import GenerativeRM
 from spct.core.plan import order_of
 from spct.data.prepare import select
 from spct.data.rows import read_examples
+from spct.engines.hf import HFEngine
 from spct.measure.compare import verdicts_of
 from spct.measure.rules import credit, gold_of
 from spct.models.critique import CritiqueScalarRM
@@ -34,7 +35,6 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
-from spct.train.local import LocalEngine
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Example, RewardModel, SamplingParams
 
@@ -106,7 +106,7 @@ def train(
             half = len(examples) // 2  # the head learns from examples that the critic has not seen
             cloud.train(
                 base, with_critiques(examples[:half]), pairs_of(examples[half:], PairFunnel()), out,
-                config.cloud, lambda folder: LocalEngine(folder, batch_size=48, dtype="bfloat16"),
+                config.cloud, lambda folder: HFEngine(folder, batch_size=48, dtype="bfloat16"),
                 fmt=critique_format(),
             )  # fmt: skip
         case _:
@@ -142,13 +142,13 @@ def load(name: str, out: Path) -> RewardModel:
             return PairwiseScalarRM(load_scorer(out), pair_format())
         case "cloud":
             return CritiqueScalarRM(
-                LocalEngine(out / "critic", batch_size=48, dtype="bfloat16"),
+                HFEngine(out / "critic", batch_size=48, dtype="bfloat16"),
                 load_scorer(out / "head"), critique_format(), k=1,
                 params=SamplingParams(temperature=0.5, max_tokens=64),
             )  # fmt: skip
         case _:
             return GenerativeRM(
-                LocalEngine(out, batch_size=48, dtype="bfloat16"), judge_format(), k=1,
+                HFEngine(out, batch_size=48, dtype="bfloat16"), judge_format(), k=1,
                 params=SamplingParams(temperature=0.0, max_tokens=160), orders="random",
             )  # fmt: skip
 

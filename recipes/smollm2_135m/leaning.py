@@ -18,10 +18,9 @@ from recipes.smollm2_135m.critiques import judgement_text, verdict_spans
 from recipes.smollm2_135m.measure import SUBSET, load_tests
 from recipes.smollm2_135m.mix import recipe_formats
 from recipes.smollm2_135m.report import prompts_of
+from spct.engines.hf_load import load_merged, load_tokenizer
 from spct.measure.intervals import mean_interval
 from spct.measure.tables import interval
-from spct.train.adapters import load_merged
-from spct.train.sft import load_tokenizer
 from spct.types import Example
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from spct.core.format import POINTWISE, Format
 from spct.core.generative import GenerativeRM
 from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
+from spct.engines.hf import HFEngine
 from spct.measure.bias import first_picks
 from spct.measure.estimator import by, credits_at
 from spct.measure.metrics import health
@@ -31,7 +32,6 @@ from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
-from spct.train.local import LocalEngine
 from spct.types import Engine, Example, SamplingParams, Verdict
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
@@ -157,7 +157,7 @@ def main() -> None:
         found, label = measure_floor(chosen.model, tests, train), chosen.model
     else:
         fmt = POINTWISE if chosen.full_template else recipe_formats().several
-        engine = LocalEngine(
+        engine = HFEngine(
             model_folder(chosen.model, chosen.work), batch_size=chosen.batch, dtype="bfloat16"
         )
         found = measure_model(engine, tests, fmt, how, results / "runs" / chosen.model)

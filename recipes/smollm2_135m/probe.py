@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from recipes.smollm2_135m.baselines import pair_examples
 from recipes.smollm2_135m.measure import load_tests
 from spct.data.prepare import normalised_query
+from spct.engines.hf_load import load_tokenizer
 from spct.measure.intervals import mean_interval
 from spct.measure.tables import interval
 from spct.train.linear import Features, fit
-from spct.train.sft import load_tokenizer
 from spct.types import Example
 
 if TYPE_CHECKING:

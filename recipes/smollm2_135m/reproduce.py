@@ -18,7 +18,7 @@ from recipes.smollm2_135m.measure import SUBSET, SUBSET_SIZE, How, load_tests, m
 from recipes.smollm2_135m.mix import prepare, recipe_formats
 from recipes.smollm2_135m.run import convert
 from recipes.smollm2_135m.ship import RESULTS, WEIGHTS, unpack
-from spct.train.local import LocalEngine
+from spct.engines.hf import HFEngine
 
 TOLERANCE = 0.03  # of all 200
 
@@ -61,7 +61,7 @@ def main() -> int:
     convert(base)
     prepare(root / "data", "cpu")
     unpack(WEIGHTS, base, root / "shipped")
-    engine = LocalEngine(root / "shipped", batch_size=48, dtype="bfloat16")
+    engine = HFEngine(root / "shipped", batch_size=48, dtype="bfloat16")
     tests = load_tests(root / "data", SUBSET, chosen.limit)
     measured = measure_model(
         engine, tests, recipe_formats().several, How(), root / "results/runs/shipped"

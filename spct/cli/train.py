@@ -73,9 +73,9 @@ def train_rl(
 ) -> None:
     """Train with GRPO on the outcome rule: +1 for a correct judgement, -1 for any other."""
     from spct.data.rows import read_examples
+    from spct.engines.hf import HFEngine
     from spct.train import rl as stage
     from spct.train.dev import dev_set
-    from spct.train.local import LocalEngine
     from spct.train.sampling import formats_from
 
     model = start_of(model)
@@ -89,7 +89,7 @@ def train_rl(
                 "spct train rl on several processes with drop_easy = true: each would sample for "
                 "itself; run `spct data rft-filter` once before, and set drop_easy = false"
             )
-        engine = LocalEngine(model, device="cpu" if rl.use_cpu else "auto")
+        engine = HFEngine(model, device="cpu" if rl.use_cpu else None, dtype="auto")
         found = asyncio.run(stage.hard_examples(found, engine, formats, rl))
     rows, funnel = stage.rl_rows(found, formats, seed=rl.seed, passes=rl.passes)
     report = stage.train(model, rows, out, rl, formats, watched)

@@ -1,37 +1,33 @@
-"""transformers in this process, on CPU or GPU: the reference engine and a trainer's own sampler.
+"""transformers in this process, on CPU or GPU: the reference engine and the trainers' own sampler.
 
-Each prompt is computed once; its keys and values are then repeated for its samples, and all
-samples of the batch decode together. Every sample has its own random generator, so a seed means
-the same draws whatever else is in the batch. Calls in flight are gathered into batches that hold at
-most `max_batch_tokens` tokens. Weights are read from safetensors only.
+Samples in flight are gathered into batches, longest prompts first, of at most `batch_size` samples
+and `max_batch_tokens` tokens; `hf_decode` says how a batch is decoded. A seed means the same draws
+whatever else is in the batch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from spct.engines.ends import end_ids
-from spct.engines.hf_decode import Row, decode
-from spct.engines.lora import check_applied, find_lora
-from spct.engines.probe import (
-    Probe,
-    chat_messages,
-    check_context,
-    check_request,
-    cut_at_stop,
-    timed_sample,
-)
+from spct.engines.hub import hub_folder
+from spct.engines.plain import Plain, special_tokens
+from spct.engines.probe import Probe, check_context, check_request, cut_at_stop, timed_sample
+from spct.engines.spellings import summed
 from spct.engines.weights import content_key, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.types import Completion, Engine, Prompt, SamplingParams, TokenLogprob, Usage
 
 try:
     import torch
-    import transformers
+
+    from spct.engines.hf_decode import Row, decode
+    from spct.engines.hf_load import base_of, is_adapter, load_merged, load_tokenizer
 except ImportError as error:
     raise ExtraMissing("transformers", "hf") from error
 
@@ -39,26 +35,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-@dataclass(slots=True)
-class _Call:
-    """A `sample` call that waits for its batch."""
-
-    prompt_ids: list[int]
-    n: int
-    params: SamplingParams
-    future: asyncio.Future[list[Row]]
-
-    @property
-    def size(self) -> int:
-        """The most tokens that its rows can take in a batch."""
-        return self.n * (len(self.prompt_ids) + self.params.max_tokens)
-
-
 class HFEngine(Engine):
-    """Samples from a transformers folder; bfloat16 on a GPU, float32 on a CPU.
+    """Samples from a transformers folder, an adapter's folder or a model of the hub.
 
-    `adapters` are peft folders, merged into the weights. For a model that is loaded already, as in
-    a trainer, use `HFEngine.around(model, tokenizer, name)`.
+    `adapters` are peft folders, merged into the weights. `dtype` None is bfloat16 on a GPU and
+    float32 on a CPU, "auto" as the weights were saved. `max_batch_tokens` None lets `batch_size`
+    alone bound a batch. For a model that is loaded already, as in a trainer, use
+    `HFEngine.around(model, tokenizer, name)`.
     """
 
     def __init__(
@@ -68,21 +51,24 @@ class HFEngine(Engine):
         adapters: Sequence[str | Path] = (),
         device: str | None = None,
         dtype: str | None = None,
-        max_batch_tokens: int = 65_536,
+        attention: str | None = None,
+        batch_size: int = 256,
+        max_batch_tokens: int | None = 65_536,
     ) -> None:
-        source = find_model(model)
-        if source.kind != "transformers":
-            raise ConfigError(
-                f"the hf engine reads a transformers folder with safetensors; got the "
-                f"{source.kind} model {str(source.path)!r}; use the openvino engine"
-            )
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        kind = dtype or ("bfloat16" if where.startswith("cuda") else "float32")
-        loaded, tokenizer = _load(source.path, adapters, where, getattr(torch, kind))
-        key = "+".join(
-            [content_key(source.path), *(content_key(find_lora(path).path) for path in adapters)]
-        )
-        self._set_up(loaded, tokenizer, f"{source.name}@{key}/{kind}", max_batch_tokens)
+        folder = _folder_of(model)
+        if device in (None, "auto"):
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = dtype or ("bfloat16" if str(device).startswith("cuda") else "float32")
+        tokenizer = load_tokenizer(folder)
+        loaded = load_merged(folder, None if dtype == "auto" else getattr(torch, dtype), adapters)
+        if attention is not None:
+            loaded.set_attn_implementation(attention)
+        torch.nn.Module.to(loaded, torch.device(str(device)))
+        loaded.train(False)
+        parts = [folder, *adapters] + ([_folder_of(base_of(folder))] if is_adapter(folder) else [])
+        key = "+".join(content_key(Path(part)) for part in parts)
+        self._set_up(loaded, tokenizer, f"{Path(model).name}@{key}/{dtype}")
+        self._batch_size, self._budget = batch_size, max_batch_tokens or sys.maxsize
 
     @classmethod
     def around(
@@ -91,23 +77,27 @@ class HFEngine(Engine):
         tokenizer: PreTrainedTokenizerBase,
         name: str,
         *,
-        max_batch_tokens: int = 65_536,
+        batch_size: int = 256,
+        max_batch_tokens: int | None = 65_536,
     ) -> Self:
         """Wrap a loaded model, as it is at the time of each call, under a name of your choice."""
         engine = cls.__new__(cls)
-        engine._set_up(model, tokenizer, name, max_batch_tokens)
+        engine._set_up(model, tokenizer, name)
+        engine._batch_size, engine._budget = batch_size, max_batch_tokens or sys.maxsize
         return engine
 
-    def _set_up(self, model: Any, tokenizer: Any, name: str, max_batch_tokens: int) -> None:
+    def _set_up(self, model: PreTrainedModel, tokenizer: Any, name: str) -> None:
         if tokenizer.chat_template is None:
             raise ConfigError(
                 f"the tokenizer of {name!r} has no chat template; add one to its folder"
             )
-        self.model = name
-        self.context_length = int(model.config.get_text_config().max_position_embeddings)
-        self._model, self._tokenizer, self._budget = model, tokenizer, max_batch_tokens
-        self._ends = set(end_ids(tokenizer, model.generation_config))
-        self._waiting: list[_Call] = []
+        self.model, self.network, self.tokenizer = name, model, tokenizer
+        text = model.config.get_text_config()
+        self.context_length = int(getattr(text, "max_position_embeddings", None) or sys.maxsize)
+        self.ends = end_ids(tokenizer, model.generation_config)
+        self._plain = Plain(special_tokens(tokenizer))
+        self._waiting: list[Row] = []
+        self._replies: dict[int, asyncio.Future[None]] = {}  # of each waiting row, by its id()
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -121,24 +111,24 @@ class HFEngine(Engine):
         if self._closed:
             raise EngineError("sampling from the hf engine after it was closed")
         check_request(n, params)
-        if params.grammar is not None:
-            raise ConfigError(
-                "the hf engine cannot force a grammar; use the openvino or llamacpp engine, or an "
-                "endpoint that supports it"
-            )
-        ids = self._tokenizer.apply_chat_template(
-            chat_messages(prompt), add_generation_prompt=True, return_dict=False
-        )
-        check_context(prompt, len(ids), params.max_tokens, self.context_length)
         n_drawn = 1 if params.temperature == 0 else n  # greedy samples are all the same
-        future: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(list(ids), n_drawn, params, future))
+        rows, loop = self._rows(prompt, n_drawn, params), asyncio.get_running_loop()
+        replies = {id(row): loop.create_future() for row in rows}
+        self._replies |= replies
+        self._waiting += rows
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
-        replies = [self._completion(row, params) for row in await future]
-        paid = replies[0].usage + Usage(prompt_tokens=len(ids), calls=1)
-        replies[0] = replace(replies[0], usage=paid)
-        return replies + [replace(replies[0], usage=Usage())] * (n - n_drawn)
+        await asyncio.gather(*replies.values())
+        completions = self._completions(rows)
+        return completions + [replace(completions[0], usage=Usage())] * (n - n_drawn)
+
+    def complete(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[Completion]:
+        """One completion of each prompt, here and now: for code without an event loop."""
+        rows = [row for prompt in prompts for row in self._rows(prompt, 1, params)]
+        left = list(rows)
+        while left:
+            self._decode(_take_batch(left, self._batch_size, self._budget))
+        return [completion for row in rows for completion in self._completions([row])]
 
     async def probe(self) -> Probe:
         """Say what the engine can do, and time one small request."""
@@ -156,86 +146,113 @@ class HFEngine(Engine):
         )
 
     async def aclose(self) -> None:
-        """Let the running batch end; calls that still wait get an `EngineError`."""
+        """Let the running batch end; samples that still wait get an `EngineError`."""
         self._closed = True
         if self._runner is not None:
             await self._runner
-        self._model = None
+
+    def _rows(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Row]:
+        if params.grammar is not None:
+            raise ConfigError(
+                "the hf engine cannot force a grammar; use the openvino or llamacpp engine, or an "
+                "endpoint that supports it"
+            )
+        ids = self.tokenizer.apply_chat_template(
+            self._plain.messages(prompt), add_generation_prompt=True, return_dict=False
+        )
+        check_context(prompt, len(ids), params.max_tokens, self.context_length)
+        return [Row.of(ids, params, params.seeds[i] if params.seeds else None) for i in range(n)]
 
     async def _run(self) -> None:
-        """Decode batch after batch in a thread until no call waits."""
-        await asyncio.sleep(0)  # calls made in the same turn of the loop share the first batch
+        """Decode batch after batch in a thread until no sample waits."""
         while self._waiting:
-            batch = _take_batch(self._waiting, self._budget)
+            await asyncio.sleep(0.002)  # let the callers that are ready join
+            batch = _take_batch(self._waiting, self._batch_size, self._budget)
+            replies = [self._replies.pop(id(row)) for row in batch]
+            failed: EngineError | None = None
             try:
                 if self._closed:
                     raise EngineError("the hf engine was closed")
-                groups = await asyncio.to_thread(self._decode, batch)
-            except Exception as error:  # out of memory, most likely: it ends these calls only
-                for call in batch:
-                    if not call.future.done():
-                        call.future.set_exception(_as_engine_error(error, batch))
-                continue
-            for call, rows in zip(batch, groups, strict=True):
-                if not call.future.done():
-                    call.future.set_result(rows)
+                await asyncio.to_thread(self._decode, batch)
+            except Exception as error:  # out of memory, most likely: it ends these samples only
+                failed = _as_engine_error(error, batch)
+            for reply in replies:
+                if reply.done():  # nobody waits for it any more
+                    continue
+                if failed is None:
+                    reply.set_result(None)
+                else:
+                    reply.set_exception(failed)
 
-    def _decode(self, batch: Sequence[_Call]) -> list[list[Row]]:
-        prompts = [(call.prompt_ids, call.n, call.params) for call in batch]
-        return decode(self._model, prompts, self._ends, self._text)
+    def _decode(self, rows: Sequence[Row]) -> None:
+        decode(self.network, rows, self.ends, self._text)
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    def _completion(self, row: Row, params: SamplingParams) -> Completion:
-        logprobs = None
-        if params.top_logprobs is not None:
-            logprobs = tuple(self._logprob(*entry) for entry in row.logprobs)
-        return Completion(
-            text=cut_at_stop(self._text(row.ids), params.stop),
-            finish_reason="stop" if row.stopped else "length",
-            token_ids=tuple(row.ids),
-            logprobs=logprobs,
-            usage=Usage(completion_tokens=len(row.ids)),
+    def _completions(self, rows: Sequence[Row]) -> list[Completion]:
+        """Rows of one prompt as completions; the first one pays for the prompt."""
+        return [
+            Completion(
+                text=cut_at_stop(self._text(row.ids), row.params.stop),
+                finish_reason="stop" if row.stopped else "length",
+                token_ids=tuple(row.ids),
+                logprobs=self._logprobs(row),
+                usage=Usage(0 if i else len(row.prompt_ids), len(row.ids), int(i == 0)),
+            )
+            for i, row in enumerate(rows)
+        ]
+
+    def _logprobs(self, row: Row) -> tuple[TokenLogprob, ...] | None:
+        if row.params.top_logprobs is None:
+            return None
+        spell = self.tokenizer.decode
+        return tuple(
+            TokenLogprob(
+                spell([token]), logprob, summed((spell([other]), x) for other, x in top.items())
+            )
+            for token, logprob, top in row.logprobs
         )
 
-    def _logprob(self, token: int, logprob: float, top: dict[int, float]) -> TokenLogprob:
-        shown = {self._tokenizer.decode([other]): value for other, value in top.items()}
-        return TokenLogprob(self._tokenizer.decode([token]), logprob, shown)
+
+def _folder_of(model: str | Path) -> Path:
+    """The folder of a model, fetched from the hub where the name is none here."""
+    path = Path(model).expanduser()
+    if is_adapter(path):
+        return path
+    if not path.exists() and len(Path(model).parts) == 2 and not path.is_absolute():
+        return hub_folder(str(model))
+    source = find_model(path)
+    if source.kind != "transformers":
+        raise ConfigError(
+            f"the hf engine reads a transformers folder with safetensors; got the {source.kind} "
+            f"model {str(source.path)!r}; use the openvino engine"
+        )
+    return source.path
 
 
-def _take_batch(waiting: list[_Call], budget: int) -> list[_Call]:
-    """Take calls off the front while they fit the budget; always at least one."""
-    batch = [waiting.pop(0)]
-    while waiting and sum(call.size for call in batch) + waiting[0].size <= budget:
-        batch.append(waiting.pop(0))
+def _take_batch(waiting: list[Row], batch_size: int, budget: int) -> list[Row]:
+    """Take the longest off the list while they fit; always at least one.
+
+    Rows of like length go together, because a batch is padded to its longest prompt.
+    """
+    waiting.sort(key=lambda row: len(row.prompt_ids))
+    n, most_new, longest = 0, 0, len(waiting[-1].prompt_ids)
+    while n < min(batch_size, len(waiting)):
+        most_new = max(most_new, waiting[-1 - n].params.max_tokens)
+        if n and (n + 1) * (longest + most_new) > budget:
+            break
+        n += 1
+    batch = waiting[-n:]
+    del waiting[-n:]
     return batch
 
 
-def _as_engine_error(error: Exception, batch: Sequence[_Call]) -> EngineError:
+def _as_engine_error(error: Exception, batch: Sequence[Row]) -> EngineError:
     if isinstance(error, EngineError):
         return error
-    n_tokens = sum(call.size for call in batch)
+    n_tokens = sum(row.size for row in batch)
     return EngineError(
         f"sampling a batch of up to {n_tokens} tokens with transformers: {error!r}; if memory ran "
         "out, lower max_batch_tokens"
     )
-
-
-def _load(path: Path, adapters: Sequence[str | Path], device: str, dtype: torch.dtype) -> Any:
-    auto = transformers.AutoModelForCausalLM
-    try:
-        model: Any = auto.from_pretrained(path, dtype=dtype, use_safetensors=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise EngineError(f"loading the model {str(path)!r} with transformers: {error}") from error
-    for adapter in adapters:
-        try:
-            from peft import PeftModel
-        except ImportError as error:
-            raise ExtraMissing("peft", "train") from error
-        folder = find_lora(adapter).path.parent
-        model = PeftModel.from_pretrained(model, str(folder))
-        check_applied(model, folder)
-        model = model.merge_and_unload()
-    return model.to(device).eval(), tokenizer

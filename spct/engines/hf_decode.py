@@ -1,4 +1,13 @@
-"""Decode many samples of several prompts together, each prompt computed once."""
+"""The one decoder over transformers: for inference, for rollouts and for the dev check.
+
+Samples of many prompts decode together. A prompt that several samples share is computed once, and
+its keys and values are copied to them. Each sample has its own random numbers, drawn from its own
+seed (Gumbel-max: the token of the largest logit / temperature + noise is a draw from the softmax),
+so neither batch nor order changes what is sampled, up to the rounding of the model's arithmetic.
+Finished samples leave the batch.
+
+Shape letters: _B samples still in the batch, _U distinct prompts, _T tokens, _V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -13,71 +22,78 @@ from transformers import DynamicCache
 
 from spct.types import SamplingParams
 
+# Leaving out finished rows copies the cache, so they go when a fifth of the batch has ended.
+FULL = 0.8
+
 
 @dataclass(slots=True)
 class Row:
     """One sample while it is decoded: its tokens and, if asked for, their log probabilities."""
 
+    prompt_ids: tuple[int, ...]
     params: SamplingParams
     generator: torch.Generator
     ids: list[int] = field(default_factory=list)
     logprobs: list[tuple[int, float, dict[int, float]]] = field(default_factory=list)
     stopped: bool = False
 
+    @classmethod
+    def of(cls, prompt_ids: Sequence[int], params: SamplingParams, seed: int | None) -> Row:
+        """A sample that has not begun; without a seed it gets one by chance."""
+        seed = secrets.randbits(63) if seed is None else seed
+        # on the CPU even for a model on a GPU: then a seed means the same draws everywhere
+        return cls(tuple(prompt_ids), params, torch.Generator().manual_seed(seed % 2**63))
+
     @property
     def is_done(self) -> bool:
         """Whether it ended by itself or at its token limit."""
         return self.stopped or len(self.ids) >= self.params.max_tokens
 
+    @property
+    def size(self) -> int:
+        """The most tokens that it can come to."""
+        return len(self.prompt_ids) + self.params.max_tokens
 
-@torch.inference_mode()
+
+# no_grad and not inference_mode: a model in training must not keep tensors that autograd refuses
+@torch.no_grad()
 def decode(
     model: Any,
-    prompts: Sequence[tuple[Sequence[int], int, SamplingParams]],
-    ends: set[int],
-    text_of: Callable[[Sequence[int]], str],
-) -> list[list[Row]]:
-    """Sample n completions of each (prompt ids, n, params); rows come back grouped by prompt.
+    rows: Sequence[Row],
+    ends: frozenset[int],
+    text_of: Callable[[Sequence[int]], str] = lambda ids: "",
+) -> None:
+    """Sample every row to its end, in place.
 
-    A row leaves the batch when it is done. `ends` are the tokens that end a reply.
+    `ends` are the tokens that end a reply; `text_of` is needed where rows have stop strings.
     """
-    groups = [[_row(params, i) for i in range(n)] for _, n, params in prompts]
-    rows = [row for group in groups for row in group]
     device = next(model.parameters()).device
-    repeats = torch.tensor([n for _, n, _ in prompts], device=device)
-    # (B, T): prompts stand at the right, so that every row's next token has the same place
-    mask = _right_aligned([[1] * len(ids) for ids, _, _ in prompts]).to(device)
-    tokens = _right_aligned([ids for ids, _, _ in prompts]).to(device)
+    prompts = list(dict.fromkeys(row.prompt_ids for row in rows))
+    place = {ids: i for i, ids in enumerate(prompts)}
+    owners_B = torch.tensor([place[row.prompt_ids] for row in rows], device=device)
+    # prompts stand at the right, so that every row's next token has the same place
+    ids_U_T = _right_aligned(prompts).to(device)
+    mask_U_T = _right_aligned([[1] * len(ids) for ids in prompts]).to(device)
     cache = DynamicCache(config=model.config)
-    logits = _forward(model, tokens, mask, cache)
-    mask, logits = mask.repeat_interleave(repeats, 0), logits.repeat_interleave(repeats, 0)
-    _select(cache, torch.arange(len(prompts), device=device).repeat_interleave(repeats))
-    live = rows
-    while live:
-        _draw(live, logits)
+    logits_B_V = _forward(model, ids_U_T, mask_U_T, cache)[owners_B]
+    cache.batch_select_indices(owners_B)
+    mask_B_T, live = mask_U_T[owners_B], list(rows)
+    while True:
+        tokens_B = _draw(live, logits_B_V)
         for row in live:
             stop = row.params.stop
             row.stopped = row.ids[-1] in ends or (
                 bool(stop) and any(mark in text_of(row.ids) for mark in stop)
             )
-        keep = [i for i, row in enumerate(live) if not row.is_done]
-        if len(keep) < len(live):
-            index = torch.tensor(keep, device=device, dtype=torch.long)
-            mask = mask[index]
-            if keep:
-                _select(cache, index)
-        live = [live[i] for i in keep]
-        if live:
-            tokens = torch.tensor([[row.ids[-1]] for row in live], device=device)
-            mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
-            logits = _forward(model, tokens, mask, cache)
-    return groups
-
-
-def _row(params: SamplingParams, i: int) -> Row:
-    # The generator is on the CPU even for a GPU model: then a seed means the same draws everywhere.
-    seed = params.seeds[i] if params.seeds else secrets.randbits(63)
-    return Row(params, torch.Generator().manual_seed(seed % 2**63))
+        going = [i for i, row in enumerate(live) if not row.is_done]
+        if not going:
+            return
+        mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones(len(live), 1)], dim=1)
+        if len(going) < FULL * len(live):
+            kept = torch.tensor(going, device=device)
+            cache.batch_select_indices(kept)
+            tokens_B, mask_B_T, live = tokens_B[kept], mask_B_T[kept], [live[i] for i in going]
+        logits_B_V = _forward(model, tokens_B[:, None], mask_B_T, cache)
 
 
 def _forward(model: Any, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
@@ -95,55 +111,59 @@ def _forward(model: Any, tokens: Tensor, mask: Tensor, cache: DynamicCache) -> T
     return logits
 
 
-def _select(cache: DynamicCache, index: Tensor) -> None:
-    """Keep, drop or repeat rows of the cache: row i becomes the old row index[i]."""
-    cache.batch_select_indices(index)
-
-
 def _right_aligned(rows: Sequence[Sequence[int]]) -> Tensor:
     width = max(len(row) for row in rows)
     return torch.tensor([[0] * (width - len(row)) + list(row) for row in rows])
 
 
-def _draw(rows: Sequence[Row], logits: Tensor) -> None:
-    """Sample every row's next token from its logits (B, V) and record it."""
-    tokens = _sample(rows, logits).tolist()
-    asked = [i for i, row in enumerate(rows) if row.params.top_logprobs is not None]
-    for row, token in zip(rows, tokens, strict=True):
-        row.ids.append(token)
-    if not asked:
-        return
-    logprobs = logits[asked].log_softmax(-1)
-    n_top = max(rows[i].params.top_logprobs or 0 for i in asked)
-    best = logprobs.topk(min(max(n_top, 1), logprobs.shape[1]))
-    chosen = logprobs.gather(1, torch.tensor([[tokens[i]] for i in asked], device=logits.device))
-    found = (chosen[:, 0].tolist(), best.indices.tolist(), best.values.tolist())
-    for i, own, ids, values in zip(asked, *found, strict=True):
-        n_row = rows[i].params.top_logprobs or 0
-        top = dict(zip(ids[:n_row], values[:n_row], strict=True))
-        rows[i].logprobs.append((tokens[i], own, {**top, tokens[i]: own} if n_row else {}))
+def _draw(rows: Sequence[Row], logits_B_V: Tensor) -> Tensor:
+    """Sample each row's next token and record it, unless the row has ended before."""
+    tokens_B = _sample(rows, logits_B_V)
+    going = [(i, row) for i, row in enumerate(rows) if not row.is_done]
+    tokens = tokens_B.tolist()
+    for i, row in going:
+        row.ids.append(tokens[i])
+    asked = [(i, row) for i, row in going if row.params.top_logprobs is not None]
+    if asked:
+        _record(asked, tokens, logits_B_V[[i for i, _ in asked]].log_softmax(-1))
+    return tokens_B
 
 
-def _sample(rows: Sequence[Row], logits: Tensor) -> Tensor:
-    """Draw one token a row, (B,): one uniform number of the row's generator decides it."""
-    device = logits.device
-    heat = torch.tensor([row.params.temperature for row in rows], device=device)
-    uniform = torch.stack([torch.rand((), generator=row.generator) for row in rows]).to(device)
-    probs = (logits / heat.clamp(min=1e-6)[:, None]).softmax(-1)
-    top_p = torch.tensor([row.params.top_p for row in rows], device=device)[:, None]
-    if bool((top_p < 1.0).any()):
-        ordered, tokens = probs.sort(dim=-1, descending=True)
-        kept = (ordered.cumsum(-1) - ordered < top_p) | (top_p == 1.0)
-        # Back in the vocabulary's order, so that a row draws the same in any company.
-        probs = probs * torch.zeros_like(kept).scatter(1, tokens, kept)
-    drawn = _invert(probs, uniform)
-    return torch.where(heat == 0, logits.argmax(-1), drawn)
+def _record(asked: Sequence[tuple[int, Row]], tokens: Sequence[int], logprobs: Tensor) -> None:
+    """Keep the log probabilities (at temperature 1) of the sampled tokens and the likeliest."""
+    most = max(row.params.top_logprobs or 0 for _, row in asked)
+    best = logprobs.topk(min(max(most, 1), logprobs.shape[1]))
+    own = torch.tensor([[tokens[i]] for i, _ in asked], device=logprobs.device)
+    found = (logprobs.gather(1, own)[:, 0].tolist(), best.indices.tolist(), best.values.tolist())
+    for (i, row), logprob, ids, values in zip(asked, *found, strict=True):
+        n_top = row.params.top_logprobs or 0
+        top = dict(zip(ids[:n_top], values[:n_top], strict=True))
+        row.logprobs.append((tokens[i], logprob, {**top, tokens[i]: logprob} if n_top else {}))
 
 
-def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The index where the running sum of each row's weights (B, V) passes its uniform number."""
-    sums = weights.cumsum(-1)
-    # At the right of every index with that sum, so that an index of weight zero is never drawn.
-    index = torch.searchsorted(sums, uniform[:, None] * sums[:, -1:], right=True)[:, 0]
-    last = (weights > 0).int().cumsum(-1).argmax(-1)  # where rounding would pass the end
-    return torch.minimum(index, last)
+def _sample(rows: Sequence[Row], logits_B_V: Tensor) -> Tensor:
+    """One token per row: a draw by Gumbel-max with the row's own noise, or the likeliest."""
+    device, vocabulary = logits_B_V.device, logits_B_V.shape[1]
+    heats = [row.params.temperature for row in rows]
+    if not any(heats):
+        return logits_B_V.argmax(-1)
+    noise_B_V = torch.stack(
+        [torch.empty(vocabulary).exponential_(generator=row.generator) for row in rows]
+    ).to(device)
+    if len(set(heats)) == 1:
+        return (_nucleus(rows, logits_B_V / heats[0]) - noise_B_V.log()).argmax(-1)
+    heat_B = torch.tensor(heats, device=device)
+    scaled_B_V = _nucleus(rows, logits_B_V / heat_B.clamp(min=1e-6)[:, None])
+    drawn_B = (scaled_B_V - noise_B_V.log()).argmax(-1)
+    return torch.where(heat_B == 0, logits_B_V.argmax(-1), drawn_B)
+
+
+def _nucleus(rows: Sequence[Row], logits_B_V: Tensor) -> Tensor:
+    """The logits without what lies outside the share `top_p` of the probability."""
+    if all(row.params.top_p == 1.0 for row in rows):
+        return logits_B_V
+    top_p = torch.tensor([row.params.top_p for row in rows], device=logits_B_V.device)[:, None]
+    ordered, tokens = logits_B_V.softmax(-1).sort(dim=-1, descending=True)
+    kept = (ordered.cumsum(-1) - ordered < top_p) | (top_p == 1.0)
+    kept = torch.zeros_like(kept).scatter(1, tokens, kept)
+    return logits_B_V.masked_fill(~kept, float("-inf"))

@@ -27,6 +27,7 @@ from spct.engines.probe import (
     hand_on,
     timed_sample,
 )
+from spct.engines.spellings import summed
 from spct.engines.weights import as_f16, content_key, facts_of, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.types import (
@@ -232,7 +233,8 @@ def _completion(result: dict[str, Any], params: SamplingParams) -> Completion:
 
 
 def _logprob(token: dict[str, Any], n_top: int) -> TokenLogprob:
-    top = {other["token"]: other["logprob"] for other in token["top_logprobs"][:n_top]}
+    likeliest = token["top_logprobs"][:n_top]
+    top = summed((other["token"], other["logprob"]) for other in likeliest)
     if n_top:
         top.setdefault(token["token"], token["logprob"])
     return TokenLogprob(token["token"], token["logprob"], top)

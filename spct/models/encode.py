@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from spct.engines.hf_load import load_tokenizer as load_chat_tokenizer
 from spct.engines.plain import Plain, special_tokens
-from spct.errors import ConfigError, ContextOverflow, ExtraMissing
+from spct.errors import ConfigError, ContextOverflow
 from spct.types import Message
 
 if TYPE_CHECKING:
@@ -23,25 +24,10 @@ Conversation = tuple[Message, ...]
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a folder; refuse one that cannot write conversations or pad."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ExtraMissing("transformers", "hf") from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises bare Exception for a file that it cannot read
-        raise ConfigError(
-            f"loading the tokenizer of {model!r}: {error}; expected a folder with tokenizer.json "
-            "and tokenizer_config.json, as save_pretrained writes them"
-        ) from error
-    if tokenizer.chat_template is None:
-        raise ConfigError(
-            f"loading the tokenizer of {model!r}: it has no chat template; expected one, because a "
-            "scorer reads conversations; set `chat_template` in its tokenizer_config.json"
-        )
+    tokenizer = load_chat_tokenizer(model)
     _choose_pad(tokenizer, model)
     tokenizer.padding_side = "right"
-    return cast("PreTrainedTokenizerBase", tokenizer)
+    return tokenizer
 
 
 def _choose_pad(tokenizer: PreTrainedTokenizerBase, model: str) -> None:

@@ -8,13 +8,12 @@ the files are looked at, not the warning. Weights come from safetensors only.
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from spct.engines.checkpoint import ADAPTER, CONFIG, Checkpoint, read_adapter, read_checkpoint
+from spct.engines.hf_load import quietly
 from spct.errors import ConfigError, ExtraMissing
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def new_head(model: str, *, seed: int, layers: int | None = None) -> PreTrainedM
     if layers is not None:
         _keep_layers(config, layers)
     torch.manual_seed(seed)
-    with _quietly():
+    with quietly():
         head = AutoModelForSequenceClassification.from_pretrained(
             model,
             config=config,
@@ -97,7 +96,7 @@ def _load(
     try:
         config = AutoConfig.from_pretrained(str(config_of or folder), trust_remote_code=False)
         config.num_labels = 1
-        with _quietly():
+        with quietly():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 str(folder),
                 config=config,
@@ -206,20 +205,3 @@ def _several(folder: Path, n: int) -> ConfigError:
 
 def _untrained(folder: Path | str, why: str) -> ConfigError:
     return ConfigError(NO_HEAD.format(folder=str(folder), why=why))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence transformers' load report and bar: what they say is checked here, or meant."""
-    from transformers.utils import logging as transformers_logging
-
-    log = logging.getLogger("transformers")
-    level, had_bar = log.level, transformers_logging.is_progress_bar_enabled()
-    log.setLevel(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        if had_bar:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -28,13 +28,14 @@ from pydantic import Field
 
 from spct.config import Config, EngineConfig, JudgeConfig, Settings, read_toml, validated
 from spct.core.format import Format, load_format
+from spct.engines.hub import hub_folder
 from spct.errors import ConfigError
 from spct.models.base import ScorerModel
 from spct.models.baselines import BASELINES, Baseline
 from spct.models.card import ModelCard, Paradigm, read_card
 from spct.models.critique import CritiqueScalarRM
 from spct.models.engines import build_engine
-from spct.models.folder import Contents, contents_of, hub_folder
+from spct.models.folder import Contents, contents_of
 from spct.models.formats import CRITIQUE, PAIR
 from spct.models.judges import build_judge
 from spct.models.pairwise import PairwiseScalarRM

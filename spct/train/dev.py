@@ -16,17 +16,15 @@ from spct.core.plan import Call
 from spct.core.settle import read, settle
 from spct.core.vote import mean_scores
 from spct.data.prepare import overlap
-from spct.engines.ends import end_ids
 from spct.errors import DataError
 from spct.measure.estimator import by, credits_at
 from spct.train.config import RlConfig
 from spct.train.outcome import gold_problem
 from spct.train.sampling import Formats
-from spct.types import Completion, Example, Prompt, Usage, Verdict
+from spct.types import Example, SamplingParams, Verdict
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,67 +72,25 @@ def accuracy_of(
     return BothOrders(fmean(earned[0]), fmean(earned[1]), fmean(both))
 
 
-def generate_greedy(
-    model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Prompt],
-    max_tokens: int,
-    batch_size: int = 64,
-) -> list[Completion]:
-    """Greedy replies of the model in memory (the engines load weights from a folder instead)."""
-    import torch
-
-    texts = [
-        str(tokenizer.apply_chat_template(
-            [{"role": m.role, "content": m.content} for m in p.messages],
-            add_generation_prompt=True,
-            tokenize=False,
-        ))
-        for p in prompts
-    ]  # fmt: skip
-    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    replies: dict[int, Completion] = {}
-    device = next(model.parameters()).device
-    for start in range(0, len(by_length), batch_size):
-        chosen = by_length[start : start + batch_size]
-        inputs = tokenizer(
-            [texts[i] for i in chosen],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-        ).to(device)
-        ends = end_ids(tokenizer, getattr(model, "generation_config", None))
-        with torch.no_grad():
-            out_B_T = model.generate(  # type: ignore[operator]
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                max_new_tokens=max_tokens,
-                do_sample=False,
-            )
-        for i, ids in zip(chosen, out_B_T[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            ended = not ends.isdisjoint(ids)
-            text = str(tokenizer.decode(ids, skip_special_tokens=True))
-            usage = Usage(0, len(ids), 1)
-            replies[i] = Completion(text, "stop" if ended else "length", usage=usage)
-    return [replies[i] for i in range(len(texts))]
-
-
 def both_orders(
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     dev: DevSet,
     formats: Formats,
     max_tokens: int,
 ) -> BothOrders:
     """Judge the dev set greedily in the given and the reversed order."""
+    from spct.engines.hf import HFEngine
+
+    engine = HFEngine.around(model, tokenizer, "dev")
+    params = SamplingParams(temperature=0.0, max_tokens=max_tokens)
     found = []
     for step in (1, -1):
         calls = [
             Call(formats.of(e).render(e, tuple(range(e.n))[::step]), (0,), (0,))
             for e in dev.examples
         ]
-        replies = generate_greedy(model, tokenizer, [call.prompt for call in calls], max_tokens)
+        replies = engine.complete([call.prompt for call in calls], params)
         found.append(
             {
                 e.id: settle(e.id, read(call, [reply], formats.of(e), "dev"), mean_scores, 1)

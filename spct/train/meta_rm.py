@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spct.core.format import meta_conversation
+from spct.engines.hf_load import load_tokenizer
 from spct.errors import ExtraMissing, TrainError
 from spct.models.head import new_head
 from spct.train.config import MetaConfig
@@ -26,7 +27,6 @@ from spct.train.sft import (
     TrainReport,
     batch_arguments,
     encode,
-    load_tokenizer,
     lora,
     run_to_end,
     set_attention,

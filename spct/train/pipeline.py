@@ -32,7 +32,6 @@ from spct.train.config import MetaConfig, RftDataConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet, dev_set
 from spct.train.evaluate import EvaluateConfig
 from spct.train.evaluate import evaluate as measure
-from spct.train.local import LocalEngine
 from spct.train.meta_data import Drawn
 from spct.train.resume import FREE
 from spct.train.sampling import Draw, Formats, draw_into, formats_from
@@ -120,10 +119,13 @@ class Pipeline:
 
     def engine(self, model: str) -> Engine:
         """An engine on a model of this pipeline."""
+        from spct.engines.hf import HFEngine
+
         config = self.config
-        return LocalEngine(
+        return HFEngine(
             model,
             batch_size=config.batch,
+            max_batch_tokens=None,
             device=config.device,
             dtype=config.dtype,
             attention=config.attention,

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import order_of
+from spct.engines.hf_load import load_tokenizer
 from spct.errors import ExtraMissing, TrainError
 from spct.runs.judging import judge_into
 from spct.train.adapters import saved_ends, starting_model
@@ -36,7 +37,6 @@ from spct.train.sft import (
     Row,
     TrainReport,
     batch_arguments,
-    load_tokenizer,
     lora,
     run_to_end,
     set_attention,

@@ -2,8 +2,8 @@
 
 transformers' `generate` carries every row to the length of the longest one and copies its cache at
 each token; a judgement of two responses is a third as long as one of five, so on a CPU most of that
-work is thrown away. `local.generate` drops the finished rows. TRL takes a rollout function in place
-of its own sampling; everything after it (rewards, advantages, loss) stays TRL's.
+work is thrown away. The engines' decoder drops the finished rows. TRL takes a rollout function in
+place of its own sampling; everything after it (rewards, advantages, loss) stays TRL's.
 
 Under mixed precision the rollouts come from a bfloat16 twin of the policy, refreshed at every step,
 as they do where TRL samples with vLLM.
@@ -17,9 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from spct.engines.ends import end_ids
-from spct.train.adapters import cast_weights
+from spct.engines.hf_load import cast_weights
 from spct.train.config import RlConfig
-from spct.train.local import generate
 from spct.train.sft import encode
 from spct.types import SamplingParams
 
@@ -32,8 +31,10 @@ SILENCE = "TRL_EXPERIMENTAL_SILENCE"  # else TRL warns of its rollout function a
 
 
 def local_rollouts(tokenizer: PreTrainedTokenizerBase, config: RlConfig) -> Rollout | None:
-    """TRL's rollout function over `local.generate`; None where TRL samples by itself."""
+    """TRL's rollout function over our decoder; None where TRL samples by itself."""
     import torch
+
+    from spct.engines.hf_decode import Row, decode
 
     if not config.use_cpu or config.vllm_server:
         return None
@@ -44,22 +45,14 @@ def local_rollouts(tokenizer: PreTrainedTokenizerBase, config: RlConfig) -> Roll
     def rollout(prompts: list[Any], trainer: Any) -> dict[str, list[Any] | None]:
         nonlocal twin
         ids = [encode(tokenizer, p, add_generation_prompt=True)["input_ids"] for p in prompts]
-        batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
         policy = trainer.accelerator.unwrap_model(trainer.model)
         if twin is None:
             twin = sampling_twin(policy, torch.bfloat16 if config.bf16 else torch.float32)
         refresh(twin, policy)
         seeds = torch.randint(2**62, (len(prompts),)).tolist()  # the trainer's own random state
-        with torch.no_grad():
-            rows = generate(
-                twin,
-                batch["input_ids"],
-                batch["attention_mask"],
-                seeds,
-                params,
-                ends=end_ids(tokenizer, twin.generation_config),
-            )
-        return {"prompt_ids": ids, "completion_ids": rows, "logprobs": None}
+        rows = [Row.of(prompt, params, seed) for prompt, seed in zip(ids, seeds, strict=True)]
+        decode(twin, rows, end_ids(tokenizer, twin.generation_config))
+        return {"prompt_ids": ids, "completion_ids": [row.ids for row in rows], "logprobs": None}
 
     return rollout
 

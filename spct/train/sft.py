@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from spct.data.files import read_objects
+from spct.engines.hf_load import load_tokenizer
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig
@@ -45,24 +46,6 @@ class TrainReport:
 def read_rows(path: Path) -> list[Row]:
     """Read the rows of a JSONL (or Parquet, gzip) file; a bad row is named by file and line."""
     return [row for _, row in read_objects(path)]
-
-
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model folder or name; refuse one without a chat template."""
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ExtraMissing("transformers", "train") from error
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    if tokenizer.chat_template is None:
-        raise ConfigError(
-            f"loading the tokenizer of {model!r}: it has no chat template; expected one, because "
-            "prompts are conversations; set `chat_template` in its tokenizer_config.json (see "
-            "docs/training.md, base models)"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return cast("PreTrainedTokenizerBase", tokenizer)
 
 
 def token_count(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> int:

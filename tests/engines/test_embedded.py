@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -286,14 +287,18 @@ async def test_hf_log_probabilities_equal_a_plain_forward_pass(models: dict[str,
     await engine.aclose()
 
 
-def test_hf_inverts_the_distribution_and_never_draws_what_has_no_weight() -> None:
-    """The weights (0, 1, 0, 3, 0) at uniform numbers below and above a quarter give 1 and 3."""
-    torch = pytest.importorskip("torch")
-    from spct.engines.hf_decode import _invert
-
-    weights = torch.tensor([[0.0, 1.0, 0.0, 3.0, 0.0]])
-    for uniform, expected in ((0.0, 1), (0.2499, 1), (0.25, 3), (0.9999, 3), (1.0, 3)):
-        assert _invert(weights, torch.tensor([uniform])).tolist() == [expected]
+async def test_hf_draws_nothing_outside_the_nucleus(models: dict[str, Path]) -> None:
+    engine = start("hf", models["hf"])
+    wide = SamplingParams(temperature=2.0, max_tokens=1, seeds=tuple(range(64)), top_logprobs=3)
+    narrow = replace(wide, top_p=0.1)
+    for params, n_kinds in ((wide, 8), (narrow, 0)):
+        replies = await engine.sample(prompt("hello"), 64, params)
+        drawn = {(reply.token_ids or ())[0] for reply in replies}
+        assert len(drawn) > n_kinds
+    assert len(drawn) < 8
+    likeliest = (await engine.sample(prompt("hello"), 1, replace(wide, temperature=0, seeds=())))[0]
+    assert likeliest.token_ids is not None and likeliest.token_ids[0] in drawn
+    await engine.aclose()
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # from peft
@@ -354,7 +359,7 @@ def test_an_adapter_that_is_not_one_is_refused(tmp_path: Path) -> None:
         check_is_plain(find_lora(tmp_path))
 
 
-@pytest.mark.parametrize("kind", NATIVE)
+@pytest.mark.parametrize("kind", [*NATIVE, "hf"])
 async def test_a_text_holds_no_special_token_of_the_model(
     kind: str, models: dict[str, Path]
 ) -> None:

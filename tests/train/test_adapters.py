@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from spct.engines.hf import HFEngine
+from spct.engines.hf_load import base_of, is_adapter
 from spct.errors import ConfigError, DataError
 from spct.train import rl, sft
-from spct.train.adapters import base_of, is_adapter, merged_folder, starting_model
+from spct.train.adapters import merged_folder, starting_model
 from spct.train.config import RlConfig, SftConfig
-from spct.train.local import LocalEngine
 from spct.train.sampling import Formats
 from spct.types import Engine, Example, SamplingParams
 from tests.train.conftest import templated_rows
@@ -101,8 +102,8 @@ async def test_the_local_engine_merges_an_adapter(
 ) -> None:
     import torch
 
-    engine = LocalEngine(adapter)
-    assert not any("lora" in name for name, _ in engine.model.named_parameters())
+    engine = HFEngine(adapter)
+    assert not any("lora" in name for name, _ in engine.network.named_parameters())
     whole = starting_model(str(adapter))
     assert not isinstance(whole, str)
     example = toy_examples[0]
@@ -110,7 +111,7 @@ async def test_the_local_engine_merges_an_adapter(
     text = [{"role": m.role, "content": m.content} for m in prompt.messages]
     ids = torch.tensor([sft.encode(engine.tokenizer, text)["input_ids"]])
     with torch.inference_mode():
-        assert torch.allclose(engine.model(ids).logits, whole(ids).logits, atol=1e-4)
+        assert torch.allclose(engine.network(ids).logits, whole(ids).logits, atol=1e-4)
     replies = await engine.sample(prompt, 2, SamplingParams(max_tokens=8))
     assert len(replies) == 2
 
@@ -120,9 +121,9 @@ async def test_the_local_engine_merges_an_adapter(
 def test_precision_is_part_of_the_fingerprint(tiny_model: str) -> None:
     import torch
 
-    half = LocalEngine(tiny_model, dtype="bfloat16")
-    assert half.model.dtype == torch.bfloat16
-    assert half.fingerprint != LocalEngine(tiny_model).fingerprint
+    half = HFEngine(tiny_model, dtype="bfloat16")
+    assert half.network.dtype == torch.bfloat16
+    assert half.fingerprint != HFEngine(tiny_model).fingerprint
 
 
 @pytest.mark.slow

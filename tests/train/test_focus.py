@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spct.engines.hf_load import load_tokenizer
 from spct.errors import DataError
 from spct.train import sft
 from spct.train.config import SftConfig
@@ -27,7 +28,7 @@ def row(toy_examples: list[Example], toy_formats: Formats) -> dict[str, Any]:
 def test_the_mask_covers_the_focus_and_a_row_without_one_is_learned_whole(
     tiny_model: str, row: dict[str, Any]
 ) -> None:
-    tokenizer = sft.load_tokenizer(tiny_model)
+    tokenizer = load_tokenizer(tiny_model)
     text = row["completion"][0]["content"]
     start = text.index("Scores:")
     narrow, whole = focused([{**row, "focus": [[start, len(text)]]}, row], tokenizer)
@@ -49,7 +50,7 @@ def test_a_focus_outside_the_completion_is_refused(
     tiny_model: str, row: dict[str, Any], focus: list[list[int]]
 ) -> None:
     with pytest.raises(DataError, match="expected \\[start, end\\) spans"):
-        focused([{**row, "focus": focus}], sft.load_tokenizer(tiny_model))
+        focused([{**row, "focus": focus}], load_tokenizer(tiny_model))
 
 
 def test_the_first_loss_is_the_mean_over_the_focus(
@@ -65,7 +66,7 @@ def test_the_first_loss_is_the_mean_over_the_focus(
         max_length=320, log_steps=1,
     )  # fmt: skip
     report = sft.train(tiny_model, [{**row, "focus": focus}], tmp_path, config)
-    (expected,) = focused([{**row, "focus": focus}], sft.load_tokenizer(tiny_model))
+    (expected,) = focused([{**row, "focus": focus}], load_tokenizer(tiny_model))
     ids, mask = expected["input_ids"], expected["completion_mask"]
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     with torch.no_grad():

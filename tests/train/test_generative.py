@@ -96,11 +96,11 @@ def first_wins(engine: Any, example: Example, order: tuple[int, int]) -> float:
     """P("1") against P("2") after `Scores: \\boxed{`, straight from the logits."""
     import torch
 
-    tokenizer = engine._tokenizer
+    tokenizer = engine.tokenizer
     prompt = [{"role": "user", "content": PAIRWISE.render(example, order).messages[0].content}]
     ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
     ids = [*ids, *tokenizer.convert_tokens_to_ids(["Scores:", "\\boxed{"])]
     with torch.inference_mode():
-        logits = engine._model(input_ids=torch.tensor([ids])).logits[0, -1]
+        logits = engine.network(input_ids=torch.tensor([ids])).logits[0, -1]
     one, two = logits[tokenizer.convert_tokens_to_ids(["1", "2"])].softmax(-1).tolist()
     return float(one / (one + two))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from recipes.synthetic.world import CLASSES
+from spct.engines.hf_load import load_tokenizer
 from spct.train import rl, sft
 from spct.train.config import RlConfig, SftConfig
 from spct.train.sampling import Formats
@@ -94,7 +95,7 @@ def prepared(model: str, rows: list[Any], out: Path, formats: Formats, **changes
     from spct.train.sorted_grpo import SortedGRPOTrainer
 
     config = settings(**{"beta": 0.08, **changes})
-    tokenizer = sft.load_tokenizer(model)
+    tokenizer = load_tokenizer(model)
     trainer = SortedGRPOTrainer(
         model=model,
         reward_funcs=rl.make_rewards(formats, frozenset({tokenizer.eos_token_id}), config),

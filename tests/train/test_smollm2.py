@@ -40,7 +40,7 @@ from recipes.smollm2_135m.report import gap, health_table, share
 from recipes.smollm2_135m.reproduce import compare
 from recipes.smollm2_135m.run import NOMINAL_MINUTES, first_config, main, pipeline_config
 from recipes.smollm2_135m.ship import reported, ship, unpack
-from spct.train.adapters import base_of
+from spct.engines.hf_load import base_of
 from spct.train.outcome import correct
 from spct.types import (
     Completion,

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from spct.engines.hf import HFEngine
+from spct.engines.hf_decode import Row, decode
+from spct.engines.hf_load import load_tokenizer
 from spct.errors import ConfigError, EngineError, TrainError
 from spct.train import meta_rm, rl, sft
 from spct.train.adapters import saved_ends
 from spct.train.config import MetaConfig, RlConfig, SftConfig
-from spct.train.dev import DevSet, generate_greedy
-from spct.train.local import LocalEngine, generate
+from spct.train.dev import DevSet
 from spct.train.sampling import Formats
-from spct.types import Completion, Example, Message, SamplingParams
+from spct.types import Example, Message, Prompt, SamplingParams
 from tests.train.conftest import PAIR, judged, templated_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -47,9 +49,9 @@ def test_sft_overfits_a_toy_set_and_then_writes_readable_judgements(
     folder, report = tuned
     assert report.loss is not None
     assert report.loss < 0.2
-    engine = LocalEngine(folder)
+    engine = HFEngine(folder)
     prompts = [toy_formats.of(e).render(e, tuple(range(e.n))) for e in toy_examples]
-    replies = generate_greedy(engine.model, engine.tokenizer, prompts, 160)
+    replies = engine.complete(prompts, SamplingParams(temperature=0, max_tokens=160))
     outcomes = [
         toy_formats.of(e).read(reply, tuple(range(e.n)))
         for e, reply in zip(toy_examples, replies, strict=True)
@@ -124,7 +126,7 @@ def test_the_loss_covers_the_completion_alone(
     rows = templated_rows(toy_examples[:1], toy_formats)
     config = SftConfig(**SMALL, learning_rate=1e-9, batch_size=1, micro_batch_size=1, max_steps=1)
     report = sft.train(tiny_model, rows, tmp_path, config)
-    tokenizer = sft.load_tokenizer(tiny_model)
+    tokenizer = load_tokenizer(tiny_model)
     ids = sft.encode(tokenizer, rows[0]["prompt"] + rows[0]["completion"])["input_ids"]  # type: ignore[operator]
     n_prompt = len(
         tokenizer.apply_chat_template(
@@ -148,7 +150,7 @@ def test_a_base_without_a_chat_template_is_refused(tiny_model: str, tmp_path: Pa
     config.pop("chat_template", None)
     (tmp_path / "bare/tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="no chat template"):
-        sft.load_tokenizer(str(tmp_path / "bare"))
+        load_tokenizer(str(tmp_path / "bare"))
 
 
 def test_rows_that_all_exceed_the_length_are_an_error(
@@ -258,7 +260,7 @@ def test_advantages_as_trl_computes_them_on_a_hand_made_group(
         reward_funcs=[lambda **_: list(map(float, rewards))],
         args=rl.trl_config(config, tmp_path, 1),
         train_dataset=Dataset.from_list(rows),
-        processing_class=sft.load_tokenizer(tuned[0]),
+        processing_class=load_tokenizer(tuned[0]),
     )
     group = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
@@ -343,13 +345,12 @@ def test_rows_that_have_ended_leave_the_batch_for_good() -> None:
     model.register_forward_pre_hook(
         lambda module, args, kwargs: batches.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    ids_B_T = torch.arange(1, 4).repeat(64, 1)
     params = SamplingParams(temperature=1.0, max_tokens=400)
-    with torch.inference_mode():
-        rows = generate(
-            model, ids_B_T, torch.ones_like(ids_B_T), range(64), params, ends=frozenset({0})
-        )
-    lengths = [len(row) for row in rows]
+    rows = [Row.of((1, 2, 3), params, seed) for seed in range(64)]
+    decode(model, rows, frozenset({0}))
+    lengths = [len(row.ids) for row in rows]
+    assert all(row.ids.index(0) == len(row.ids) - 1 for row in rows)
+    assert batches[0] == 1, "the prompt that they share is computed once"
     assert len(batches) == max(lengths) < 400
     assert sum(batches[1:]) < 1.5 * (sum(lengths) - 64)  # compacted when a fifth has ended
 
@@ -359,42 +360,29 @@ async def test_a_turn_may_end_with_another_token_than_the_tokenizers(
 ) -> None:
     """Every token but one ends a turn here, so nearly all samples end at once."""
     shutil.copytree(tiny_model, tmp_path / "m")
-    engine = LocalEngine(tmp_path / "m")
-    vocabulary = engine.model.config.vocab_size
+    vocabulary = HFEngine(tmp_path / "m").network.config.vocab_size
     GenerationConfig(eos_token_id=list(range(vocabulary - 1))).save_pretrained(tmp_path / "m")
-    engine = LocalEngine(tmp_path / "m")
+    engine = HFEngine(tmp_path / "m")
     assert saved_ends(str(tmp_path / "m"), engine.tokenizer) == engine.ends
     prompt = toy_formats.several.render(toy_examples[0], tuple(range(toy_examples[0].n)))
     found = await engine.sample(prompt, 8, SamplingParams(max_tokens=20))
     assert [reply.finish_reason for reply in found] == ["stop"] * 8
     assert max(len(reply.token_ids or ()) for reply in found) < 20
-    (greedy,) = generate_greedy(engine.model, engine.tokenizer, [prompt], 20)
+    (greedy,) = engine.complete([prompt], SamplingParams(temperature=0, max_tokens=20))
     assert greedy.finish_reason == "stop"
 
 
 async def test_a_batch_that_fails_does_not_hang_the_others(
     tiny_model: str, toy_formats: Formats, toy_examples: list[Example]
 ) -> None:
-    engine = LocalEngine(tiny_model)
+    engine = HFEngine(tiny_model)
     prompt = toy_formats.several.render(toy_examples[0], tuple(range(toy_examples[0].n)))
-    broken, fine = (
-        SamplingParams(max_tokens=3, temperature=0.5),
-        SamplingParams(max_tokens=2),
-    )
-    real, engine._generate = (
-        engine._generate,
-        lambda batch, params: (  # type: ignore[method-assign]
-            real(batch, params) if params is fine or params.max_tokens == 2 else 1 / 0
-        ),
-    )
-    bad, good = await asyncio.wait_for(
-        asyncio.gather(
-            engine.sample(prompt, 1, broken), engine.sample(prompt, 1, fine), return_exceptions=True
-        ),
-        30,
-    )
-    assert isinstance(bad, EngineError)
-    assert isinstance(good, list) and len(good) == 1
+    refuse = engine.network.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(EngineError, match="ZeroDivisionError"):
+        await asyncio.wait_for(engine.sample(prompt, 2, SamplingParams(max_tokens=2)), 30)
+    refuse.remove()
+    good = await asyncio.wait_for(engine.sample(prompt, 1, SamplingParams(max_tokens=2)), 30)
+    assert len(good) == 1
     waiting = asyncio.create_task(engine.sample(prompt, 1, SamplingParams(max_tokens=200)))
     await asyncio.sleep(0)
     await engine.aclose()
@@ -412,15 +400,15 @@ def test_bce_weighs_positives_and_averages_over_the_batch() -> None:
     assert whole.item() == pytest.approx((3 + 1) / 4 * 0.6931472)
 
 
-async def test_the_local_engine_samples_the_same_in_any_batch(
+async def test_the_decoder_samples_the_same_in_any_batch(
     tuned: tuple[str, sft.TrainReport], toy_formats: Formats, toy_examples: list[Example]
 ) -> None:
     import asyncio
 
     prompts = [toy_formats.of(e).render(e, tuple(range(e.n))) for e in toy_examples[:6]]
     params = SamplingParams(temperature=1.0, max_tokens=60, seeds=(11, 12))
-    together = LocalEngine(tuned[0], batch_size=64)
-    one_by_one = LocalEngine(tuned[0], batch_size=1)
+    together = HFEngine(tuned[0], batch_size=64)
+    one_by_one = HFEngine(tuned[0], batch_size=1)
     a = await asyncio.gather(*(together.sample(p, 2, params) for p in prompts))
     b = [await one_by_one.sample(p, 2, params) for p in prompts]
     texts_a = [[c.text for c in replies] for replies in a]
@@ -429,6 +417,17 @@ async def test_the_local_engine_samples_the_same_in_any_batch(
     assert all(replies[0].text != "" for replies in a)
     assert together.fingerprint == one_by_one.fingerprint
     greedy = await together.sample(prompts[0], 1, SamplingParams(temperature=0, max_tokens=160))
-    (reference,) = generate_greedy(together.model, together.tokenizer, prompts[:1], 160)
-    assert isinstance(reference, Completion)
-    assert greedy[0].text == reference.text
+    assert greedy[0].text == greedy_text(together, prompts[0], 160)
+
+
+def greedy_text(engine: HFEngine, prompt: Prompt, max_tokens: int) -> str:
+    """What transformers' own `generate` writes."""
+    import torch
+
+    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    inputs = engine.tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    with torch.no_grad():
+        out = engine.network.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
+    return engine.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -10,9 +10,10 @@ What cannot be a log probability (a text, a number above 0) spoils the reply: it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from spct.engines.spellings import summed
 from spct.types import TokenLogprob
 
 FLOOR = -9999.0  # what OpenAI and vLLM write for a probability of zero
@@ -95,22 +96,12 @@ def _top(entry: Mapping[str, Any]) -> dict[str, float]:
         (_shown(_spelling(other)), _logprob(other.get("logprob")))
         for other in entry.get("top_logprobs") or ()
     ]
-    found = _summed(pairs)
+    found = summed(pairs)
     if math.fsum(map(math.exp, found.values())) > 1 + 2 * SLACK:
-        found = _summed(dict.fromkeys(pairs))  # one id that is listed twice, not two ids
+        found = summed(dict.fromkeys(pairs))  # one id that is listed twice, not two ids
     if (total := math.fsum(map(math.exp, found.values()))) > 1 + 2 * SLACK:
         raise BadLogprobs(f"the alternatives of a token have a probability of {total:.3g} in all")
     return {spelling: min(logprob, 0.0) for spelling, logprob in found.items()}
-
-
-def _summed(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for spelling, logprob in pairs:
-        if spelling in found:
-            high, low = max(found[spelling], logprob), min(found[spelling], logprob)
-            logprob = high + math.log1p(math.exp(low - high))
-        found[spelling] = logprob
-    return found
 
 
 def _place(spelt: list[bytes], text: str) -> tuple[int, int]:
