@@ -186,7 +186,7 @@ def train_cloud(
 
 def start_of(model: str) -> str:
     """The folder of a model to start from; a name on the hub is fetched before anything else."""
-    from spct.models.folder import hub_folder
+    from spct.engines.hub import hub_folder
 
     path = Path(model).expanduser()
     if path.is_dir():
