@@ -99,9 +99,16 @@ class JudgeConfig(Settings):
     )
     template: str | None = Field(None, description="A file with other wording for the format.")
     k: int = Field(8, ge=1, description="Judgements an example; more cost more and decide better.")
-    vote: Literal["mean", "majority", "expected", "meta_top", "meta_weighted"] = Field(
-        "mean", description="How judgements become rewards, on the judge's scale."
-    )
+    vote: Literal[
+        "mean",
+        "majority",
+        "davidson",
+        "expected",
+        "meta_top",
+        "meta_weighted",
+        "meta_log_odds",
+        "meta_log_odds_wins",
+    ] = Field("mean", description="How judgements become rewards, on the judge's scale.")
 
     @field_validator("vote", mode="before")
     @classmethod
@@ -113,17 +120,23 @@ class JudgeConfig(Settings):
     k_meta: int | None = Field(
         None,
         ge=1,
-        description="Judgements that meta_top keeps; half of the scored ones by default.",
+        description="Judgements that meta_top keeps; half of those drawn by default.",
     )
     meta: str | None = Field(None, description="Folder of a meta RM, for the meta-guided votes.")
-    orders: Literal["balanced", "random", "fixed"] = Field(
+    orders: Literal["balanced", "cyclic", "random", "fixed"] = Field(
         "balanced", description="How the orders in which responses are shown are chosen."
     )
-    stop: Literal["never", "exact", "sign_flip"] = Field(
+    stop: Literal["never", "predictive", "exact", "sign_flip"] = Field(
         "never", description="Draw in waves and stop early when the vote is decided."
     )
     stop_error: float = Field(
-        0.05, gt=0, lt=0.5, description="Error level of sign_flip; higher stops earlier."
+        0.02,
+        gt=0,
+        lt=0.5,
+        description="Error level of predictive and sign_flip; higher stops earlier.",
+    )
+    stop_file: str | None = Field(
+        None, description="Noise and spread measured on stored runs, for --stop predictive."
     )
     temperature: float = Field(
         0.5, ge=0, description="0 is greedy; the paper samples at 0.5 when it votes."

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "spct"
 FILES = sorted(ROOT.rglob("*.py"))
 # The line from an example to a verdict, in the order in which its files may import each other.
-CORE = ["thought", "parse", "tokenprob", "format", "vote", "stopping"]
-CORE += ["plan", "settle", "settings", "generative"]
+CORE = ["thought", "parse", "tokenprob", "format", "ballot", "guided", "ties", "vote", "stopping"]
+CORE += ["predictive", "plan", "settle", "settings", "generative"]
 # What stands before it: readers of what others wrote, and what makes texts harmless.
 READERS = ["parts", "conversation", "tokens", "families", "turns", "templated"]
 READERS += ["grammar", "folding", "neutralise"]
@@ -93,4 +93,4 @@ def test_the_core_can_be_read_in_half_an_hour():
         name: len((ROOT / "core" / f"{name}.py").read_text("utf-8").splitlines()) for name in CORE
     }
     assert max(lines.values()) <= 275
-    assert sum(lines.values()) <= 1500
+    assert sum(lines.values()) <= 1900

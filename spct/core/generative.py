@@ -19,7 +19,7 @@ from spct.core.format import POINTWISE, Format
 from spct.core.plan import Call, Orders, plan
 from spct.core.settings import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
 from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
-from spct.core.stopping import Stopping
+from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.vote import Vote, mean_scores
 from spct.errors import ConfigError, ContextOverflow
 from spct.types import (
@@ -129,6 +129,8 @@ class GenerativeRM:
     async def judge(self, example: Example) -> Verdict:
         """Judge one example; every failure is in the verdict, none is a number."""
         self.fmt.check(example)
+        if self.stopping:
+            warn_if_idle(self.stopping, self.k, example.n)
         ends = self.stopping.waves(self.k, example.n) if self.stopping else (self.k,)
         trajectories: list[Trajectory] = []
         for end in ends:

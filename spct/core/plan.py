@@ -1,8 +1,9 @@
 """plan (pure): an example and k give prompts, each with its order and how many samples to draw.
 
 Orders are balanced by default: the k samples share few prompts (an engine computes each prompt
-once), chosen so that every response stands in every position equally often. "random" is the
-paper's way, a fresh shuffle before each sample; "fixed" shows the given order. Training repeats one
+once), chosen so that every response stands in every position equally often and, from n = 4 on,
+directly before every other. "cyclic" balances the positions alone, "random" is the paper's way, a
+fresh shuffle before each sample; "fixed" shows the given order. Training repeats one
 prompt G times instead, a group of GRPO: that is `plan(..., orders="fixed")`.
 """
 
@@ -19,7 +20,7 @@ from typing import Literal
 from spct.core.format import Format
 from spct.types import Example, Message, Prompt
 
-Orders = Literal["balanced", "random", "fixed"]
+Orders = Literal["balanced", "cyclic", "random", "fixed"]
 MAX_ORDERS = 8
 
 
@@ -51,12 +52,26 @@ def sample_seed(run_seed: int, example_id: str, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest()) & 0x7FFFFFFF
 
 
-def balanced_orders(n: int, rng: random.Random, cap: int = MAX_ORDERS) -> list[tuple[int, ...]]:
-    """The distinct orders that samples go through in turn: at most min(n!, cap), at least n.
+def balanced_orders(n: int, rng: random.Random) -> list[tuple[int, ...]]:
+    """The distinct orders that samples go through in turn, from a random naming of the responses.
 
-    Whole sets of the n cyclic shifts of a base order, each new base drawn from what is left. So
-    after every n samples each response has stood in each position equally often, whatever k is.
+    After every n samples each response has stood in each place equally often, whatever k is. From
+    n = 4 on the orders are a Williams square: after n samples (2n where n is odd) each response
+    has also stood directly before each other one equally often. The shifts of one order, which
+    would do for the places, show some pairs side by side in all orders and others in none.
     """
+    if n < 4:  # all orders there are
+        return cyclic_orders(n, rng)
+    names = rng.sample(range(n), n)
+    # 0, n-1, 1, n-2, ...: the steps between neighbours are all different, so the shifts of this
+    # row hold each pair once (n even), or together with their mirror images twice (n odd).
+    zigzag = [i // 2 if i % 2 == 0 else n - 1 - i // 2 for i in range(n)]
+    rows = [tuple(names[(place + i) % n] for place in zigzag) for i in range(n)]
+    return rows if n % 2 == 0 else rows + [row[::-1] for row in rows]
+
+
+def cyclic_orders(n: int, rng: random.Random, cap: int = MAX_ORDERS) -> list[tuple[int, ...]]:
+    """At most min(n!, cap) orders, at least n: whole sets of the n cyclic shifts of an order."""
     wanted = min(math.factorial(min(n, 12)), max(cap, n)) // n * n
     orders: dict[tuple[int, ...], None] = {}
     while len(orders) < wanted:
@@ -74,9 +89,9 @@ def order_of(example: Example, index: int, orders: Orders, seed: int) -> tuple[i
         case "random":
             rng = random.Random(sample_seed(seed, example.id, index))
             return tuple(rng.sample(range(example.n), example.n))
-        case "balanced":
+        case "balanced" | "cyclic":
             rng = random.Random(sample_seed(seed, example.id, -1))
-            some = balanced_orders(example.n, rng)
+            some = (balanced_orders if orders == "balanced" else cyclic_orders)(example.n, rng)
             return some[index % len(some)]
 
 

@@ -44,7 +44,7 @@ def settle(
     """Vote. Every trajectory is kept in the verdict, by sample index; the unscored do not count."""
     drawn = tuple(sorted(trajectories, key=lambda t: t.index))
     counted = [t for t in drawn if vote.counts(t)]
-    rewards = vote(counted)
+    rewards = vote(drawn)  # a vote leaves out what it cannot count, and may ask how many there were
     top = () if rewards is None else best(rewards)
     agreeing = sum(best(t.judgement.scores) == top for t in counted if t.judgement)
     return Verdict(

@@ -1,24 +1,28 @@
 """When to stop drawing judgements early. k is then a ceiling.
 
-Both rules look only after whole waves and only at votes whose totals are sums over judgements.
-`exact` stops when no possible remaining judgement can change the winner: the verdict at k is
-certain. `sign_flip` stops when the leader's lead over every rival is significant: under the
-hypothesis that a judgement favours the rival as much as the leader, each difference may have its
-sign flipped, which gives the lead's exact distribution without any assumption on its shape. The
-stated level is shared out over all rivals and looks (Bonferroni), so it holds for the whole run.
+The rules look after whole rounds of positions and only at votes whose totals are sums over
+judgements. `exact` stops when no possible remaining judgement can change the winner: the verdict
+at k is certain. `predictive` (predictive.py) stops when the predicted chance that another leads at
+k is at most its level. `sign_flip` stops when the leader's lead over every
+rival is significant, without any assumption on its shape; its level is shared out over all rivals
+and looks (Bonferroni), so it holds for the whole run and is conservative.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from spct.core.parse import Scale
 from spct.core.vote import Rewards, Vote, best
 from spct.errors import ConfigError
 from spct.types import Trajectory
+
+_FIRST = 4  # samples before the first look
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +39,18 @@ class State:
 class Stopping:
     """A rule, how many judgements its smallest wave has, and when it looks.
 
-    `schedule` gives, for k and the size of a wave, after how many judgements in all to look.
+    `schedule` gives, for k and the size of a round, after how many judgements in all to look.
     """
 
     name: str
     is_decided: Callable[[State], bool]
     schedule: Callable[[int, int], Iterable[int]]
-    wave: int = 4
+    wave: int = _FIRST
 
     def waves(self, k: int, n: int) -> tuple[int, ...]:
         """How many judgements are drawn in all after each wave; whole rounds of n positions."""
-        size = -(-self.wave // n) * n
-        return (*(end for end in self.schedule(k, size) if end < k), k)
+        first = -(-self.wave // n) * n
+        return (*(end for end in self.schedule(k, n) if first <= end < k), k)
 
     def check(self, vote: Vote) -> None:
         """Raise `ConfigError` for a vote that later judgements could always overturn."""
@@ -55,6 +59,14 @@ class Stopping:
                 f"early stopping ({self.name}) needs a vote that sums over judgements "
                 f"(mean, majority); {vote.name!r} does not"
             )
+
+    def can_stop(self, k: int, n: int) -> bool:
+        """Whether the rule could stop before k at all: with the clearest judgements that exist."""
+        ends = self.waves(k, n)
+        row = (1.0,) + (0.0,) * (n - 1)
+        return any(
+            self.is_decided(State([row] * end, k - end, len(ends) - 1, 1.0)) for end in ends[:-1]
+        )
 
     def should_stop(
         self, trajectories: Sequence[Trajectory], vote: Vote, scale: Scale, left: int, looks: int
@@ -66,7 +78,18 @@ class Stopping:
         return bool(rows) and self.is_decided(State(rows, left, looks, vote.swing(scale)))
 
 
-def _lead_rows(rows: Sequence[Rewards]) -> list[list[float]] | None:
+@lru_cache(maxsize=64)
+def warn_if_idle(rule: Stopping, k: int, n: int) -> None:
+    """Say, once for each k and n, that a rule can never stop there."""
+    if n > 1 and not rule.can_stop(k, n):
+        warnings.warn(
+            f"the stopping rule {rule.name} cannot stop before k = {k} with {n} responses: all k "
+            "judgements are drawn; a larger k or --stop predictive can stop",
+            stacklevel=3,
+        )
+
+
+def leads_of(rows: Sequence[Rewards]) -> list[list[float]] | None:
     """For each rival, the leader's differences; None on a tie or with a single response."""
     totals = tuple(math.fsum(column) for column in zip(*rows, strict=True))
     top = best(totals)
@@ -77,36 +100,41 @@ def _lead_rows(rows: Sequence[Rewards]) -> list[list[float]] | None:
 
 
 def _is_certain(state: State) -> bool:
-    leads = _lead_rows(state.rows)
+    leads = leads_of(state.rows)
     return leads is not None and all(math.fsum(d) > state.left * state.swing for d in leads)
 
 
 def _after_half(k: int, size: int) -> Iterable[int]:
-    """Nothing is certain before half of the judgements are drawn; then look after each wave."""
+    """Nothing is certain before half of the judgements are drawn; then look after each round."""
     return range(-(-k // (2 * size)) * size, k, size)
 
 
-def _doubling(k: int, size: int) -> Iterable[int]:
-    """Few looks, because each costs a share of the error level: 4, 8, 16, ..."""
-    return (size << i for i in range(k.bit_length()))
+def each_round(k: int, size: int) -> Iterable[int]:
+    """Look after every round."""
+    return range(size, k, size)
 
 
 exact = Stopping("exact", _is_certain, _after_half)
 
 
-def sign_flip(error: float = 0.05, wave: int = 4) -> Stopping:
-    """Stop when each rival is behind at level `error`, shared over rivals and looks."""
+def check_level(name: str, error: float) -> None:
+    """Raise `ConfigError` for an error level that makes no sense."""
     if not 0 < error < 0.5:
-        raise ConfigError(f"the error level of sign_flip is {error}; expected between 0 and 0.5")
+        raise ConfigError(f"the error level of {name} is {error}; expected between 0 and 0.5")
+
+
+def sign_flip(error: float = 0.02, wave: int = _FIRST) -> Stopping:
+    """Stop when each rival is behind at level `error`, shared over rivals and looks."""
+    check_level("sign_flip", error)
 
     def is_decided(state: State) -> bool:
-        leads = _lead_rows(state.rows)
+        leads = leads_of(state.rows)
         if leads is None:
             return False
         level = error / (len(leads) * max(1, state.looks))
         return _is_certain(state) or all(sign_flip_p(d) <= level for d in leads)
 
-    return Stopping(f"sign_flip{error:g}", is_decided, _doubling, wave)
+    return Stopping(f"sign_flip{error:g}", is_decided, each_round, wave)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:

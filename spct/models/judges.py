@@ -8,8 +8,10 @@ from pathlib import Path
 from spct.config import Config, EngineConfig, JudgeConfig
 from spct.core.format import FORMATS, Format, load_format
 from spct.core.generative import GenerativeRM
+from spct.core.predictive import predictive, read_fit
 from spct.core.stopping import Stopping, exact, sign_flip
 from spct.core.vote import vote_named
+from spct.errors import ConfigError
 from spct.models.engines import EMBEDDED, adapters_of, build_engine, kind_found
 from spct.models.shipped import Shipped, shipped
 from spct.types import Engine, SamplingParams, Scorer
@@ -43,6 +45,10 @@ def build_format(config: JudgeConfig) -> Format:
 
 
 def _stopping(config: JudgeConfig) -> Stopping | None:
+    if config.stop_file is not None and config.stop != "predictive":
+        raise ConfigError(
+            f"--stop-file {config.stop_file} is read by --stop predictive; got --stop {config.stop}"
+        )
     match config.stop:
         case "never":
             return None
@@ -50,6 +56,12 @@ def _stopping(config: JudgeConfig) -> Stopping | None:
             return exact
         case "sign_flip":
             return sign_flip(config.stop_error)
+        case "predictive" if config.stop_file is None:
+            return predictive(config.stop_error)
+        case "predictive":
+            vote = vote_named(config.vote, config.k_meta)
+            fit = read_fit(Path(config.stop_file), vote, build_format(config).score_scale)
+            return predictive(config.stop_error, fit)
 
 
 def is_untrained(config: EngineConfig) -> bool:

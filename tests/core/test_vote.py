@@ -1,17 +1,21 @@
 import itertools
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spct.core.guided import Calibration, auc_within, calibrate
 from spct.core.settle import settle
 from spct.core.vote import (
     VOTES,
     best,
+    davidson,
     expected_scores,
     majority,
     mean_scores,
+    meta_log_odds,
     meta_top,
     meta_weighted,
     sigmoid,
@@ -134,7 +138,13 @@ def test_permuting_the_responses_permutes_the_rewards(samples, vote):
         assert vote(moved) == (rewards and tuple(rewards[j] for j in order))
 
 
-@given(_samples, _votes)
+def test_meta_top_keeps_half_of_those_drawn(figure_3, make_trajectory):
+    """The paper's k / 2: an unscored one takes a place among those drawn, and none in the vote."""
+    drawn = [*figure_3, *(make_trajectory("truncated", i) for i in (4, 5))]
+    assert settle("e", drawn, meta_top(), 6).rewards == (12 / 3, 19 / 3)
+
+
+@given(_samples, _votes.filter(lambda vote: vote.name != "meta_top"))
 def test_an_unscored_trajectory_changes_no_reward(samples, vote):
     ts = [trajectory(s, i, meta) for i, (s, meta) in enumerate(samples)]
     assert vote([*ts, trajectory(None, 99, 0.0)]) == vote(ts)
@@ -172,3 +182,98 @@ def test_votes_are_found_by_name():
         vote_named("sum")
     with pytest.raises(ConfigError, match="at least one"):
         meta_top(0)
+
+
+# --- guided by log odds -------------------------------------------------------------
+
+
+def test_log_odds_by_hand(make_trajectory):
+    """p of 3/4 and 1/2 and 1/4: weights log 3, 0 and -log 3 on centred scores."""
+    rows = [((8, 2), math.log(3)), ((1, 9), 0.0), ((4, 6), -math.log(3))]
+    ts = [make_trajectory(s, i, meta_score=m) for i, (s, m) in enumerate(rows)]
+    # levels 5, 5, 5; centred (3, -3) and (-1, 1), the second turned around
+    assert meta_log_odds()(ts) == pytest.approx((5 + (3 + 1) / 2, 5 - (3 + 1) / 2))
+    wins = meta_log_odds(wins=True)(ts)  # shares (1, 0) and (0, 1) turned around
+    assert wins == pytest.approx((0.5 + 0.5, 0.5 - 0.5))
+
+
+def test_of_three_responses_a_blind_judge_is_right_with_one_third(make_trajectory):
+    ts = [
+        make_trajectory((9, 3, 3), 0, meta_score=-math.log(2)),  # p = 1/3: weight 0
+        make_trajectory((3, 9, 3), 1, meta_score=0.0),  # p = 1/2: weight log 2
+    ]
+    assert meta_log_odds()(ts) == pytest.approx((5 - 2, 5 + 4, 5 - 2))
+
+
+def test_weights_are_clipped_and_a_meta_rm_that_tells_nothing_gives_a_plain_vote(make_trajectory):
+    ts = [make_trajectory(s, i, meta_score=m) for i, (s, m) in
+          enumerate([((8, 2), 50.0), ((1, 9), 3.0), ((4, 6), -9.0)])]  # fmt: skip
+    # 3, 3 and -3
+    assert meta_log_odds()(ts) == pytest.approx((5 + (3 - 4 + 1) / 3, 5 - (3 - 4 + 1) / 3))
+    plain = meta_log_odds(Calibration(0.0, 1.0))(ts)
+    assert plain == pytest.approx(mean_scores(ts))
+
+
+def test_a_calibration_is_found_again_by_the_votes_name():
+    vote = meta_log_odds(Calibration(0.5, -1.25), wins=True)
+    assert vote.name == "meta_log_odds_wins(0.5,-1.25)"
+    assert vote_named(vote.name).name == vote.name
+    assert vote_named("meta_log_odds").name == "meta_log_odds"
+
+
+def test_calibration_undoes_a_scale_and_refuses_what_tells_nothing():
+    rng = random.Random(0)
+    examples = []
+    for _ in range(400):
+        odds = [rng.gauss(0.3, 1.5) for _ in range(8)]
+        examples.append([(4 * x + 2, rng.random() < sigmoid(x)) for x in odds])
+    found = calibrate(examples)
+    assert found.slope == pytest.approx(0.25, abs=0.03) and found.offset == pytest.approx(
+        -0.5, abs=0.2
+    )
+    assert auc_within(examples) > 0.7
+    turned = [[(score, not right) for score, right in e] for e in examples]
+    assert not calibrate(turned).informs
+    with pytest.raises(ConfigError, match="all right or all"):
+        calibrate([[(1.0, True)]])
+
+
+def test_the_auc_within_counts_no_pair_of_two_examples():
+    assert auc_within([[(1, True), (0, False)], [(9, False), (10, True)]]) == 1
+    assert auc_within([[(1, True), (1, False)]]) == 0.5
+    assert auc_within([[(1, True)]]) == 0.5
+
+
+def test_weights_by_log_odds_are_the_best_for_independent_judges(make_trajectory):
+    """Simulated pairs: judges with p of .9 and .55 who say how sure they are."""
+    rng = random.Random(2)
+    plain = guided = 0
+    for _ in range(400):
+        ts = []
+        for i in range(9):
+            p = rng.choice([0.9, 0.55, 0.4])
+            s = (7, 4) if rng.random() < p else (4, 7)
+            ts.append(make_trajectory(s, i, meta_score=math.log(p / (1 - p))))
+        plain += best(mean_scores(ts)) == (0,)
+        guided += best(meta_log_odds()(ts)) == (0,)
+    assert guided > plain + 20
+
+
+# --- ties ------------------------------------------------------------------------
+
+
+def test_davidson_by_hand(make_trajectory):
+    """Three wins, one loss, half a win each: 3.5 to 1.5 of 5, and a tie is half a win each."""
+    ts = [make_trajectory(s, i) for i, s in enumerate([(8, 2), (7, 3), (9, 1), (2, 4)])]
+    assert davidson(ts) == pytest.approx((3.5 / 5, 1.5 / 5))
+    tied = [make_trajectory(s, i) for i, s in enumerate([(5, 5), (5, 5), (8, 2)])]
+    assert davidson(tied) == pytest.approx((2.5 / 4, 1.5 / 4))
+
+
+def test_davidson_solves_the_likelihood_of_three_responses(make_trajectory):
+    rows = [(9, 5, 5), (8, 8, 2), (3, 7, 5), (6, 4, 1), (9, 7, 7)]
+    ts = [make_trajectory(s, i) for i, s in enumerate(rows)]
+    shares = davidson(ts)
+    assert shares[0] > shares[1] > shares[2] and sum(shares) == pytest.approx(1.5)
+    assert davidson([make_trajectory((5, 5, 5), i) for i in range(3)]) == pytest.approx((0.5,) * 3)
+    assert davidson([make_trajectory((7,), 0), make_trajectory((8,), 1)]) == (7.5,)
