@@ -19,6 +19,7 @@ from pydantic import Field
 from spct.config import Settings
 from spct.core.settle import with_meta_scores
 from spct.core.vote import mean_scores, meta_top, sigmoid
+from spct.errors import OverBudget
 from spct.measure.aggregates import auc_of
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
 from spct.measure.figures import Line, accuracy_figure, save_figure
@@ -26,9 +27,11 @@ from spct.measure.intervals import Interval, difference, mean_interval, prompts_
 from spct.measure.json_files import plain
 from spct.measure.metrics import Calibration, Health, calibrated, health
 from spct.models.hf_scorer import load_scorer
+from spct.runs.engines import RecordingEngine
+from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.train.outcome import correct
-from spct.train.sampling import Draw, Formats, draw_into
+from spct.train.sampling import Draw, Formats, Sampler
 from spct.types import Engine, Example, SamplingParams, Scorer, Verdict
 
 
@@ -127,6 +130,8 @@ async def evaluate(
                 report.meta[name] = found
     _compare(report, credits, list(engines), prompts)
     save_curves(report, out)
+    if all(model.health.unscored == 1 for model in report.models.values()):
+        raise OverBudget(f"measuring {', '.join(engines)}: no model wrote one readable judgement")
     return report
 
 
@@ -160,7 +165,10 @@ async def _verdicts(
         "formats": formats.fingerprint,
     }
     with Store.open(folder, identity) as store:
-        await draw_into(store, examples, engine, formats, what, concurrency=256)
+        # Not draw_into, which ends where nothing was scored: that a base cannot judge is a finding.
+        sampler = Sampler(RecordingEngine(engine, store), formats, what, concurrency=256)
+        finished = store.finished_ids()
+        await judge_into(sampler, examples, put=store.put_verdict, finished=finished)
         return {v.example_id: v for v in store.verdicts()}
 
 
