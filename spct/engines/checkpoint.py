@@ -9,7 +9,8 @@ passes is a model whose config matches the weights that are there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ CONFIG, ADAPTER, WEIGHTS = "config.json", "adapter_config.json", "model.safetens
 INDEX = "model.safetensors.index.json"
 MAX_HEADER = 64 * 2**20  # bytes of a safetensors header; 100,000 tensors take about 12 MB
 MAX_JSON = 16 * 2**20  # bytes of a config or an index
+# What libraries call the layer that turns a hidden state into logits or a value.
+HEADS = frozenset({"score", "classifier", "v_head", "value_head", "reward_head", "rm_head"})
 # Of one element, by the name of its type; there are others, of 4 bits and more.
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
@@ -31,6 +34,9 @@ BITS = {
 # A quantised model packs several weights into one element, so its files hold fewer elements than
 # its config promises: 8 for 4 bits in an int32, with room to spare.
 PACKED = 32
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "num_decoder_layers")
+_WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
+_NO_SIZE = re.compile("max|position|token|window|length|theta|seed|step")  # may be any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,38 @@ def read_adapter(folder: Path) -> Checkpoint:
     if isinstance(rank, int) and rank > found.n_elements:
         raise _too_big(folder, f"r = {rank}", found.n_elements)
     return found
+
+
+def heads_in(names: Iterable[str]) -> list[str]:
+    """The heads that weights belong to, such as `score` or `v_head`."""
+    return sorted({part for name in names for part in name.split(".") if part in HEADS})
+
+
+def check_model(model: str) -> None:
+    """Refuse a folder that must not be loaded at all; the name of a model on the hub passes."""
+    folder = Path(model).expanduser()
+    if (folder / ADAPTER).is_file():
+        read_adapter(folder)
+    elif folder.is_dir():
+        read_checkpoint(folder)
+
+
+def check_language_model(folder: Path) -> None:
+    """Refuse what transformers would load as a language model with a head of random weights."""
+    found = read_checkpoint(folder)
+    if "Classification" in found.architecture:
+        raise ConfigError(
+            f"loading {str(folder)!r}: it is a classifier ({found.architecture}), not a language "
+            "model, so it writes no judgements; name it as the reward model itself (spct bench, "
+            "compare, serve) or as [scorer] folder in a TOML file"
+        )
+    if heads := heads_in(found.shapes):
+        raise ConfigError(
+            f"loading {str(folder)!r}: its weights hold a head ({', '.join(heads)}), but its "
+            f"config.json calls it a language model ({found.architecture}); for a classifier of "
+            "one logit set architectures to its ForSequenceClassification class; a value head "
+            "(v_head) of an RL trainer is not a reward model"
+        )
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -183,17 +221,21 @@ def _check_sizes(folder: Path, found: Checkpoint) -> None:
     text = found.config.get("text_config")
     config = text if isinstance(text, dict) else found.config
     sizes = {key: value for key, value in config.items() if type(value) is int}
-    layers, width = sizes.get("num_hidden_layers", 1), sizes.get("hidden_size", 1)
+    for key, value in sizes.items():
+        if value > found.n_elements and not _NO_SIZE.search(key):
+            raise _too_big(folder, f"{key} = {value}", found.n_elements)
+    layers = max((sizes[key] for key in _LAYERS if key in sizes), default=0)
     if layers > len(found.shapes):  # each layer has at least one tensor
         raise _too_big(folder, f"num_hidden_layers = {layers}", found.n_elements)
+    width = max((sizes[key] for key in _WIDTHS if key in sizes), default=0)
     promised = {
         "hidden_size": layers * width * width,
-        "intermediate_size": layers * width * sizes.get("intermediate_size", 1),
-        "vocab_size": sizes.get("vocab_size", 1) * width,
+        "intermediate_size": layers * width * sizes.get("intermediate_size", 0),
+        "vocab_size": width * sizes.get("vocab_size", 0),
     }
     for key, n in promised.items():
         if n > PACKED * found.n_elements + 2**20:
-            raise _too_big(folder, f"{key} = {sizes.get(key)}", found.n_elements)
+            raise _too_big(folder, f"{key} = {sizes.get(key, width)}", found.n_elements)
 
 
 def _too_big(folder: Path, setting: str, n_elements: int) -> ConfigError:

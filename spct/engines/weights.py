@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from spct.engines.checkpoint import read_object
+from spct.engines.checkpoint import check_language_model, read_object
 from spct.engines.gguf_header import check_magic, damaged, read_header
 from spct.engines.lora import Lora, gguf_deltas
 from spct.errors import ConfigError, DataError, ExtraMissing, StoreError
@@ -83,6 +83,7 @@ def find_model(model: str | Path | None = None) -> ModelSource:
     if (path / "openvino_model.xml").is_file():
         return ModelSource(path, "openvino")
     if (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+        check_language_model(path)
         return ModelSource(path, "transformers")
     raise ConfigError(
         f"the folder {str(path)!r} holds no model that spct can load; expected openvino_model.xml, "

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from spct.engines.checkpoint import ADAPTER, CONFIG, Checkpoint, read_adapter, read_checkpoint
+from spct.engines.checkpoint import (
+    ADAPTER,
+    CONFIG,
+    check_language_model,
+    heads_in,
+    read_adapter,
+    read_checkpoint,
+)
 from spct.errors import ConfigError
-from spct.models.head import heads_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +37,7 @@ def contents_of(folder: Path) -> Contents:
             f"loading the reward model {str(folder)!r}: it holds no spct.json and no config.json; "
             "expected the folder of a trained model"
         )
-    found = read_checkpoint(folder)
-    if not found.architecture.endswith("ForCausalLM"):
+    if not read_checkpoint(folder).architecture.endswith("ForCausalLM"):
         return Contents("head")
-    _check_has_no_head(folder, found)
+    check_language_model(folder)
     return Contents("language model")
-
-
-def _check_has_no_head(folder: Path, found: Checkpoint) -> None:
-    """A value head or a classifier saved under a language model's name would judge by its text."""
-    if heads := heads_in(found.shapes):
-        raise ConfigError(
-            f"loading {str(folder)!r}: its weights hold a head ({', '.join(heads)}), but its "
-            f"config.json calls it a language model ({found.architecture}); for a classifier of "
-            "one logit set architectures to its ForSequenceClassification class; a value head "
-            "(v_head) of an RL trainer is not a reward model"
-        )

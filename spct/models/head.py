@@ -8,11 +8,19 @@ the files are looked at, not the warning. Weights come from safetensors only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from spct.engines.checkpoint import ADAPTER, CONFIG, Checkpoint, read_adapter, read_checkpoint
+from spct.engines.checkpoint import (
+    ADAPTER,
+    CONFIG,
+    HEADS,
+    Checkpoint,
+    heads_in,
+    read_adapter,
+    read_checkpoint,
+)
 from spct.engines.hf_load import quietly
 from spct.errors import ConfigError, ExtraMissing
 
@@ -20,8 +28,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# What libraries call the layer that turns a hidden state into logits or a value.
-HEADS = frozenset({"score", "classifier", "v_head", "value_head", "reward_head", "rm_head"})
 NO_HEAD = (
     "loading the scorer: the model {folder!r} has no trained head: {why}; expected a sequence "
     "classifier of one logit, such as what `spct train bradley-terry` writes; a plain language "
@@ -142,11 +148,6 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None) -> PreTr
             "by another version of peft: merge it where it was trained, and name that folder"
         ) from error
     return cast("PreTrainedModel", merged.to(device))
-
-
-def heads_in(names: Iterable[str]) -> list[str]:
-    """The heads that weights belong to, such as `score` or `v_head`."""
-    return sorted({part for name in names for part in name.split(".") if part in HEADS})
 
 
 def head_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:

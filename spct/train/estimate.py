@@ -65,7 +65,7 @@ def architecture(config_file: Path, lora_rank: int = 0, skip_layers: int = 0) ->
         raise ExtraMissing("transformers", "train") from error
     if not config_file.is_file():
         raise ConfigError(f"estimating from {config_file}: no such file; expected a config.json")
-    config = AutoConfig.from_pretrained(str(config_file))
+    config = AutoConfig.from_pretrained(str(config_file), trust_remote_code=False)
     build: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
         model = build(config)

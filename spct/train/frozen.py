@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spct.engines.checkpoint import HEADS
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.models.batches import length_sorted
 from spct.models.card import ModelCard
-from spct.models.head import HEADS, new_head
+from spct.models.head import new_head
 from spct.train import heads
 from spct.train.config import HeadConfig
 from spct.train.linear import Features, choose, fit

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.config import Settings
+from spct.engines.checkpoint import check_model
 from spct.errors import ConfigError
 from spct.runs.folder import atomic_text
 from spct.runs.identity import differences, digest_of_all
@@ -29,6 +30,7 @@ FREE = frozenset({"max_steps", "save_steps", "log_steps", "dev_steps", "micro_ba
 
 def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[object]) -> None:
     """Write `run.json`, or check that the folder belongs to the same run and may go on."""
+    check_model(model)
     run: dict[str, object] = {
         "stage": stage,
         "model": model,

@@ -87,6 +87,8 @@ def test_no_bytes_are_a_traceback(tmp_path_factory: pytest.TempPathFactory, data
         ("vocab_size", 10**12),
         ("hidden_size", 10**9),
         ("intermediate_size", 10**12),
+        ("num_local_experts", 10**7),
+        ("vocab_size", 10**6),
     ],
 )
 def test_a_config_that_asks_for_more_than_the_weights_hold_is_refused(
@@ -94,6 +96,7 @@ def test_a_config_that_asks_for_more_than_the_weights_hold_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"{key} = {value}"):
         read_checkpoint(folder(tmp_path, CONFIG | {key: value}))
+    assert read_checkpoint(folder(tmp_path, CONFIG | {"max_position_embeddings": 10**7})).shapes
     with pytest.raises(ConfigError, match=f"{key} = {value}"):
         read_checkpoint(folder(tmp_path, {"text_config": CONFIG | {key: value}}))
 

@@ -105,7 +105,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_is_recognised_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     assert weights.find_model(tmp_path).kind == "transformers"
     (tmp_path / "openvino_model.xml").touch()
     assert weights.find_model(tmp_path).kind == "openvino"
