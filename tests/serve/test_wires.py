@@ -199,6 +199,18 @@ def test_nothing_that_the_judge_should_see_is_dropped_from_a_rollout():
     )
 
 
+def test_a_users_turn_inside_an_output_belongs_to_the_query():
+    talk = [said("Yes."), said("And then?", "user"), said("No.")]
+    sample = nemo_gym.read_verify(rollout(talk), CONFIG)
+    assert [turn.content for turn in sample.query] == ["Hi", "Yes.", "And then?"]
+    assert sample.response == "No."
+    refused("invalid", nemo_gym.read_verify, rollout(talk[:2]), CONFIG)
+    body = {"conversation_history": [{"role": "user", "content": "Hi"}],
+            "response_objs": [{"output": talk}]}  # fmt: skip
+    request = nemo_gym.CompareRequest.model_validate(body)
+    refused("invalid", nemo_gym.read_compare, request, CONFIG)
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
 
 

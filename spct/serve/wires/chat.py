@@ -31,6 +31,9 @@ QUERY = Field(description="The conversation: a user turn, or chat messages that 
 _OPENERS = {"chatml": "<|im_start|>", "phi4": "<|im_start|>", "granite": "<|start_of_role|>"}
 
 
+_ASKS = frozenset({"user", "system", "developer"})
+
+
 @contextmanager
 def _refusals(param: str) -> Iterator[None]:
     try:
@@ -63,6 +66,18 @@ def response_text(value: Any, param: str) -> str:
         return ""
     with _refusals(param):
         return read_response(value, param)
+
+
+def split_output(items: list[JsonValue], param: str) -> tuple[tuple[Message, ...], str]:
+    """A Responses-API output: what was said up to the user's last turn in it, and the response."""
+    asked = [i for i, one in enumerate(items) if isinstance(one, dict) and one.get("role") in _ASKS]
+    start = asked[-1] + 1 if asked else 0
+    if start == len(items) and items:
+        raise invalid("the output ends with a user turn; expected the assistant's", param)
+    before = (
+        messages([one for one in items[:start] if isinstance(one, dict)], param) if start else ()
+    )
+    return before, response_text(items[start:], param)
 
 
 def split_prompt(prompt: str, template: Template | None, param: str) -> tuple[Message, ...]:

@@ -21,8 +21,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from spct.serve.config import ServeConfig
+from spct.serve.errors import invalid
 from spct.serve.samples import Outcome, Sample, SampleOutcome, example
-from spct.serve.wires.chat import Query, Turn, messages, response_text
+from spct.serve.wires.chat import Query, Turn, messages, split_output
 from spct.types import Example, Message
 
 FAILURE = "judge_failed"
@@ -120,13 +121,14 @@ def read_verify(request: VerifyRequest, config: ServeConfig) -> Sample:
     """The sample of a rollout."""
     asked = request.responses_create_params
     query = messages(asked.input, "responses_create_params.input", instructions=asked.instructions)
-    query = _with_principle(query, request.principle)
+    said, response = split_output(request.response.output, "response.output")
+    query = _with_principle((*query, *said), request.principle)
     group = request.prompt_id
     if group is None and request.task_index is not None:
         group = f"task {request.task_index}"
     if config.group_size == 1:
         group = None
-    return Sample(query, response_text(request.response.output, "response.output"), group=group)
+    return Sample(query, response, group=group)
 
 
 def write_verify(request: VerifyRequest, judged: SampleOutcome, reward: float) -> VerifyReply:
@@ -151,10 +153,19 @@ def read_compare(request: CompareRequest, config: ServeConfig) -> Example:
     """The example of a comparison."""
     turns = messages(request.conversation_history, "conversation_history")
     responses = [
-        response_text(one.output, f"response_objs[{i}].output")
+        _single_response(one.output, f"response_objs[{i}].output")
         for i, one in enumerate(request.response_objs)
     ]
     return example(_with_principle(turns, request.principle), responses, config)
+
+
+def _single_response(items: list[JsonValue], param: str) -> str:
+    said, response = split_output(items, param)
+    if said:
+        raise invalid(
+            "a user turn stands inside; responses to one conversation are compared", param
+        )
+    return response
 
 
 def write_compare(outcome: Outcome, rewards: list[float]) -> CompareReply:
