@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import warnings
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -122,6 +125,8 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
+            # else aiohttp tells the user of an "Unclosed client session" when nobody closed it
+            weakref.finalize(self, _close_quietly, self._session)
         if self._loop is not loop:
             raise EngineError(
                 f"calling {self.base_url}: this engine was opened in another event loop; "
@@ -157,6 +162,15 @@ def check_key(key: str) -> None:
                 "expected visible ASCII characters only, as a header carries nothing else; check "
                 "the variable that it comes from"
             )
+
+
+def _close_quietly(session: aiohttp.ClientSession) -> None:
+    """Close a session whose loop is gone, as a rule, so that nothing can be awaited."""
+    connector = session.connector
+    session.detach()
+    with warnings.catch_warnings(action="ignore"), suppress(RuntimeError):
+        if connector is not None:
+            aiohttp.BaseConnector.close(connector)  # a TCPConnector's own is a coroutine
 
 
 def checked_url(base_url: str) -> str:

@@ -2,8 +2,10 @@
 
 Trainers call hooks from threads and event loops that come and go, and an engine's connections
 belong to one loop, so the model lives on a daemon thread with its own. A judgement that fails or
-misses its deadline is None. Where `max_unscored` is set, a window of judgements with a larger share
-of failures stops the run: an optimiser must not go on with a judge that is down.
+misses its deadline is None, and the log says why. A gateway that cannot be reached from the start
+is an error at once, because no step of such a run would have a reward. Where `max_unscored` is set,
+the last responses (at least MIN_WINDOW) with a larger share of failures stop the run: an optimiser
+must not go on with a judge that is down.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ import contextlib
 import logging
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from spct.engines.retry import RetryPolicy
-from spct.errors import ConfigError, DataError, EngineError, FormatError, TrainError
-from spct.models.remote import RemoteRM
+from spct.errors import ConfigError, DataError, EndpointError, EngineError, FormatError, TrainError
+from spct.models.remote import MemberRewards, RemoteRM, RemoteVerdict
 from spct.types import Example, RewardModel, Verdict
 
 T = TypeVar("T")
@@ -31,7 +33,11 @@ ENV_MODEL = "SPCT_REWARD_MODEL"
 ENV_KEY = "SPCT_GATEWAY_KEY"
 ENV_DEADLINE = "SPCT_REWARD_DEADLINE_S"
 ENV_MAX_UNSCORED = "SPCT_REWARD_MAX_UNSCORED"
+ENVIRONMENT = (ENV_MODEL, ENV_KEY, ENV_DEADLINE, ENV_MAX_UNSCORED)  # all that `from_env` reads
+DEADLINE_S = 300.0
 WINDOW = 256  # judged responses that `max_unscored` looks back on
+MIN_WINDOW = 32  # with fewer it stops nothing: one bad group is not a judge that is down
+_REACH_S = 9.0
 
 
 def load_named(name: str, environ: Mapping[str, str] = os.environ) -> RewardModel:
@@ -56,6 +62,26 @@ class Judged:
         verdict = self.verdict
         return None if verdict is None or verdict.rewards is None else verdict.rewards[index]
 
+    @property
+    def why(self) -> str | None:
+        """Why there is no reward; None where there is one."""
+        if self.verdict is None or self.verdict.rewards is not None:
+            return self.error
+        if isinstance(self.verdict, RemoteVerdict) and self.verdict.error:
+            return f"the gateway says: {self.verdict.error}"
+        counts = ", ".join(f"{reason} {n}" for reason, n in self.verdict.unscored.items())
+        return f"no judgement could be counted ({counts or 'no reason given'})"
+
+
+def rewards_or_none(asked: MemberRewards | str, n: int) -> list[float | None]:
+    """What a gateway said of some members of a group; failures are logged with their reasons."""
+    if isinstance(asked, str):
+        log.warning("no reward for %d responses: %s", n, asked)
+        return [None] * n
+    for why, times in Counter(error for error in asked.errors if error).items():
+        log.warning("no reward for %d of %d responses: the gateway says: %s", times, n, why)
+    return asked.rewards
+
 
 class Hook:
     """A reward model behind a deadline; `judge_all` may be awaited from any event loop."""
@@ -64,7 +90,7 @@ class Hook:
         self,
         load: Callable[[], RewardModel],
         *,
-        deadline_s: float = 300.0,
+        deadline_s: float = DEADLINE_S,
         max_unscored: float | None = None,
     ) -> None:
         if deadline_s <= 0:
@@ -78,7 +104,9 @@ class Hook:
         self._recent: deque[bool] = deque(maxlen=WINDOW)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Hook:
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, *, deadline_s: float = DEADLINE_S
+    ) -> Hook:
         """The hook that SPCT_REWARD_MODEL and its fellows describe."""
         name = environ.get(ENV_MODEL)
         if not name:
@@ -88,7 +116,7 @@ class Hook:
             )
         limit = environ.get(ENV_MAX_UNSCORED)
         try:
-            deadline_s = float(environ.get(ENV_DEADLINE, "300"))
+            deadline_s = float(environ.get(ENV_DEADLINE, deadline_s))
             max_unscored = None if limit is None else float(limit)
         except ValueError as error:
             raise ConfigError(f"{ENV_DEADLINE} and {ENV_MAX_UNSCORED}: {error}") from error
@@ -101,7 +129,7 @@ class Hook:
         cls,
         model: RewardModel | Hook | str | None,
         *,
-        deadline_s: float = 300.0,
+        deadline_s: float = DEADLINE_S,
         max_unscored: float | None = None,
     ) -> Hook:
         """A hook as it is, or one of a reward model or its name; None asks the environment."""
@@ -147,6 +175,25 @@ class Hook:
         """Judge examples together; those that fail or are late have no verdict."""
         return await self.on_loop(self._judge_all(examples))
 
+    async def reach(self) -> None:
+        """Raise `EndpointError` within ten seconds if the model is a gateway that is not there."""
+        if self.gateway is not None:
+            await self.on_loop(self._reach(self.gateway))
+
+    async def _reach(self, gateway: RemoteRM) -> None:
+        try:
+            async with asyncio.timeout(_REACH_S):
+                await gateway.open()
+        except TimeoutError:
+            raise EndpointError(
+                f"cannot reach {gateway.fingerprint}: no answer within {_REACH_S:g} s; check the "
+                "address, and that `spct serve` runs there"
+            ) from None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work on the hook's own loop, for callers that do not await."""
+        return asyncio.run_coroutine_threadsafe(work, self._own_loop()).result()
+
     async def on_loop(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work on the hook's own loop; cancelling the caller cancels it."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._own_loop()))
@@ -157,7 +204,8 @@ class Hook:
             async with asyncio.timeout(self._deadline_s):
                 return await work
         except TimeoutError:
-            return f"not within {self._deadline_s:g} s"
+            trouble = self.gateway.trouble if self.gateway else None
+            return f"not within {self._deadline_s:g} s" + (f": {trouble}" if trouble else "")
         except (EngineError, DataError, FormatError, OSError) as error:
             return f"{type(error).__name__}: {error}"
 
@@ -167,7 +215,7 @@ class Hook:
         failed = self._recent.count(False)
         if failed and not any(is_scored):
             log.warning("none of %d responses got a reward", len(is_scored))
-        if self._max_unscored is None or len(self._recent) < min(WINDOW, 32):
+        if self._max_unscored is None or len(self._recent) < MIN_WINDOW:
             return
         share = failed / len(self._recent)
         if share > self._max_unscored:
@@ -181,8 +229,9 @@ class Hook:
         tasks = [self.within_deadline(model.judge(example)) for example in examples]
         results = await asyncio.gather(*tasks)
         judged = [Judged(None, one) if isinstance(one, str) else Judged(one) for one in results]
-        for reason in {one.error for one in judged if one.error}:
-            log.warning("no verdict: %s", reason)
+        whys = Counter(one.why for one in judged if one.why)
+        for why, n in whys.most_common(5):
+            log.warning("no reward for %d of %d examples: %s", n, len(examples), why)
         return judged
 
     def _own_loop(self) -> asyncio.AbstractEventLoop:

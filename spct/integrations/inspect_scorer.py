@@ -5,10 +5,13 @@ Task(dataset=..., solver=generate(), scorer=reward("scripted"))
 
 from __future__ import annotations
 
+from typing import Any
+
+from inspect_ai.model import ChatMessage
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from spct.errors import DataError
+from spct.errors import EndpointError
 from spct.integrations.groups import runs_of
 from spct.integrations.hook import Hook, Judged
 from spct.types import Judgement, RewardModel
@@ -30,21 +33,25 @@ def reward(
 
     async def score(state: TaskState, target: Target) -> Score:
         answer = state.output.completion
-        turns = [{"role": message.role, "content": message.text} for message in state.messages]
+        turns: list[dict[str, Any]] = [_turn(message) for message in state.messages]
         while turns and turns[-1]["role"] == "assistant":  # the completion itself
             turns.pop()
         reference = target.text if use_target and target.text else None
+        grouped = runs_of([turns], [answer], [reference])
+        if grouped.refused:
+            return Score.unscored(
+                reason="bad_sample", answer=answer, explanation=grouped.refused[0]
+            )
         try:
-            (run,) = runs_of([turns], [answer], [reference])
-        except DataError as error:
-            return Score.unscored(reason="bad_sample", answer=answer, explanation=str(error))
-        (judged,) = await hook.judge_all([run.example])
+            await hook.reach()
+        except EndpointError as error:
+            return Score.unscored(reason="unscored", answer=answer, explanation=str(error))
+        (judged,) = await hook.judge_all([grouped.runs[0].example])
         value = judged.reward()
         metadata = _metadata(judged)
         if value is None:
-            why = judged.error or "no judgement could be counted"
             return Score.unscored(
-                reason="unscored", answer=answer, explanation=why, metadata=metadata
+                reason="unscored", answer=answer, explanation=judged.why, metadata=metadata
             )
         return Score(
             value=value, answer=answer, explanation=_explanation(judged), metadata=metadata
@@ -53,10 +60,24 @@ def reward(
     return score
 
 
+def _turn(message: ChatMessage) -> dict[str, Any]:
+    """A message as a chat API has it: images and calls of tools are not left out."""
+    found: dict[str, Any] = message.model_dump(
+        include={"role", "content", "tool_calls", "tool_call_id", "function"}, exclude_none=True
+    )
+    calls = found.pop("tool_calls", ())
+    if calls:
+        found["tool_calls"] = [
+            {"id": one["id"], "name": one["function"], "arguments": one["arguments"]}
+            for one in calls
+        ]
+    return found
+
+
 def _metadata(judged: Judged) -> dict[str, object]:
     verdict = judged.verdict
     if verdict is None:
-        return {"error": judged.error}
+        return {"error": judged.why}
     return {
         "k_asked": verdict.k_asked,
         "k_counted": verdict.k_counted,

@@ -12,17 +12,20 @@ where there is none.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
 
 from spct.errors import ConfigError
 from spct.integrations.groups import Run, Turns, runs_of
-from spct.integrations.hook import Hook
+from spct.integrations.hook import ENVIRONMENT, Hook, rewards_or_none
 from spct.runs.identity import content_id
 from spct.types import RewardModel
 
+log = logging.getLogger("spct.integrations")
 Rewards = list[float | None]
 ENV_GROUP_SIZE = "SPCT_REWARD_GROUP_SIZE"
 RewardFunc = Callable[..., Coroutine[Any, Any, Rewards]]
@@ -39,6 +42,7 @@ def make_reward_func(
     """A reward function of `model`: a reward model, a name that `spct serve` takes, or an address.
 
     `reference_column` names a dataset column whose text the judge sees as a good answer.
+    `max_unscored` ends the run when a larger share of the last responses (32 to 256) has no reward.
     """
     hook = Hook.of(model, deadline_s=deadline_s, max_unscored=max_unscored)
 
@@ -46,20 +50,25 @@ def make_reward_func(
         prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any
     ) -> Rewards:
         references = _column(columns, reference_column)
-        runs = runs_of(prompts, completions, references, group_size)
-        rewards = await _rewards(hook, runs, group_size, columns.get("trainer_state"))
+        grouped = runs_of(prompts, completions, references, group_size)
+        for why, n in Counter(grouped.refused.values()).items():
+            log.warning("%d of %d samples cannot be judged: %s", n, len(prompts), why)
+        await hook.reach()
+        rewards: Rewards = [None] * len(prompts)
+        step = _step(columns.get("trainer_state"))
+        for row, reward in await _rewards(hook, grouped.runs, group_size, step):
+            rewards[row] = reward
         hook.count([reward is not None for reward in rewards])
         log_metric = columns.get("log_metric")
         if log_metric is not None:
-            _log(log_metric, runs, rewards)
+            _log(log_metric, grouped.runs, rewards)
         return rewards
 
     return spct_reward
 
 
-@lru_cache(maxsize=1)
-def _from_env() -> RewardFunc:
-    size = os.environ.get(ENV_GROUP_SIZE)
+@lru_cache(maxsize=8)
+def _from_env(settings: tuple[str | None, ...], size: str | None) -> RewardFunc:
     if size is not None and not (size.isdecimal() and int(size) > 0):
         raise ConfigError(f"{ENV_GROUP_SIZE} is {size!r}; expected num_generations, such as 8")
     return make_reward_func(group_size=None if size is None else int(size))
@@ -69,32 +78,32 @@ async def reward_func(
     prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any
 ) -> Rewards:
     """The reward function of the model that the environment variable SPCT_REWARD_MODEL names."""
-    return await _from_env()(prompts=prompts, completions=completions, **columns)
+    made = _from_env(tuple(map(os.environ.get, ENVIRONMENT)), os.environ.get(ENV_GROUP_SIZE))
+    return await made(prompts=prompts, completions=completions, **columns)
 
 
 async def _rewards(
-    hook: Hook, runs: Sequence[Run], group_size: int | None, trainer_state: Any
-) -> Rewards:
-    rewards: Rewards = [None] * sum(len(run.rows) for run in runs)
-    whole = [run for run in runs if group_size is None or len(run.rows) == group_size]
-    parts = [run for run in runs if group_size is not None and len(run.rows) != group_size]
+    hook: Hook, runs: Sequence[Run], group_size: int | None, step: int
+) -> list[tuple[int, float | None]]:
+    """Each judged row with its reward."""
+    whole = [run for run in runs if group_size is None or run.n_rows == group_size]
+    parts = [run for run in runs if group_size is not None and run.n_rows != group_size]
     if parts and hook.gateway is None:
         raise ConfigError(
-            f"this process holds {len(parts[0].rows)} of a prompt's {group_size} completions, so "
+            f"this process holds {parts[0].n_rows} of a prompt's {group_size} completions, so "
             "they cannot be compared here; make the local batch a multiple of the group, or serve "
             "the reward model with `spct serve` and name its address, which puts groups together"
         )
     judged, members = await asyncio.gather(
         hook.judge_all([run.example for run in whole]),
-        hook.on_loop(_members(hook, parts, group_size or 0, _step(trainer_state))),
+        hook.on_loop(_members(hook, parts, group_size or 0, step)),
     )
+    found: list[tuple[int, float | None]] = []
     for run, one in zip(whole, judged, strict=True):
-        for row, i in zip(run.rows, run.index, strict=True):
-            rewards[row] = one.reward(i)
+        found += [(row, one.reward(i)) for row, i in zip(run.rows, run.index, strict=True)]
     for run, some in zip(parts, members, strict=True):
-        for row, reward in zip(run.rows, some, strict=True):
-            rewards[row] = reward
-    return rewards
+        found += zip(run.rows, some, strict=True)
+    return found
 
 
 async def _members(hook: Hook, parts: Sequence[Run], size: int, step: int) -> list[Rewards]:
@@ -110,7 +119,7 @@ async def _members(hook: Hook, parts: Sequence[Run], size: int, step: int) -> li
                 asked.query, texts, group=name, size=size, reference=asked.reference
             )
         )
-        return [None] * len(texts) if isinstance(result, str) else result
+        return rewards_or_none(result, len(texts))
 
     return await asyncio.gather(*(ask(run) for run in parts))
 
@@ -125,8 +134,7 @@ def _column(columns: dict[str, Any], name: str | None) -> Sequence[str | None] |
     if name not in columns:
         known = sorted(key for key, value in columns.items() if isinstance(value, list))
         raise ConfigError(f"the dataset has no column {name!r}; there are {', '.join(known)}")
-    column: Sequence[str | None] = columns[name]
-    return column
+    return [None if one is None else str(one) for one in columns[name]]
 
 
 def _log(log_metric: Callable[[str, float], None], runs: Sequence[Run], rewards: Rewards) -> None:

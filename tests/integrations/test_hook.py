@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from spct.errors import ConfigError, DataError, EngineError, TrainError
+from spct.core.generative import GenerativeRM
+from spct.engines.scripted import ScriptedEngine
+from spct.errors import ConfigError, DataError, EndpointError, EngineError, TrainError
 from spct.integrations import verl
 from spct.integrations.groups import query_of, runs_of, text_of
 from spct.integrations.hook import Hook
 from spct.integrations.trl import make_reward_func, reward_func
 from spct.types import Example, Message
-from tests.serve.local import Model, served
+from tests.serve.local import Client, Model, served
 
 
 def chat(*turns: str) -> list[dict[str, str]]:
@@ -25,7 +29,7 @@ def chat(*turns: str) -> list[dict[str, str]]:
 
 
 def test_runs_of_equal_prompts_are_groups_and_equal_texts_are_judged_once():
-    runs = runs_of(["p", "p", "p", "q"], ["a", "b", "a", "c"])
+    runs = runs_of(["p", "p", "p", "q"], ["a", "b", "a", "c"]).runs
     assert [(run.example.responses, run.rows, run.index) for run in runs] == [
         (("a", "b"), (0, 1, 2), (0, 1, 0)),
         (("c",), (3,), (0,)),
@@ -33,22 +37,40 @@ def test_runs_of_equal_prompts_are_groups_and_equal_texts_are_judged_once():
 
 
 def test_a_prompt_drawn_twice_in_a_row_is_two_groups_when_the_size_is_known():
-    assert [run.rows for run in runs_of(["p"] * 4, list("abcd"), group_size=2)] == [(0, 1), (2, 3)]
+    runs = runs_of(["p"] * 4, list("abcd"), group_size=2).runs
+    assert [run.rows for run in runs] == [(0, 1), (2, 3)]
 
 
 def test_messages_are_read_as_turns_and_completions_as_their_assistants_text():
     assert query_of(chat("hi")) == (Message("user", "hi"),)
     tool = [*chat("hi", "call"), {"role": "tool", "content": "42"}]
     assert query_of(tool)[-1] == Message("user", "Result of a tool:\n42")
-    parts = [{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]
-    assert text_of(parts) == "a" and text_of("plain") == "plain"
+    parts = [{"role": "assistant", "content": [{"type": "text", "text": "a"}]}]
+    assert text_of(parts) == "a" and text_of("plain") == "plain" and text_of([]) == ""
+    image = [{"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}]
+    with pytest.raises(DataError, match="image"):
+        text_of(image)
     with pytest.raises(DataError, match="role"):
         query_of([{"role": "narrator", "content": "x"}])
 
 
 def test_the_name_of_an_example_depends_on_its_content():
-    assert runs_of(["p"], ["a"])[0].example.id == runs_of(["p"], ["a"])[0].example.id
-    assert runs_of(["p"], ["a"])[0].example.id != runs_of(["p"], ["b"])[0].example.id
+    def name(text: str) -> str:
+        return runs_of(["p"], [text]).runs[0].example.id
+
+    assert name("a") == name("a") != name("b")
+
+
+IMAGE = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
+
+
+def test_a_sample_that_cannot_be_shown_is_left_out_of_its_group_and_named():
+    calls = [{"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]}]
+    seen = [{"role": "assistant", "content": [{"type": "image"}]}]
+    grouped = runs_of(["p", "p", "p", IMAGE, IMAGE], [calls, seen, "b", "c", "d"], group_size=3)
+    (run,) = grouped.runs
+    assert (run.rows, run.n_rows) == ((0, 2), 3) and "f" in run.example.responses[0]
+    assert sorted(grouped.refused) == [1, 3, 4] and "image" in grouped.refused[3]
 
 
 # ---- TRL's contract
@@ -143,10 +165,65 @@ async def test_a_split_group_is_refused_in_process_and_put_together_by_a_gateway
     assert [sorted(example.responses) for example in model.judged] == [["a", "bb", "ccc"]]
 
 
-async def test_the_environment_names_the_model_of_the_plain_function(monkeypatch):
-    from spct.integrations import trl
+async def test_samples_with_images_are_none_with_one_warning(caplog):
+    model = Model()
+    completions = [[{"role": "assistant", "content": text}] for text in ("a", "b", "cc")]
+    prompts = [IMAGE, IMAGE, chat("p")]
+    rows = await make_reward_func(model)(prompts=prompts, completions=completions)
+    assert rows == [None, None, 2.0]
+    (said,) = [r.message for r in caplog.records if "image" in r.message]
+    assert "2 of 3 samples" in said
 
-    trl._from_env.cache_clear()
+
+async def test_a_gateway_that_is_not_there_is_named_at_once_with_the_cause():
+    reward = make_reward_func("http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(EndpointError, match=r"cannot reach the gateway at .*:9.*spct serve"):
+        await reward(prompts=["p"], completions=["a"])
+    assert time.monotonic() - started < 9
+
+
+async def test_an_address_that_accepts_and_says_nothing_is_named_within_ten_seconds(monkeypatch):
+    monkeypatch.setattr("spct.models.remote._REACH_S", 0.2)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the client has gone
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    hook = Hook.of(f"http://127.0.0.1:{port}")
+    with pytest.raises(EndpointError, match="cannot reach the gateway"):
+        await make_reward_func(hook)(prompts=["p"], completions=["a"])
+    await hook.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_gateway_that_goes_away_later_is_waited_for_and_the_cause_is_said(caplog):
+    async with served(Model()) as client:
+        hook = Hook.of(client.url, deadline_s=1.0)
+        reward = make_reward_func(hook)
+        assert await reward(prompts=["p"], completions=["a"]) == [1.0]
+    assert await reward(prompts=["p"], completions=["b"]) == [None]
+    await hook.aclose()
+    said = " ".join(record.message for record in caplog.records)
+    assert "does not answer" in said and "not within 1 s: Client" in said
+
+
+async def test_what_the_gateway_says_of_a_failure_is_in_the_log(caplog):
+    nonsense = GenerativeRM(ScriptedEngine(lambda prompt, seed: "no verdict"), k=3)
+    async with served(nonsense) as client:
+        hook = Hook.of(client.url)
+        assert await make_reward_func(hook)(prompts=["p"], completions=["a"]) == [None]
+        part = make_reward_func(hook, group_size=2)
+        assert await part(prompts=["p"], completions=["a"]) == [None]
+        await hook.aclose()
+    said = [record.message for record in caplog.records if "the gateway says" in record.message]
+    assert len(said) == 2 and all("no_verdict 3" in one for one in said)
+
+
+async def test_the_environment_names_the_model_of_the_plain_function(monkeypatch):
     monkeypatch.delenv("SPCT_REWARD_MODEL", raising=False)
     with pytest.raises(ConfigError, match="SPCT_REWARD_MODEL is not set"):
         await reward_func(prompts=["p"], completions=["a"])
@@ -154,11 +231,9 @@ async def test_the_environment_names_the_model_of_the_plain_function(monkeypatch
     rows = await reward_func(prompts=["p", "p"], completions=["a", "b"])
     assert all(isinstance(row, float) for row in rows)
     for size, message in (("x", "num_generations"), ("4", "2 of a prompt's 4")):
-        trl._from_env.cache_clear()
         monkeypatch.setenv("SPCT_REWARD_GROUP_SIZE", size)
         with pytest.raises(ConfigError, match=message):
             await reward_func(prompts=["p", "p"], completions=["a", "b"])
-    trl._from_env.cache_clear()
 
 
 async def test_a_hook_may_be_called_from_loops_that_come_and_go():
@@ -176,80 +251,92 @@ async def test_a_hook_may_be_called_from_loops_that_come_and_go():
 # ---- verl's recorded contract: per sample, no prompt, constant keys
 
 
-@pytest.fixture
-def verl_hook(monkeypatch):
-    def use(model: object) -> Hook:
-        hook = Hook(lambda: model)
-        monkeypatch.setattr(verl, "_hook", lambda: hook)
-        return hook
-
-    return use
+@asynccontextmanager
+async def judged_by(model: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """The model behind a gateway that verl's functions find in the environment."""
+    async with served(model) as client:
+        monkeypatch.setenv("SPCT_REWARD_MODEL", client.url)
+        yield client
 
 
 INFO = {"question": "What is 2+2?", "index": 3, "split": "train"}
 CALL = {"data_source": "d", "solution_str": "four", "ground_truth": "4", "extra_info": INFO}
 
 
-async def test_verl_gets_the_same_keys_for_a_reward_and_for_a_failure(verl_hook):
-    verl_hook(Model())
-    scored = await verl.compute_score(**CALL, on_unscored=-1.0, reward_router_address="h:1")
-    verl_hook(Model(lambda example: None))
-    failed = await verl.compute_score(**CALL, on_unscored=-1.0)
-    assert scored == {"score": 4.0, "unscored": 0.0} and failed == {"score": -1.0, "unscored": 1.0}
+async def test_verl_gets_the_same_keys_for_a_reward_and_for_a_failure(monkeypatch):
+    async with judged_by(Model(), monkeypatch):
+        scored = await verl.compute_score(**CALL, on_unscored=-1.0, reward_router_address="h:1")
+        picture = {**CALL, "extra_info": {"question": IMAGE}}
+        refused = await verl.compute_score(**picture, on_unscored=-1.0)
+    async with judged_by(Model(lambda example: None), monkeypatch):
+        failed = await verl.compute_score(**CALL, on_unscored=-1.0)
+    assert scored == {"score": 4.0, "unscored": 0.0}
+    assert failed == refused == {"score": -1.0, "unscored": 1.0}
     assert tuple(scored) == tuple(failed) == verl.KEYS
 
 
-async def test_verl_needs_the_operators_number_and_the_question(verl_hook):
-    verl_hook(Model())
-    with pytest.raises(ConfigError, match="on_unscored"):
-        await verl.compute_score(**CALL)
-    with pytest.raises(DataError, match="no 'prompt'"):
-        await verl.compute_score(**CALL, on_unscored=0.0, question_key="prompt")
-    with pytest.raises(DataError, match="nothing"):
-        await verl.compute_score(**{**CALL, "extra_info": None}, on_unscored=0.0)
+async def test_what_verl_would_pay_zero_for_is_an_error_in_the_log(monkeypatch, caplog):
+    monkeypatch.setenv("SPCT_REWARD_MODEL", "scripted")
+    wrong = [
+        (ConfigError, "on_unscored", CALL, {}),
+        (DataError, "no 'prompt'", CALL, {"on_unscored": 0.0, "question_key": "prompt"}),
+        (DataError, "nothing", {**CALL, "extra_info": None}, {"on_unscored": 0.0}),
+        (ConfigError, "gateway", CALL, {"on_unscored": 0.0, "group_size": 2}),
+    ]
+    for error, message, call, settings in wrong:
+        caplog.clear()
+        with pytest.raises(error, match=message):
+            await verl.compute_score(**call, **settings)
+        (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+        assert "pays 0.0" in record.message and message in record.message
 
 
-async def test_verl_questions_may_be_messages_as_parquet_gives_them(verl_hook):
+async def test_verls_own_timeout_does_not_pass_in_silence(monkeypatch, caplog):
+    async with judged_by(Model(delay_s=60), monkeypatch):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(verl.compute_score(**CALL, on_unscored=0.0), 0.3)
+        assert "pays 0.0" in caplog.text and "deadline_s" in caplog.text
+        ours = await verl.compute_score(**CALL, on_unscored=-1.0, deadline_s=0.1)
+        assert ours == {"score": -1.0, "unscored": 1.0}
+    assert verl.DEADLINE_S < 300
+
+
+async def test_verl_questions_may_be_messages_as_parquet_gives_them(monkeypatch):
     import numpy as np
 
     model = Model()
-    verl_hook(model)
     info = {"prompt": np.array(chat("hi"), dtype=object)}
-    await verl.compute_score(
-        **{**CALL, "extra_info": info}, on_unscored=0.0, question_key="prompt",
-        use_ground_truth=True,
-    )  # fmt: skip
+    async with judged_by(model, monkeypatch):
+        await verl.compute_score(
+            **{**CALL, "extra_info": info}, on_unscored=0.0, question_key="prompt",
+            use_ground_truth=True,
+        )  # fmt: skip
     assert model.judged[0].query == (Message("user", "hi"),) and model.judged[0].reference == "4"
 
 
-async def test_verl_groups_meet_at_the_gateway_and_are_refused_without_one(verl_hook):
-    from spct.models.remote import RemoteRM
-
-    verl_hook(Model())
-    with pytest.raises(ConfigError, match="gateway"):
-        await verl.compute_score(**CALL, on_unscored=0.0, group_size=2)
+async def test_verl_groups_meet_at_the_gateway(monkeypatch):
     model = Model()
-    async with served(model) as client:
-        hook = verl_hook(RemoteRM(client.url))
+    async with judged_by(model, monkeypatch):
         scores = await asyncio.gather(
             *(
                 verl.compute_score(**{**CALL, "solution_str": text}, on_unscored=0.0, group_size=2)
                 for text in ("a", "bb")
             )
         )
-        await hook.aclose()
     assert [one["score"] for one in scores] == [1.0, 2.0] and len(model.judged) == 1
 
 
-async def test_verl_batches_see_their_groups_whole(verl_hook):
+async def test_verls_batch_manager_calls_a_plain_function_that_sees_groups_whole(monkeypatch):
     model = Model(
         lambda example: None if example.n == 1 else [float(len(r)) for r in example.responses]
     )
-    verl_hook(model)
-    scores = await verl.compute_score_batch(
+    batch = (
         ["d"] * 3, ["a", "bb", "c"], [None] * 3,
-        [{"question": "p"}, {"question": "p"}, {"question": "q"}], on_unscored=-1.0,
+        [{"question": "p"}, {"question": "p"}, {"question": "q"}],
     )  # fmt: skip
+    async with judged_by(model, monkeypatch):
+        scores = await asyncio.to_thread(verl.compute_score_batch, *batch, on_unscored=-1.0)
+    assert not inspect.iscoroutinefunction(verl.compute_score_batch)
     assert scores == [
         {"score": 1.0, "unscored": 0.0},
         {"score": 2.0, "unscored": 0.0},

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
+from spct.core.generative import GenerativeRM
 from spct.engines.retry import RetryPolicy
-from spct.errors import DataError, EndpointError
+from spct.engines.scripted import ScriptedEngine
+from spct.errors import ConfigError, DataError, EndpointError
 from spct.models.remote import RemoteRM
 from spct.serve.config import ServeConfig
 from spct.types import Example, Message
@@ -35,6 +39,52 @@ async def test_a_failed_judgement_stays_none():
         remote = RemoteRM(client.url)
         assert (await remote.judge(EXAMPLE)).rewards is None
         await remote.aclose()
+    nonsense = GenerativeRM(ScriptedEngine(lambda prompt, seed: "no verdict"), k=3)
+    async with served(nonsense) as client:
+        remote = RemoteRM(client.url)
+        verdict = await remote.judge(EXAMPLE)
+        await remote.aclose()
+    assert verdict.unscored == {"no_verdict": 3} and "no_verdict" in str(verdict.error)
+
+
+@pytest.mark.parametrize("key", ["short\nX: y", "schlüssel-schlüssel", "\u2028" * 16])
+def test_a_key_that_no_header_can_carry_is_refused_at_once(key):
+    with pytest.raises(ConfigError, match="SPCT_GATEWAY_KEY"):
+        RemoteRM("http://127.0.0.1:9", api_key=key)
+
+
+async def test_opening_tells_a_gateway_from_something_else():
+    async with served() as client:
+        remote = RemoteRM(client.url)
+        await remote.open()
+        await remote.aclose()
+        wrong = RemoteRM(client.url + "/v1/judge")
+        with pytest.raises(EndpointError, match="404"):
+            await wrong.open()
+        await wrong.aclose()
+
+
+def test_a_client_that_is_never_closed_leaves_no_word_of_it():
+    """aiohttp would say "Unclosed client session" on the user's terminal."""
+    code = (
+        "import asyncio, sys\nfrom spct.models.remote import RemoteRM\n"
+        "from spct.types import Example, Message\n"
+        "async def main():\n"
+        "    remote = RemoteRM(sys.argv[1])\n"
+        "    print((await remote.judge(Example('x', (Message('user', 'q'),), ('a',)))).rewards)\n"
+        "asyncio.run(main())\n"
+    )
+    run: list[subprocess.CompletedProcess[str]] = []
+
+    async def main() -> None:
+        async with served(Model()) as client:
+            command = [sys.executable, "-W", "default", "-c", code, client.url]
+            run.append(
+                await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+            )
+
+    asyncio.run(main())
+    assert run[0].stdout.strip() == "(1.0,)" and "nclosed" not in run[0].stderr
 
 
 async def test_refusals_are_waited_out_and_everything_is_judged_once():
@@ -57,7 +107,7 @@ async def test_members_of_a_group_meet_at_the_gateway():
         )
         await one.aclose()
         await two.aclose()
-    assert rewards == [[1.0, 1.0], [2.0]]
+    assert rewards == [([1.0, 1.0], [None, None]), ([2.0], [None])]
     assert [sorted(example.responses) for example in model.judged] == [["a", "bb"]]
 
 

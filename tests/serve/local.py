@@ -110,4 +110,7 @@ async def served(
         for one in server.servers:
             one.close()
         await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+        for connection in list(server.server_state.connections):  # of clients that stay
+            connection.shutdown()
+        await asyncio.sleep(0)
         await server.lifespan.shutdown()
