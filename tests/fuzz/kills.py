@@ -184,10 +184,11 @@ def one_run(
     """Start, kill and start again until the command ends by itself; then look at the whole."""
     arguments, stores = commands(root, endpoint.url)[name]
     count, told = Count(runs=1), []
-    endpoint.asked, endpoint.sent = [], {}
+    endpoint.asked = []
     everything: set[Asked] = set()
     while True:
         before, at = stored(stores(out)) if out.exists() else set(), len(endpoint.asked)
+        endpoint.sent = {}  # what was under way at the kill before never arrived
         process = subprocess.Popen(
             spct(*arguments, "--out", str(out)),
             stdout=subprocess.DEVNULL,
