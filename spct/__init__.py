@@ -9,42 +9,41 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from spct.api import bench, judge, judge_all, rft
-from spct.core.format import NO_PRINCIPLES, PAIRWISE, POINTWISE, SINGLE, Format, load_format
-from spct.core.generative import GenerativeRM
-from spct.core.plan import Call, plan
-from spct.core.settle import read, settle
-from spct.core.vote import (
-    Vote,
-    expected_scores,
-    majority,
-    mean_scores,
-    meta_top,
-    meta_weighted,
-)
-from spct.types import (
-    Completion,
-    Engine,
-    Example,
-    Judgement,
-    Message,
-    Principle,
-    Prompt,
-    RewardModel,
-    SamplingParams,
-    Scorer,
-    Traits,
-    Trajectory,
-    Unscored,
-    Usage,
-    Verdict,
-)
-
 if TYPE_CHECKING:
+    from spct.api import bench, judge, judge_all, rft
+    from spct.core.format import NO_PRINCIPLES, PAIRWISE, POINTWISE, SINGLE, Format, load_format
+    from spct.core.generative import GenerativeRM
+    from spct.core.plan import Call, plan
+    from spct.core.settle import read, settle
+    from spct.core.vote import (
+        Vote,
+        expected_scores,
+        majority,
+        mean_scores,
+        meta_top,
+        meta_weighted,
+    )
     from spct.data.rows import read_examples
     from spct.engines.scripted import ScriptedEngine
     from spct.models.load import load_reward_model
     from spct.train.outcome import advantages, correct, outcome_reward
+    from spct.types import (
+        Completion,
+        Engine,
+        Example,
+        Judgement,
+        Message,
+        Principle,
+        Prompt,
+        RewardModel,
+        SamplingParams,
+        Scorer,
+        Traits,
+        Trajectory,
+        Unscored,
+        Usage,
+        Verdict,
+    )
 
 __all__ = [
     "NO_PRINCIPLES",
@@ -91,17 +90,27 @@ __all__ = [
     "settle",
 ]
 
-_LOADED_WHEN_USED = {
-    "ScriptedEngine": "spct.engines.scripted",
-    "advantages": "spct.train.outcome",
-    "correct": "spct.train.outcome",
-    "load_reward_model": "spct.models.load",
-    "outcome_reward": "spct.train.outcome",
-    "read_examples": "spct.data.rows",
+# Where each public name lives. It is imported when it is first used: `spct --help`, which imports
+# this package too, would wait for the whole core.
+_HOMES = {
+    "spct.api": "bench judge judge_all rft",
+    "spct.core.format": "Format NO_PRINCIPLES PAIRWISE POINTWISE SINGLE load_format",
+    "spct.core.generative": "GenerativeRM",
+    "spct.core.plan": "Call plan",
+    "spct.core.settle": "read settle",
+    "spct.core.vote": "Vote expected_scores majority mean_scores meta_top meta_weighted",
+    "spct.data.rows": "read_examples",
+    "spct.engines.scripted": "ScriptedEngine",
+    "spct.models.load": "load_reward_model",
+    "spct.train.outcome": "advantages correct outcome_reward",
+    "spct.types": "Completion Engine Example Judgement Message Principle Prompt RewardModel "
+    "SamplingParams Scorer Traits Trajectory Unscored Usage Verdict",
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LOADED_WHEN_USED:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'spct' has no attribute {name!r}")
-    return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
