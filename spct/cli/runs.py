@@ -17,7 +17,7 @@ from spct.core.format import Format
 from spct.core.settle import require_logprobs, settle, with_meta_scores, with_probability
 from spct.core.vote import Vote, vote_named
 from spct.errors import ConfigError, StoreError
-from spct.measure.rules import credit
+from spct.measure.rules import credit, is_gold_tie
 from spct.models.judges import build_format
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
@@ -53,8 +53,8 @@ def export(run: Runs, to: To = "-") -> None:
     """Write every verdict of a run: with its judgements as JSONL or Parquet, or flat as CSV.
 
     A CSV row has the winner, the rewards, how much the judgements agree, and, where the example has
-    gold, what the verdict earns (1 is right, a tie at the top its share). The folder of a benchmark
-    run gives the verdicts of all its models, benchmarks and modes.
+    gold, what the verdict earns (1 is right, a tie at the top its share, no rewards 0). The folder
+    of a benchmark run gives the verdicts of all its models, benchmarks and modes.
 
     Example: spct export runs/20260101T000000Z_pairs_a1b2c3 --to verdicts.csv
     """
@@ -70,8 +70,8 @@ def export(run: Runs, to: To = "-") -> None:
 
 
 def _correct(verdict: Verdict, example: Example) -> float | None:
-    """What the verdict earns; None without rewards, without gold, or with nothing to choose."""
-    if verdict.rewards is None or example.gold is None or example.n < 2:
+    """What the verdict earns, as in every report; None without gold or with nothing to choose."""
+    if example.gold is None or example.n < 2 or is_gold_tie(example):
         return None
     return credit(verdict.rewards, example.gold)
 

@@ -7,12 +7,14 @@ come from the arithmetic.
 
 from __future__ import annotations
 
+import csv
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spct.cli.runs import export
 from spct.core.generative import GenerativeRM
 from spct.data.rows import read_examples
 from spct.engines.scripted import ScriptedEngine
@@ -129,3 +131,9 @@ async def test_the_same_judgements_give_the_same_number_through_every_command(
     points = compared.curves[0].points
     assert [p.unscored for p in points] == [a["unscored_rate"] for a in beside]
     assert [p.ties for p in points] == [a["tie_rate"] for a in beside]
+    # what `spct export` writes of the same verdicts, read as anybody would
+    export(tmp_path / "bench", str(tmp_path / "verdicts.csv"))
+    with (tmp_path / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        earned = [float(r["correct"]) for r in csv.DictReader(file) if r["mode"] == "sampled"]
+    assert len(earned) == len(examples)
+    assert sum(earned) / len(earned) == pytest.approx(bench[-1].point)
