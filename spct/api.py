@@ -72,7 +72,7 @@ def bench(
     from spct.measure.config import BenchConfig
 
     named = {"benchmarks": tuple(map(str, benchmarks)), **settings}
-    return run_bench(models, validated(BenchConfig, named, "bench()"), out, quiet=True)
+    return run_bench(models, validated(BenchConfig, named, "bench()"), out, quiet=True)[1]
 
 
 def rft(examples: Iterable[Example], engine: Engine, out: Path, **settings: Any) -> Funnel:

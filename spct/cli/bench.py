@@ -42,11 +42,14 @@ def bench(
     from spct.measure.command import check, run_bench
     from spct.measure.json_files import plain
     from spct.measure.markdown import markdown
+    from spct.view.export import write_page
 
     quiet = progress == "none"
-    report = plain(
-        run_bench(models, bench, out, fresh=fresh, accept_drift=accept_drift, quiet=quiet)
+    folder, found = run_bench(
+        models, bench, out, fresh=fresh, accept_drift=accept_drift, quiet=quiet
     )
+    report = plain(found)
+    write_page(folder)
     print(json.dumps(report, ensure_ascii=False) if as_json else markdown(report))
     check(report, bench)
 

@@ -26,11 +26,14 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "sample": ("spct.cli.sample:sample", "Judge a whole file into a run that can continue."),
         "rescore": ("spct.cli.runs:rescore", "Parse and vote a run again, without an LM call."),
         "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
+        "view": ("spct.cli.view:view", "Read judgements in the browser, or as one HTML file."),
+        "show": ("spct.cli.view:show", "Print a stored judgement."),
         "doctor": ("spct.cli.doctor:doctor", "Check an engine, endpoint or scorer."),
     },
     "Measure": {
         "bench": ("spct.cli.bench:bench", "Run reward models over benchmarks and report."),
         "compare": ("spct.cli.compare:compare", "The same examples through several models."),
+        "rank": ("spct.cli.view:rank", "Rank systems by the verdicts on their answers."),
         "compare-runs": ("spct.cli.bench:compare_runs", "Two benchmark runs, item by item."),
     },
     "Train": {

@@ -37,8 +37,8 @@ def run_bench(
     fresh: bool = False,
     accept_drift: bool = False,
     quiet: bool = False,
-) -> Json:
-    """The whole command but its printing; `check` says whether the report passes.
+) -> tuple[Path, Json]:
+    """The whole command but its printing: the run folder and the report; `check` judges it.
 
     `out` is the run folder itself; without one it is found by what is asked, below runs/.
     """
@@ -82,7 +82,7 @@ def run_bench(
     _write(folder, report, loaded, parts, settings, written)
     if not quiet:
         _say_where(folder)
-    return report
+    return folder, report
 
 
 def check(report: Json, config: BenchConfig) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -59,9 +59,9 @@ from spct.types import Completion, Example, Verdict
 _PAGE = 64  # verdicts read at once: bounds memory, whatever the size of the run
 # A payload that is too long for a row of ours is read as NULL, which is not sound.
 _PAYLOAD = f"CASE WHEN length(payload) <= {MOST_PACKED} THEN payload END"
-_VERDICTS = (
-    f"SELECT rowid, example_id, {_PAYLOAD}, checksum, position, n_failed FROM verdicts"
-    f" WHERE (position, example_id) > (?, ?) ORDER BY position, example_id LIMIT {_PAGE}"
+_ROWS = f"SELECT rowid, example_id, {_PAYLOAD}, checksum, position, n_failed FROM verdicts"
+_PAGED = (
+    f"{_ROWS} WHERE (position, example_id) > (?, ?) ORDER BY position, example_id LIMIT {_PAGE}"
 )
 _PUT_CALL = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
 _PUT_FAILED = "INSERT INTO failed_calls VALUES (?, ?, ?, ?, ?, ?)"
@@ -266,17 +266,35 @@ class Store:
     def _sound_rows(self) -> Iterator[tuple[tuple[int, int], Sound]]:
         """Every verdict by position, with its position and its number of failed calls."""
         after: tuple[int, bytes] = (-(2**63), b"")
-        while page := self._fetch(_VERDICTS, after):
-            for rowid, example, payload, checksum, position, n_failed in page:
-                try:
-                    if not is_sound(checksum, example, payload, position, n_failed):
-                        raise BadRecord("its checksum is another one")
-                    sound = Sound(unpack(payload), text_of(example), self._version)
-                except BadRecord as error:
-                    self._quarantine("verdicts", rowid, error)
-                else:
-                    yield (position, n_failed), sound
-                after = (position, example)
+        while page := self._fetch(_PAGED, after):
+            yield from ((row[:2], row[2]) for row in self._sound(page))
+            after = (page[-1][4], page[-1][1])  # also past a last row that was not sound
+
+    def _sound(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, int, Sound]]:
+        """Position, failed calls and record of the rows that are whole; the others are moved."""
+        for rowid, example, payload, checksum, position, n_failed in rows:
+            try:
+                if not is_sound(checksum, example, payload, position, n_failed):
+                    raise BadRecord("its checksum is another one")
+                yield position, n_failed, Sound(unpack(payload), text_of(example), self._version)
+            except BadRecord as error:
+                self._quarantine("verdicts", rowid, error)
+
+    def record(self, example_id: str) -> Record | None:
+        """Return the record of one example's verdict, or None where there is none (or no sound)."""
+        query = f"{_ROWS} WHERE example_id = ?"
+        found = [sound for _, _, sound in self._sound(self._fetch(query, (blob(example_id),)))]
+        return found[0].record() if found else None
+
+    def verdicts_after(self, rowid: int, limit: int) -> tuple[int, list[tuple[int, Sound]]]:
+        """Return (position, what is held) of up to `limit` verdicts stored after row `rowid`.
+
+        With the row that was reached: pass it on to follow a run that is being written.
+        """
+        query = f"{_ROWS} WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        rows = self._fetch(query, (rowid, limit))
+        found = [(position, sound) for position, _, sound in self._sound(rows)]
+        return (rows[-1][0] if rows else rowid), found
 
     def counts(self) -> dict[str, int]:
         """Return how many rows there are: calls, failed_calls, verdicts and quarantine."""

@@ -1,0 +1,1 @@
+"""The page to read judgements on: served on loopback, or exported as one HTML file."""

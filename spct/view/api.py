@@ -1,0 +1,150 @@
+"""The page's server: loopback only, reads run folders, writes nothing but a person's verdicts.
+
+Texts of a run are hostile by assumption. They leave here as JSON (ASCII, so that lone surrogates
+survive) and become text nodes in the page; the policy below lets no other script run, whatever a
+text holds. A page of another site can reach a loopback port, so the Host must be a loopback name,
+and a write needs the token that only our own page was given.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from spct.errors import DataError, SpctError
+from spct.view.run import RunView, compare
+
+SCRIPTS = ("text", "source", "list", "example", "figures", "app")  # in the order of their use
+VENDORED = ("htm-preact", "uplot")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
+)
+_PAGE = files("spct.view") / "page"
+
+
+def page_file(name: str) -> str:
+    """The text of one of the page's own files."""
+    return (_PAGE / name).read_text("utf-8")
+
+
+def script() -> str:
+    """All scripts of the page as one classic script, the vendored libraries first."""
+    vendored = [page_file(f"vendor/{name}.js") for name in VENDORED]
+    return "\n;\n".join([*vendored, *(page_file(f"{name}.js") for name in SCRIPTS)])
+
+
+def style() -> str:
+    """All styles of the page."""
+    return page_file("vendor/uplot.css") + page_file("style.css")
+
+
+def in_page(value: object) -> str:
+    """JSON that can stand inside a script element: nothing in it can close the element."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def fill(head: str, data: str, scripts: str) -> str:
+    """The page's frame, each slot filled once (the texts may hold braces)."""
+    page = page_file("index.html")
+    for slot, text in (("head", head), ("scripts", scripts), ("data", data)):
+        before, _, after = page.partition("{{" + slot + "}}")
+        page = before + text + after
+    return page
+
+
+def create_app(
+    runs: Sequence[RunView], *, ranking: Mapping[str, Any] | None = None, problem: str = ""
+) -> FastAPI:
+    """The server of these runs."""
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    token = secrets.token_urlsafe(16)
+
+    @app.middleware("http")
+    async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call(request)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @app.exception_handler(SpctError)
+    async def refused(request: Request, error: SpctError) -> Response:
+        return _json({"error": str(error)}, 404 if isinstance(error, DataError) else 500)
+
+    @app.get("/")
+    async def page() -> Response:
+        boot = {"runs": [run.facts() for run in runs], "token": token, "ranking": ranking}
+        held = in_page(boot | {"problem": problem})
+        data = f'<script type="application/json" id="boot">{held}</script>'
+        head = '<link rel="stylesheet" href="/style.css">'
+        text = fill(head, data, '<script src="/app.js"></script>')
+        return Response(text, media_type="text/html; charset=utf-8")
+
+    @app.get("/app.js")
+    async def scripts() -> Response:
+        return Response(script(), media_type="text/javascript; charset=utf-8")
+
+    @app.get("/style.css")
+    async def styles() -> Response:
+        return Response(style(), media_type="text/css; charset=utf-8")
+
+    @app.get("/api/runs")
+    async def facts() -> Response:
+        return _json({"runs": [await run_in_threadpool(run.facts) for run in runs]})
+
+    @app.get("/api/list")
+    async def rows(
+        request: Request,
+        run: int,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> Response:
+        chosen = _chosen(runs, run)
+        filters = dict(request.query_params)
+        return _json(await run_in_threadpool(chosen.page, filters, offset=offset, limit=limit))
+
+    @app.get("/api/example")
+    async def example(run: int, id: str) -> Response:
+        return _json(await run_in_threadpool(_chosen(runs, run).example, id))
+
+    @app.get("/api/figures")
+    async def figures(run: int) -> Response:
+        return _json(await run_in_threadpool(_chosen(runs, run).figures))
+
+    @app.get("/api/compare")
+    async def two(a: int, b: int) -> Response:
+        return _json(await run_in_threadpool(compare, _chosen(runs, a), _chosen(runs, b)))
+
+    @app.post("/api/mark")
+    async def mark(request: Request, x_spct_token: Annotated[str, Header()] = "") -> Response:
+        if not secrets.compare_digest(x_spct_token, token):
+            return _json({"error": "only the page itself may write; reload it"}, 403)
+        try:
+            body = json.loads(await request.body())
+            run, id, value, note = body["run"], body["id"], body["mark"], str(body.get("note", ""))
+        except (ValueError, KeyError, TypeError):
+            return _json({"error": "expected an object with run, id and mark"}, 422)
+        await run_in_threadpool(_chosen(runs, run).mark, id, value, note)
+        return _json({})
+
+    return app
+
+
+def _chosen(runs: Sequence[RunView], index: object) -> RunView:
+    if not isinstance(index, int) or not 0 <= index < len(runs):
+        raise DataError(f"no run {index!r}; this page shows {len(runs)}")
+    return runs[index]
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(json.dumps(value), status, media_type="application/json")

@@ -1,0 +1,59 @@
+"""What a run's config says of how to read its verdicts: vote, scale, model, sampling.
+
+A run of another version, or of a model without a vote, still opens: what is not known is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spct.core.format import FORMATS
+from spct.core.parse import Scale
+from spct.core.vote import Vote, mean_scores, vote_named
+from spct.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How the verdicts of a run came about; `sampling` are fields of a chat request."""
+
+    vote: Vote
+    scale: Scale | None
+    model: str | None
+    sampling: Mapping[str, Any]
+
+
+def settings_of(config: Mapping[str, Any]) -> RunSettings:
+    """Read a run's stored identity, whose keys may have a section before them."""
+
+    def found(name: str) -> Any:
+        return config.get(f"judge.{name}", config.get(name))
+
+    engine = str(config.get("engine") or config.get("judge") or "")
+    fields = {n: found(n) for n in ("temperature", "top_p", "max_tokens")}
+    return RunSettings(
+        _vote(found("vote"), found("k_meta")),
+        _scale(found("scale"), found("format")),
+        # the engine's fingerprint ends in the model's name: openai/<host>/<model>
+        engine.split("/", 2)[-1] or None,
+        {name: value for name, value in fields.items() if value is not None},
+    )
+
+
+def _vote(name: object, k_meta: int | None) -> Vote:
+    try:
+        return vote_named(str(name), k_meta) if name else mean_scores
+    except ConfigError:  # a vote of another version: the strip then shows plain votes
+        return mean_scores
+
+
+def _scale(bounds: object, name: object) -> Scale | None:
+    if isinstance(bounds, (list, tuple)) and len(bounds) >= 2:
+        return Scale(bounds[0], bounds[1])
+    # a format's fingerprint is its name with a digest behind it
+    known = [
+        fmt for key, fmt in FORMATS.items() if str(name).rpartition("-")[0] == key or name == key
+    ]
+    return known[0].score_scale if known else None

@@ -1,0 +1,117 @@
+import os
+import sqlite3
+
+import pytest
+
+from spct.errors import DataError
+from spct.view.index import Index
+from tests.view.runs import HOSTILE, a_run, judged, write_run
+
+
+@pytest.fixture
+def index(tmp_path):
+    index = Index(a_run(tmp_path / "run"))
+    index.follow()
+    return index
+
+
+def ids(index, **filters):
+    return [row["id"] for row in index.page(filters, offset=0, limit=50)["rows"]]
+
+
+def test_rows_come_in_the_order_of_the_input_with_a_word_for_each(index):
+    rows = index.page({}, offset=0, limit=50)["rows"]
+    assert [(r["id"], r["outcome"]) for r in rows] == [
+        ("right", "right"),
+        ("wrong", "wrong"),
+        ("tied", "tie"),
+        ("lost", "unscored"),
+        ("flips", "wrong"),
+        ("three", "no gold"),
+    ]
+    lost, flips = rows[3], rows[4]
+    assert (lost["reason"], lost["winner"], lost["margin"]) == ("truncated", None, None)
+    assert (flips["flips"], flips["agreement"], flips["margin"]) == (1, 0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"outcome": "wrong"}, ["wrong", "flips"]),
+        ({"reason": "truncated"}, ["lost"]),
+        ({"subset": "facts"}, ["right", "wrong"]),
+        ({"n": "3"}, ["three"]),
+        ({"agreement": "0.5"}, ["flips"]),
+        ({"flips": "1"}, ["flips"]),
+        ({"q": "LAKE"}, ["wrong"]),
+        ({"q": "100%"}, []),
+        ({"outcome": "wrong", "subset": "odd"}, ["flips"]),
+        ({"sort": "margin", "order": "desc"}, ["three", "right", "wrong", "flips", "tied", "lost"]),
+    ],
+)
+def test_filters_and_sorting(index, filters, found):
+    assert ids(index, **filters) == found
+
+
+@pytest.mark.parametrize("filters", [{"sort": "text; DROP TABLE rows"}, {"n": "two"}])
+def test_a_filter_that_makes_no_sense_is_a_data_error(index, filters):
+    with pytest.raises(DataError, match="expected"):
+        ids(index, **filters)
+    assert len(ids(index)) == 6
+
+
+def test_a_page_says_how_many_there_are_in_all(index):
+    page = index.page({}, offset=2, limit=2)
+    assert ([r["id"] for r in page["rows"]], page["total"]) == (["tied", "lost"], 6)
+
+
+def test_a_run_that_grows_is_followed_and_a_new_verdict_replaces_the_old(tmp_path):
+    folder = write_run(tmp_path, [judged("a", [(9.0, 1.0)], gold=(1.0, 0.0))])
+    index = Index(folder)
+    assert index.follow() == 1
+    write_run(
+        folder, [judged("b", [(9.0, 1.0)]), judged("a", [(1.0, 9.0)], gold=(1.0, 0.0))], start=1
+    )
+    assert index.follow() == 2
+    rows = index.page({}, offset=0, limit=9)["rows"]
+    assert {r["id"]: r["outcome"] for r in rows} == {"a": "wrong", "b": "no gold"}
+    assert index.follow() == 0
+
+
+def test_a_damaged_row_is_left_out_and_the_others_stay(tmp_path):
+    folder = a_run(tmp_path / "run")
+    with sqlite3.connect(folder / "run.db") as db:
+        db.execute("UPDATE verdicts SET payload = x'00' WHERE position = 1")
+    index = Index(folder)
+    index.follow()
+    assert ids(index) == ["right", "tied", "lost", "flips", "three"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_gets_a_temporary_index(tmp_path):
+    folder = a_run(tmp_path / "run")
+    folder.chmod(0o500)
+    index = Index(folder)
+    index.follow()
+    assert index.is_temporary and len(ids(index)) == 6
+
+
+def test_a_foreign_file_of_the_indexs_name_is_left_alone(tmp_path):
+    folder = a_run(tmp_path / "run")
+    (folder / "view.db").write_text(
+        "my notes, not a database, and longer than a header of SQLite " * 3
+    )
+    index = Index(folder)
+    index.follow()
+    assert index.is_temporary and len(ids(index)) == 6
+    assert (folder / "view.db").read_text().startswith("my notes")
+    index.close()
+
+
+def test_hostile_texts_are_indexed(tmp_path):
+    folder = write_run(
+        tmp_path, [judged("h", [(9.0, 1.0)], query=HOSTILE, responses=(HOSTILE, "b"))]
+    )
+    index = Index(folder)
+    index.follow()
+    assert ids(index, q="<script>") == ["h"]
