@@ -222,6 +222,11 @@ def _check_sizes(folder: Path, found: Checkpoint) -> None:
     config = text if isinstance(text, dict) else found.config
     sizes = {key: value for key, value in config.items() if type(value) is int}
     for key, value in sizes.items():
+        if value < 1 and key in (*_LAYERS, *_WIDTHS, "vocab_size", "intermediate_size"):
+            raise ConfigError(
+                f"reading {str(folder / CONFIG)!r}: {key} is {value}, expected at least 1; fetch "
+                "the model again"
+            )
         if value > found.n_elements and not _NO_SIZE.search(key):
             raise _too_big(folder, f"{key} = {value}", found.n_elements)
     layers = max((sizes[key] for key in _LAYERS if key in sizes), default=0)

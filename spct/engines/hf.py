@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from spct.engines.ends import end_ids
 from spct.engines.hub import hub_folder
-from spct.engines.plain import Plain, special_tokens
+from spct.engines.plain import Plain, special_tokens, templated
 from spct.engines.probe import Probe, check_context, check_request, cut_at_stop, timed_sample
 from spct.engines.spellings import summed
 from spct.engines.weights import content_key, find_model
@@ -157,9 +157,8 @@ class HFEngine(Engine):
                 "the hf engine cannot force a grammar; use the openvino or llamacpp engine, or an "
                 "endpoint that supports it"
             )
-        ids = self.tokenizer.apply_chat_template(
-            self._plain.messages(prompt), add_generation_prompt=True, return_dict=False
-        )
+        turns = self._plain.messages(prompt)
+        ids = templated(self.tokenizer, turns, add_generation_prompt=True, return_dict=False)
         check_context(prompt, len(ids), params.max_tokens, self.context_length)
         return [Row.of(ids, params, params.seeds[i] if params.seeds else None) for i in range(n)]
 

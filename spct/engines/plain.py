@@ -8,9 +8,10 @@ broken up first. All other text is left as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from spct.errors import FormatError
 from spct.types import Prompt
 
 
@@ -36,3 +37,14 @@ class Plain:
     def messages(self, prompt: Prompt) -> list[dict[str, str]]:
         """The prompt's messages in the form that chat templates take."""
         return [{"role": m.role, "content": self.text(m.content)} for m in prompt.messages]
+
+
+def templated(tokenizer: Any, turns: Sequence[dict[str, str]], **how: Any) -> Any:
+    """What a chat template writes; a `FormatError` where it refuses these turns."""
+    try:
+        return tokenizer.apply_chat_template(list(turns), **how)
+    except Exception as error:  # a template is a program: it raises what it likes
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise FormatError(
+            f"the model's chat template cannot write the turns {roles}: {error!s:.300}"
+        ) from error

@@ -9,15 +9,15 @@ head is sensitive to wording that a judge would read over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from spct.engines.hf_load import load_tokenizer as load_chat_tokenizer
-from spct.engines.plain import Plain, special_tokens
-from spct.errors import ConfigError, ContextOverflow
+from spct.engines.plain import Plain, special_tokens, templated
+from spct.errors import ConfigError, ContextOverflow, FormatError
 from spct.types import Message
 
 if TYPE_CHECKING:
-    from transformers import BatchEncoding, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Conversation = tuple[Message, ...]
 
@@ -36,13 +36,21 @@ def _choose_pad(tokenizer: PreTrainedTokenizerBase, model: str) -> None:
     transformers finds the position of the reward by the padding token's id, in training and in
     scoring, so a token that also ends conversations would move it by one.
     """
-    ids = _encoded(tokenizer, [{"role": "user", "content": "a"}])
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != ids[-1]:
+    try:
+        ids = _encoded(tokenizer, [{"role": "user", "content": "a"}])
+        token_of = tokenizer.convert_tokens_to_ids
+        pad = None if tokenizer.pad_token is None else token_of(tokenizer.pad_token)
+    except (FormatError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"loading the tokenizer of {model!r}: {error}; the chat template or the special tokens "
+            "in its folder are damaged: fetch the model again"
+        ) from error
+    if pad is not None and pad != ids[-1]:
         return
     specials = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     known = dict.fromkeys([*tokenizer.all_special_tokens, *specials])
     for token in known:
-        if tokenizer.convert_tokens_to_ids(token) != ids[-1]:
+        if token_of(token) != ids[-1]:
             tokenizer.pad_token = token
             return
     raise ConfigError(
@@ -52,8 +60,10 @@ def _choose_pad(tokenizer: PreTrainedTokenizerBase, model: str) -> None:
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> list[int]:
-    encoded = tokenizer.apply_chat_template(turns, return_dict=True)
-    return cast("BatchEncoding", encoded)["input_ids"]  # type: ignore[no-any-return]
+    ids: list[int] = templated(tokenizer, turns, return_dict=True)["input_ids"]
+    if not ids:
+        raise FormatError("the model's chat template writes nothing for a conversation")
+    return ids
 
 
 class Encoder:
@@ -65,9 +75,7 @@ class Encoder:
 
     def text(self, conversation: Conversation) -> str:
         """The conversation as the chat template writes it."""
-        return cast(
-            str, self.tokenizer.apply_chat_template(self._turns(conversation), tokenize=False)
-        )
+        return str(templated(self.tokenizer, self._turns(conversation), tokenize=False))
 
     def ids(self, conversation: Conversation) -> list[int]:
         """Its token ids, however many."""

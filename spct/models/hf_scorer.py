@@ -93,10 +93,11 @@ class HFScorer:
                     logits = await loop.run_in_executor(
                         self._thread, self.forward, [job.ids for job in some]
                     )
-                except Exception as error:  # every caller of this batch hears of it
+                except Exception as error:  # out of memory, most likely: it ends this batch only
+                    failed = _as_engine_error(error, some)
                     for job in some:
                         if not job.logit.done():
-                            job.logit.set_exception(error)
+                            job.logit.set_exception(failed)
                     continue
                 for job, logit in zip(some, logits, strict=True):
                     if not job.logit.done():  # done here means that its caller is gone
@@ -146,6 +147,16 @@ class HFScorer:
             attention = torch.tensor(masks, device=self.model.device)
             logits_B = self.model(input_ids=input_ids, attention_mask=attention).logits.squeeze(-1)
         return [float(logit) for logit in logits_B.float().tolist()]
+
+
+def _as_engine_error(error: Exception, jobs: Sequence[_Job]) -> EngineError:
+    if isinstance(error, EngineError):
+        return error
+    n_tokens = sum(len(job.ids) for job in jobs)
+    return EngineError(
+        f"scoring a batch of {n_tokens} tokens with transformers: {error!r}; if memory ran out, "
+        "lower max_batch or max_length"
+    )
 
 
 @contextmanager

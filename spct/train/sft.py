@@ -12,10 +12,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from spct.data.files import read_objects
 from spct.engines.hf_load import load_tokenizer
+from spct.engines.plain import templated
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig
@@ -60,10 +61,8 @@ def encode(
     add_generation_prompt: bool = False,
 ) -> dict[str, list[int]]:
     """Token ids and attention mask of a conversation as its chat template writes it."""
-    encoded = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=add_generation_prompt, return_dict=True
-    )
-    return dict(cast("dict[str, list[int]]", encoded))
+    how = {"add_generation_prompt": add_generation_prompt, "return_dict": True}
+    return dict(templated(tokenizer, messages, **how))
 
 
 def drop_too_long(
