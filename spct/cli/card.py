@@ -1,8 +1,11 @@
-"""Verdicts for people, on a terminal. One exit for untrusted text: controls never get through."""
+"""Verdicts for people, on a terminal: rewards on their scale, right or wrong where there is gold.
+
+Every text that others wrote goes through `printable`.
+"""
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -11,35 +14,33 @@ from rich.table import Table
 from rich.text import Text
 
 from spct.core.vote import best
+from spct.errors import printable
+from spct.measure.rules import credit
 from spct.types import Example, Judgement, Trajectory, Unscored, Verdict
-
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
-)
-
-
-def safe(text: str) -> str:
-    """Text without control, bidi and zero-width characters or lone surrogates."""
-    return _CONTROLS.sub("", text).encode("utf-8", "replace").decode()
 
 
 def brief(text: str, width: int = 300) -> str:
     """One line of at most `width` characters."""
-    line = " ".join(safe(text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def show_verdict(console: Console, example: Example, verdict: Verdict, *, full: bool) -> None:
-    """Print one verdict: responses with rewards, then one judgement, or all of them if `full`."""
+def show_verdict(
+    console: Console, example: Example, verdict: Verdict, *, full: bool, top: float | None = None
+) -> None:
+    """Print one verdict: responses with rewards, then one judgement, or all of them if `full`.
+
+    `top` is the best score of the scale that the rewards are means on.
+    """
     counted = [t for t in verdict.trajectories if isinstance(t.outcome, Judgement)]
     chosen = list(verdict.trajectories) if full else _telling(counted, verdict)
     parts: list[RenderableType] = [
         Text(brief(example.query[-1].content)),
-        _responses(example, verdict),
+        _responses(example, verdict, top),
     ]
     parts += [_judgement(t) for t in chosen]
-    parts.append(_summary(verdict))
-    console.print(Panel(Group(*parts), title=Text(safe(example.id)), title_align="left"))
+    parts.append(_summary(example, verdict, top))
+    console.print(Panel(Group(*parts), title=Text(printable(example.id)), title_align="left"))
 
 
 def _telling(counted: list[Trajectory], verdict: Verdict) -> list[Trajectory]:
@@ -48,12 +49,20 @@ def _telling(counted: list[Trajectory], verdict: Verdict) -> list[Trajectory]:
     return (agreeing or counted)[:1]
 
 
-def _responses(example: Example, verdict: Verdict) -> Table:
+def _of(reward: float, top: float | None) -> str:
+    """A reward with its scale."""
+    return f"{reward:.4g}" if top is None else f"{reward:.1f} of {top:g}"
+
+
+def _responses(example: Example, verdict: Verdict, top: float | None) -> Table:
     table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
-    for title, justify in (("", "left"), ("#", "right"), ("reward", "right"), ("response", "left")):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    gold = example.gold
+    right = () if gold is None else [i for i, g in enumerate(gold) if g == max(gold) and g > 0]
+    titles = ("", "#", "reward", *([] if gold is None else ["gold"]), "response")
+    for title in titles:
+        table.add_column(title, justify="right" if title in ("#", "reward") else "left")
     for i, response in enumerate(example.responses):
-        reward = "-" if verdict.rewards is None else f"{verdict.rewards[i]:g}"
+        reward = "-" if verdict.rewards is None else _of(verdict.rewards[i], top)
         mark = (
             "★"
             if verdict.winner == i
@@ -66,6 +75,7 @@ def _responses(example: Example, verdict: Verdict) -> Table:
             mark if example.n > 1 else "",
             str(i + 1),
             reward,
+            *([] if gold is None else ["✓" if i in right else "✗"]),
             Text(brief(response, 160)),
             style=style,
         )
@@ -90,29 +100,77 @@ def _judgement(trajectory: Trajectory) -> Padding:
         line.append(f" ({brief(principle.weight, 12)})" if principle.weight else "")
         line.append(f": {brief(principle.text)}" if principle.text else "")
         lines.append(line)
-    lines.append(Text(safe(outcome.critique), style="italic"))
+    lines.append(Text(printable(outcome.critique), style="italic"))
     scores = ", ".join(f"{i + 1}: {score:g}" for i, score in enumerate(outcome.scores))
     lines.append(Text(f"scores by response  {scores}"))
     return Padding(Group(*lines), (1, 0, 0, 0))
 
 
-def _summary(verdict: Verdict) -> Padding:
+def _grade(example: Example, verdict: Verdict, top: float | None) -> float | None:
+    """What the verdict earns; None where nothing can be right or wrong.
+
+    A single response is right or wrong by a verdict of 0 or 1 alone: 7 of 10 is neither.
+    """
+    if example.gold is None or (example.n == 1 and top not in (None, 1)):
+        return None
+    return credit(verdict.rewards, example.gold)
+
+
+def _summary(example: Example, verdict: Verdict, top: float | None) -> Padding:
     text = Text()
     if verdict.rewards is None:
         text.append("no verdict", style="bold red")
     elif len(verdict.rewards) == 1:
-        text.append(f"reward {verdict.rewards[0]:g}", style="bold")
+        text.append(f"reward {_of(verdict.rewards[0], top)}", style="bold")
     elif verdict.winner is None:
         tied = ", ".join(str(i + 1) for i in verdict.best)
         text.append(f"a tie between responses {tied}", style="bold yellow")
     else:
         text.append(f"response {verdict.winner + 1} wins", style="bold green")
+    grade = None if verdict.rewards is None else _grade(example, verdict, top)
+    if grade is not None:
+        word, style = {1.0: ("right", "green"), 0.0: ("wrong", "red")}.get(
+            grade, ("partly right", "yellow")
+        )
+        text.append(f", {word}", style=f"bold {style}")
     text.append(f"   {verdict.k_counted} of {verdict.k_drawn} judgements counted")
     if verdict.k_drawn < verdict.k_asked:
         text.append(f", stopped before {verdict.k_asked}")
-    if verdict.agreement is not None:
+    if verdict.agreement is not None and example.n > 1 and verdict.k_counted > 1:
         text.append(f", {verdict.agreement:.0%} agree with the vote")
     for reason, count in verdict.unscored.items():
         text.append(f", {count} {reason}", style="yellow")
     text.append(f"   {verdict.usage.completion_tokens} tokens written", style="dim")
     return Padding(text, (1, 0, 0, 0))
+
+
+@dataclass(slots=True)
+class Grades:
+    """How often the verdicts of a run are right, where the examples have gold."""
+
+    top: float | None = None
+    credits: list[float] = field(default_factory=list)
+    ties: int = 0
+    unscored: int = 0
+
+    def add(self, example: Example, verdict: Verdict) -> None:
+        """Grade one verdict by the shared rule; one without rewards earns nothing."""
+        if (grade := _grade(example, verdict, self.top)) is not None:
+            self.credits.append(grade)
+            self.ties += example.n > 1 and len(verdict.best) > 1
+            self.unscored += verdict.rewards is None
+
+    def line(self) -> str:
+        """Accuracy with its interval; what is tied or unscored is in it and named."""
+        share = sum(self.credits) / len(self.credits)
+        try:
+            from spct.measure.intervals import wilson
+        except ModuleNotFoundError:  # a base install judges without numpy
+            sure = "(its interval: pip install 'spct[bench]')"
+        else:
+            _, low, high = wilson(sum(self.credits), len(self.credits))
+            sure = f"[{low:.1%}, {high:.1%}] (95%, Wilson)"
+        return (
+            f"accuracy {share:.1%} {sure} of {len(self.credits)} examples with gold; "
+            f"{self.ties} ties share their credit, {self.unscored} unscored earn none"
+        )

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from spct.cli.card import safe, show_verdict
+from spct.cli.card import show_verdict
 from spct.cli.options import takes_settings
 from spct.config import Config
-from spct.errors import EndpointError, EngineError
+from spct.errors import EndpointError, EngineError, printable
 from spct.models.engines import build_engine, engine_kind
 from spct.models.judges import adapter_shown, build_judge, with_defaults
 from spct.runs.codec import dump_verdict
@@ -90,9 +90,9 @@ def _told(value: object) -> str:
         case float():
             return f"{value:.3g}"
         case list() | tuple():
-            return ", ".join(safe(str(item)) for item in value[:10]) or "none"
+            return ", ".join(printable(str(item)) for item in value[:10]) or "none"
         case _:
-            return safe(str(value))
+            return printable(str(value))
 
 
 def _check_scorer(folder: Path, as_json: bool) -> None:

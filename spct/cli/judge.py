@@ -11,17 +11,19 @@ import typer
 from rich.console import Console
 
 from spct.cli import source
-from spct.cli.card import safe, show_verdict
+from spct.cli.card import Grades, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.config import Config
 from spct.core.plan import plan
-from spct.errors import ConfigError
+from spct.errors import ConfigError, printable
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.judging import Tally, judge_into
 from spct.types import Example, RewardModel, Verdict
 
+# Votes whose rewards are means of scores, and so stand on the judge's scale.
+MEANS = frozenset({"mean", "expected", "meta_top", "meta_weighted"})
 FORCED = (
     "note: the plain default model judges, and a grammar forces the output format, because it was "
     "not trained to judge; do not rely on what it says (--model and --base-url choose another)"
@@ -72,27 +74,47 @@ def judge(
     if rm.grammar is not None and is_untrained(config.engine):
         print(FORCED, file=sys.stderr)
     job = Job()
-    tally = job.run(_judge_all(rm, examples, job, as_json, full))
+    scale = rm.traits.scale if config.judge.vote in MEANS else None
+    top = scale and scale[1]
+    shown, grades = _Shown(examples, as_json, full, top), Grades(top)
+    tally = job.run(_judge_all(rm, examples, job, shown, grades))
     print(tally.summary(), file=sys.stderr)
+    if grades.credits:
+        print(grades.line(), file=sys.stderr)
     tally.check(max_unscored)
 
 
+class _Shown:
+    """Prints verdicts in the order of the examples, whichever is done first."""
+
+    def __init__(
+        self, examples: Sequence[Example], as_json: bool, full: bool, top: float | None
+    ) -> None:
+        self._waiting = deque(examples)
+        self._done: dict[str, Verdict] = {}
+        self._as_json, self._full, self._top = as_json, full, top
+        self._console = Console()
+
+    def add(self, verdict: Verdict) -> None:
+        """Print this verdict and those that waited for it, or keep it."""
+        self._done[verdict.example_id] = verdict
+        while self._waiting and self._waiting[0].id in self._done:
+            first = self._waiting.popleft()
+            verdict = self._done.pop(first.id)
+            if self._as_json:
+                print(to_line(dump_verdict(verdict)), flush=True)
+            else:
+                show_verdict(self._console, first, verdict, full=self._full, top=self._top)
+
+
 async def _judge_all(
-    model: RewardModel, examples: Sequence[Example], job: Job, as_json: bool, full: bool
+    model: RewardModel, examples: Sequence[Example], job: Job, shown: _Shown, grades: Grades
 ) -> Tally:
-    """Judge with bounded concurrency, print in the order of the input."""
-    console = Console()
-    waiting = deque(examples)
-    done: dict[str, Verdict] = {}
+    """Judge with bounded concurrency."""
 
     def show(example: Example, verdict: Verdict) -> None:
-        done[example.id] = verdict
-        while waiting and waiting[0].id in done:
-            first = waiting.popleft()
-            if as_json:
-                print(to_line(dump_verdict(done.pop(first.id))), flush=True)
-            else:
-                show_verdict(console, first, done.pop(first.id), full=full)
+        grades.add(example, verdict)
+        shown.add(verdict)
 
     try:
         await model.open()
@@ -108,7 +130,7 @@ def _show_plan(config: Config, examples: Iterable[Example]) -> None:
     for example in examples:
         calls = plan(example, fmt, judge.k, orders=judge.orders, seed=judge.seed)
         if not n_examples:
-            print("\n".join(safe(m.content) for m in calls[0].prompt.messages))
+            print("\n".join(printable(m.content) for m in calls[0].prompt.messages))
         n_examples, n_calls = n_examples + 1, n_calls + len(calls)
         characters += sum(len(m.content) for call in calls for m in call.prompt.messages)
     print(

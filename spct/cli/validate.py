@@ -10,11 +10,10 @@ from typing import Annotated
 import typer
 
 from spct.cli import source
-from spct.cli.card import safe
 from spct.data.mapping import parse_mapping
 from spct.data.rows import validate as read_all
 from spct.data.shown import Report
-from spct.errors import DataError
+from spct.errors import DataError, printable
 
 
 def validate(
@@ -48,16 +47,16 @@ def validate(
 
 def _print(report: Report, show: int) -> None:
     for problem in report.problems:
-        print(safe(problem), file=sys.stderr)
+        print(printable(problem), file=sys.stderr)
     if report.ok:
         for shown in report.shown[:show]:
             for line in shown.lines():
-                print(safe(line))
+                print(printable(line))
     elif report.shown:  # with the faults, a report stays within twenty lines
         for line in report.brief()[1:]:
-            print(safe(line))
+            print(printable(line))
     print(report.summary())
     for line in report.details() if report.ok else ():
         print(line)
     for note in report.notes:
-        print(f"note: {safe(note)}")
+        print(f"note: {printable(note)}")
