@@ -16,7 +16,7 @@ from pathlib import Path
 
 from recipes.smollm2_135m.mix import HERE, SIZES, prepare
 from spct.config import read_toml, validated
-from spct.engines.weights import default_model
+from spct.engines.export import export_model
 from spct.train import sft
 from spct.train.config import SftConfig
 from spct.train.pipeline import PipelineConfig, run
@@ -28,19 +28,7 @@ def convert(out: Path) -> None:
     """Write the default GGUF as a transformers folder (float16 safetensors), once."""
     if (out / "tokenizer.json").is_file():
         return
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    source = Path(os.environ["SPCT_BASE"]) if "SPCT_BASE" in os.environ else default_model()
-    folder, name = str(source.parent), source.name
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        gguf_file=name,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.float16,
-    )
-    model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)
+    export_model(out, os.environ.get("SPCT_BASE"))
 
 
 def pipeline_config(root: Path, budget: str, minutes: float | None = None) -> PipelineConfig:

@@ -38,6 +38,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Train": {
         "train": ("spct.cli.train:app", "Train a judge, a meta RM or a scalar reward model."),
+        "export-model": (
+            "spct.cli.export_model:export_model",
+            "Write the judge as a transformers folder (vLLM, SGLang).",
+        ),
     },
     "Serve": {
         "serve": ("spct.cli.serve:serve", "Serve a reward model to RL trainers."),

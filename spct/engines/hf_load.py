@@ -7,6 +7,7 @@ believes it; code of a model folder is never run, and weights come from safetens
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,12 @@ def base_of(model: str | Path) -> str:
 
 
 def load_tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model folder or name; refuse one without a chat template."""
+    """Load the tokenizer of a model folder or name; refuse one without a chat template.
+
+    An adapter's folder may hold one; else its base's is taken.
+    """
+    if not (Path(model) / "tokenizer_config.json").is_file():
+        model = base_of(model)
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -98,7 +104,7 @@ def load_causal(model: str | Path, dtype: torch.dtype | None = None) -> PreTrain
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence transformers' load report and bar: what they say is checked here, or meant."""
+    """Silence the libraries' load reports: what they say is checked here, or meant."""
     from transformers.utils import logging as transformers_logging
 
     log = logging.getLogger("transformers")
@@ -106,7 +112,9 @@ def quietly() -> Iterator[None]:
     log.setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         log.setLevel(level)
         if had_bar:
@@ -121,7 +129,8 @@ def with_adapter(base: PreTrainedModel, folder: str | Path, *, trainable: bool) 
         raise ExtraMissing("peft", "train") from error
     read_adapter(Path(folder))
     try:
-        loaded: PeftModel = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
+        with quietly():
+            loaded: PeftModel = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
     except Exception as error:  # RuntimeError for other shapes, KeyError for other settings
         raise EngineError(f"loading the adapter {str(folder)!r} with peft: {error}") from error
     check_applied(loaded, Path(folder))
