@@ -35,7 +35,7 @@ def table() -> dict[int, str]:
         elif unicodedata.decomposition(char):
             plain = unicodedata.normalize("NFKD", char)
             plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Me"))
-            if plain.isascii() and len(plain) <= _LONGEST:
+            if any(map(str.isascii, plain)) and len(plain) <= _LONGEST:  # U+3362 is "10点"
                 found[code] = plain
     found |= {ord(char): plain for char, plain in _HOMOGLYPHS.items()}
     found |= {ord(c.upper()): p.upper() for c, p in _HOMOGLYPHS.items() if len(c.upper()) == 1}
@@ -77,19 +77,17 @@ ENCODED = re.compile(
     r"|\\[0-3]?[0-7]{2}|%[0-9a-fA-F]{2}(?:%[0-9a-fA-F]{2})*"
     r"|\\(?:lbrack|rbrack|lbrace|rbrace|textless|textgreater)(?![a-zA-Z])"
 )
-# "&amp;amp;amp;#91;" in one step: nesting must not cost a pass for each layer.
-_NESTED = re.compile(r"&(?:(?:amp|#0*38|#[xX]0*26);?)+(?=[#A-Za-z])", re.IGNORECASE)
 _NAMED = {"lbrack": "[", "rbrack": "]", "lbrace": "{", "rbrace": "}", "textless": "<"}
-_PASSES = 4
+_PASSES = 6
 
 
 def decode(text: str) -> str | None:
-    """The text with what is encoded in it undone, layer by layer; None if it never ends."""
+    """The text with what is encoded in it undone, layer by layer; None if layers are too many."""
     for _ in range(_PASSES):
-        new = ENCODED.sub(_decoded, _NESTED.sub("&", text))
+        new = ENCODED.sub(_decoded, text)
         if new == text:
             return text
-        text = new
+        text = new if new.isascii() else new.translate(visible())  # they may cut a layer in two
     return None
 
 

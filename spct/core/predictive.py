@@ -68,7 +68,7 @@ def overtaken(
     mean = total / m
     noise = fit.noise if fit else swing / 3
     freedom = _PRIOR + m - 1
-    squares = math.fsum((d - mean) ** 2 for d in differences)
+    squares = max(0.0, math.fsum([d * d for d in differences]) - total * mean)
     variance = (_PRIOR * noise**2 + squares) / freedom
     if variance == 0.0:  # a judge that never wavers, on a prior that says so
         return 0.0 if total > 0 else 0.5
