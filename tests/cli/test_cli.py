@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -398,3 +399,14 @@ def test_a_second_session_does_not_forgive_the_unscored_of_the_first(two_ways):
     """The scripted judge writes two scores, which is no choice between two."""
     codes = [two_ways("pairwise", "--max-unscored", 0.1)[0] for _ in range(2)]
     assert codes == [3, 3]
+
+
+def test_the_same_command_started_twice_at_once_pays_once(endpoint, tmp_path):
+    flags = ("--base-url", f"{endpoint}/v1", "--model", "mock-judge", "-k", 4)
+    jobs = [spct("sample", EXAMPLES, *flags, "--output-dir", tmp_path / "runs") for _ in range(2)]
+    ends = [(*job.communicate(timeout=60), job.returncode) for job in jobs]
+    with urllib.request.urlopen(f"{endpoint}/stats") as reply:
+        assert json.load(reply)["repeated_calls"] == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    for _, err, code in ends:
+        assert code == 0 or (code == 5 and "is in use by process" in err)

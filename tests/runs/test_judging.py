@@ -20,6 +20,7 @@ from spct.errors import (
 )
 from spct.runs.engines import recorded
 from spct.runs.judging import Tally, judge_into
+from spct.runs.run import look_back
 from spct.runs.store import Store
 from spct.types import Completion, Engine, Example, Message, Prompt, SamplingParams, Verdict
 
@@ -132,3 +133,36 @@ async def test_a_format_that_shows_no_example_of_a_file_scores_nothing_and_says_
 async def test_two_examples_of_one_id_are_refused() -> None:
     with pytest.raises(DataError, match="two examples have the id 'id-0'"):
         await judge_into(GenerativeRM(ScriptedEngine()), [EXAMPLES[0], EXAMPLES[0]])
+
+
+async def test_what_a_run_lacks_is_asked_for_again_and_what_it_has_is_not(tmp_path: Path) -> None:
+    def cut(prompt: Prompt, seed: int) -> str | Completion:
+        whole = fake_judgement(prompt, seed)
+        return Completion(whole[:40], "length") if seed % 3 == 0 else whole
+
+    async def sample(*, retry: bool) -> tuple[ScriptedEngine, Tally]:
+        engine = ScriptedEngine(cut, name="x")
+        with Store.open(tmp_path, {}) as store:
+            before = look_back(store, retry_unscored=retry)
+            model, _ = recorded(GenerativeRM(engine, k=4), store, before.again)
+            tally = await judge_into(
+                model,
+                EXAMPLES,
+                put=store.put_verdict,
+                finished=before.finished,
+                tally=before.tally,
+            )
+        return engine, tally
+
+    _, first = await sample(retry=False)
+    lacking = first.n_unscored
+    assert lacking > 6
+    engine, same = await sample(retry=False)
+    assert (engine.n_samples, same.n_unscored) == (0, lacking)
+    for _ in range(6):
+        engine, then = await sample(retry=True)
+        assert engine.n_samples == lacking  # each of them once, and nothing else
+        assert then.judgements == 4 * len(EXAMPLES)
+        lacking, before = then.n_unscored, lacking
+        assert lacking <= before
+    assert lacking < first.n_unscored / 3
