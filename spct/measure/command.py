@@ -23,7 +23,7 @@ from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
 from spct.measure.rows import Part
 from spct.measure.runner import Job, Progress, labels, run_job, seconds_of, silent
 from spct.models.load import load_reward_model
-from spct.runs.folder import atomic_text, run_folder, write_run_files
+from spct.runs.folder import atomic_text, claimed, write_run_files
 from spct.types import RewardModel
 
 Json = dict[str, Any]
@@ -55,12 +55,8 @@ def run_bench(
         "benchmarks": ", ".join(names),
         "seeds": ", ".join(map(str, config.seed)),
     }
-    folder = out or run_folder(Path("runs"), "bench", made, fresh=fresh)
-    folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(config.samples, config.resamples, config.seed[0])
     described = _described(specs, config, settings)
-    written = {"identity": made, "settings": plain(described)}
-    write_run_files(folder, written)  # before any work: a killed run is found again by it
     probes = [
         probes_of(one, per_family=config.probes, seed=config.seed[0])
         for one in loaded
@@ -68,7 +64,25 @@ def run_bench(
     ]
     job = Job(models, k, config.greedy, fresh, accept_drift)
     progress = silent if quiet else _printer()
-    parts = asyncio.run(run_job(job, [*loaded, *probes], folder, progress))
+    written = {"identity": made, "settings": plain(described)}
+    with claimed(Path("runs"), "bench", made, plain(described), fresh=fresh, at=out) as claim:
+        write_run_files(claim.folder, written)
+        parts = asyncio.run(run_job(job, [*loaded, *probes], claim.folder, progress))
+        report = _reported(loaded, probes, parts, settings, described)
+        _write(claim.folder, report, loaded, parts, settings, written)
+    if not quiet:
+        _say_where(claim.folder)
+    return claim.folder, report
+
+
+def _reported(
+    loaded: Sequence[Loaded],
+    probes: Sequence[Loaded],
+    parts: dict[str, list[Part]],
+    settings: Settings,
+    described: Json,
+) -> Json:
+    """The report; the probes' parts are taken out of `parts` and put into their benchmarks'."""
     report: Json = {
         "schema": SCHEMA,
         "settings": described,
@@ -78,11 +92,9 @@ def run_bench(
     }
     for benchmark, probe in zip(report["benchmarks"], probes, strict=False):
         changed = parts.pop(probe.benchmark.name)
-        benchmark["probes"] = probe_reports(probe, parts[benchmark["name"]], changed, k)
-    _write(folder, report, loaded, parts, settings, written)
-    if not quiet:
-        _say_where(folder)
-    return folder, report
+        name = benchmark["name"]
+        benchmark["probes"] = probe_reports(probe, parts[name], changed, max(settings.ks))
+    return report
 
 
 def check(report: Json, config: BenchConfig) -> None:

@@ -77,17 +77,6 @@ def find_run(root: Path, identity: Mapping[str, Any]) -> Path | None:
     return max(found)[2] if found else None
 
 
-def run_folder(root: Path, name: str, identity: Mapping[str, Any], *, fresh: bool) -> Path:
-    """The folder that a command continues, or a new one, which nobody holds yet."""
-    with _root_lock(root):
-        found = None if fresh else find_run(root, identity)
-        if found is not None:
-            return found
-        claim = _new_run(root, name, {"identity": dict(identity)})
-    claim.lock.release()
-    return claim.folder
-
-
 def read_config(file: Path) -> dict[str, Any] | None:
     """What a config.json holds; None if it is damaged or not a run's: it is never continued."""
     try:
