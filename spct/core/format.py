@@ -14,7 +14,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Literal
 from spct.core.neutralise import neutralise
 from spct.core.parse import BINARY, TEN, Scale, read_reply
 from spct.core.tokenprob import distributions, expectation
-from spct.errors import FormatError
+from spct.errors import FormatError, did_you_mean
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
 
 SLOTS = ("conversation", "responses", "response", "reference", "score_slots", "hint")
@@ -46,8 +45,7 @@ class Format:
     def __post_init__(self) -> None:
         used = set(_SLOT.findall(self.template))
         for name in used - set(SLOTS):
-            near = get_close_matches(name, SLOTS, 1)
-            meant = f"; did you mean {{{{{near[0]}}}}}?" if near else ""
+            meant = did_you_mean(name, SLOTS, shown="{{{{{}}}}}")
             known = ", ".join(SLOTS)
             raise FormatError(
                 f"format {self.name!r}: unknown slot {{{{{name}}}}}{meant} (known: {known})"

@@ -21,7 +21,7 @@ from spct.core.settings import DEFAULT_PARAMS, changed, grammar_digest, params_i
 from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
 from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.vote import Vote, mean_scores
-from spct.errors import ConfigError, ContextOverflow
+from spct.errors import ConfigError, ContextOverflow, first_error
 from spct.types import (
     JSON,
     Completion,
@@ -178,11 +178,9 @@ class GenerativeRM:
         # Long texts take a while to neutralise: not on the loop that other callers share.
         size = sum(map(len, example.responses)) + sum(len(turn.content) for turn in example.query)
         calls = await asyncio.to_thread(planned) if size > _LONG else planned()
-        try:
+        with first_error():
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._sample(call)) for call in calls]
-        except BaseExceptionGroup as errors:  # one task's error; the others were cancelled for it
-            raise errors.exceptions[0] from None
         return [trajectory for task in tasks for trajectory in task.result()]
 
     async def _sample(self, call: Call) -> list[Trajectory]:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from spct.data.faults import bad
-from spct.data.fields import build, nearest, need, number_of, text_of
-from spct.errors import DataError
+from spct.data.fields import build, need, number_of, text_of
+from spct.errors import DataError, did_you_mean
 from spct.types import Example, Message
 
 Part = Literal["id", "query", "system", "responses", "gold", "reference", "subset", "meta"]
@@ -93,7 +93,7 @@ class Columns:
         for label, meaning in meanings.items():
             if value == label and type(value) is type(label):
                 return meaning
-        hint = nearest(str(value), [str(label) for label in meanings])
+        hint = did_you_mean(str(value), [str(label) for label in meanings])
         raise self.bad(column, value, f"one of {list(meanings)}{hint}")
 
     def bad(self, field: str, got: object, expected: str, fix: str = "") -> DataError:

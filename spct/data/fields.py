@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from spct.data.faults import bad
+from spct.errors import did_you_mean
 from spct.types import Example, Message
 
 RawRow = Mapping[str, Any]
@@ -85,14 +85,8 @@ def number_of(place: str, field: str, value: Any) -> float:
 def need(place: str, row: RawRow, field: str) -> Any:
     """Return a field that must be there."""
     if field not in row:
-        raise bad(place, field, sorted(row), f"the field {field!r}{nearest(field, list(row))}")
+        raise bad(place, field, sorted(row), f"the field {field!r}{did_you_mean(field, list(row))}")
     return row[field]
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return a hint that names the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 OWN_KEYS = ("id", "query", "responses", "gold", "reference", "subset", "meta")
@@ -106,7 +100,7 @@ def read_own(place: str, row: RawRow, damaged: Mapping[str, str]) -> Example:
     fields = {key: value for key, value in row.items() if value is not None}
     for key in fields:
         if key not in OWN_KEYS:
-            fix = f"put what the judge must not see in meta{nearest(key, OWN_KEYS)}"
+            fix = f"put what the judge must not see in meta{did_you_mean(key, OWN_KEYS)}"
             raise bad(place, key, fields[key], f"only the keys {', '.join(OWN_KEYS)}", fix)
         if key in damaged:
             raise bad(place, key, fields[key], "a value that can be stored and sent", damaged[key])

@@ -20,8 +20,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from spct.data.fields import nearest
-from spct.errors import ConfigError
+from spct.errors import ConfigError, did_you_mean
 
 # Read by this mapping itself.
 OWN = (
@@ -92,7 +91,7 @@ def as_mapping(given: Given | None) -> dict[str, Mapped]:
     mapping: dict[str, Mapped] = {}
     for field, value in (given or {}).items():
         if field not in FIELDS:
-            known, hint = ", ".join(FIELDS), nearest(field, FIELDS)
+            known, hint = ", ".join(FIELDS), did_you_mean(field, FIELDS)
             raise ConfigError(
                 f"mapping columns with --map: got the field {field!r}, expected one of {known}"
                 f"{hint}"

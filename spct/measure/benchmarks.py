@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from spct.data.published import lists, pairs
 from spct.data.published.sources import Hub, Source
-from spct.errors import ConfigError
+from spct.errors import ConfigError, did_you_mean
 from spct.measure import aggregates, rules
 from spct.measure.aggregates import Aggregate
 from spct.measure.rules import Rule
@@ -258,8 +257,7 @@ def benchmark_named(name: str) -> Benchmark:
         return BENCHMARKS[name]
     if Path(name).is_file():
         return ours(Path(name))
-    near = get_close_matches(name, BENCHMARKS, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    meant = did_you_mean(name, BENCHMARKS)
     raise ConfigError(
         f"no benchmark and no file {name!r}{meant}; there are {', '.join(BENCHMARKS)}"
     )

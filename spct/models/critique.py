@@ -22,7 +22,7 @@ from spct.core.plan import sample_seed
 from spct.core.settings import DEFAULT_PARAMS, changed, params_identity, settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.errors import ConfigError, ContextOverflow
+from spct.errors import ConfigError, ContextOverflow, first_error
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.types import (
@@ -136,7 +136,7 @@ class CritiqueScalarRM:
         """The critiques of each prompt; equal responses have equal prompts, and share theirs."""
         params = replace(self.params, seeds=tuple(seeds))
         unique = list({prompt.messages: prompt for prompt in prompts}.values())
-        try:
+        with first_error():
             async with asyncio.TaskGroup() as group:
                 tasks = {
                     prompt.messages: group.create_task(
@@ -144,8 +144,6 @@ class CritiqueScalarRM:
                     )
                     for prompt in unique
                 }
-        except BaseExceptionGroup as errors:  # one call's error; the others were cancelled
-            raise errors.exceptions[0] from None
         return [tasks[prompt.messages].result() for prompt in prompts]
 
     async def _score(

@@ -29,7 +29,7 @@ from spct.engines.openai.openai_errors import failure
 from spct.engines.openai.openai_wire import GarbageReply, strict_json
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
-from spct.errors import ConfigError, EngineError
+from spct.errors import ConfigError, EngineError, first_error
 from spct.models.encode import Conversation, Encoder
 from spct.types import Usage
 
@@ -93,11 +93,9 @@ class HTTPScorer:
         """Return one logit a conversation; `ContextOverflow` if one does not fit."""
         size = 1 if self.encoder is None else self.max_batch  # `messages` is one conversation
         parts = [conversations[i : i + size] for i in range(0, len(conversations), size)]
-        try:
+        with first_error():
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._score(part)) for part in parts]
-        except BaseExceptionGroup as errors:  # one request's error; the others were cancelled
-            raise errors.exceptions[0] from None
         return [logit for task in tasks for logit in task.result()]
 
     async def aclose(self) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +28,7 @@ from pydantic import Field
 from spct.config import Config, EngineConfig, JudgeConfig, Settings, read_toml, validated
 from spct.core.format import Format, load_format
 from spct.engines.hub import hub_folder
-from spct.errors import ConfigError
+from spct.errors import ConfigError, did_you_mean
 from spct.models.base import ScorerModel
 from spct.models.baselines import BASELINES, Baseline
 from spct.models.card import ModelCard, Paradigm, read_card
@@ -134,13 +133,12 @@ def _loaded(
 
 def _unknown(name: str) -> ConfigError:
     words = [*BASELINES, "default", "scripted"]
-    near = get_close_matches(name, words, 1)
-    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    meant = did_you_mean(name, words)
     found = "a file, not a folder" if Path(name).is_file() else "no such folder"
     return ConfigError(
-        f"loading the reward model {name!r}: {found}{meant}; expected the folder of a trained "
+        f"loading the reward model {name!r}: {found}; expected the folder of a trained "
         f"model, a .toml file, a gateway's address, owner/name on the hub, or one of "
-        f"{', '.join(words)}"
+        f"{', '.join(words)}{meant}"
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import spct
-from spct.errors import DataError, EngineError, FormatError
+from spct.errors import DataError, EngineError, FormatError, first_error
 from spct.runs.identity import digest
 from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
@@ -168,9 +168,7 @@ async def _together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:
     """Run together; the first error ends the others, and so does being cancelled."""
     if len(work) == 1:
         return [await work[0]]
-    try:
+    with first_error():
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
     return [task.result() for task in tasks]

@@ -9,11 +9,12 @@ from typing import Any
 
 from spct.data.columns import Columns, Part
 from spct.data.faults import named
-from spct.data.fields import nearest, number_of, numbers_of, text_of
+from spct.data.fields import number_of, numbers_of, text_of
 from spct.data.layouts.queries import query_of_row
 from spct.data.layouts.words import numbered, verdict_of
 from spct.data.mapping import Mapped
 from spct.data.turns import ending_with_user, response_of, turns_of
+from spct.errors import did_you_mean
 from spct.types import Example, Message
 
 _OURS: tuple[Part, ...] = ("gold", "reference", "subset", "meta")
@@ -153,7 +154,7 @@ def value_of(row: Columns, column: str) -> Any:
         return None
     value = _inside(row.row, column.split(".")) if "." in column else _MISSING
     if value is _MISSING:
-        hint = nearest(column, list(row.row)[:2000])
+        hint = did_you_mean(column, list(row.row)[:2000])
         raise row.bad("--map", named(sorted(row.row)), f"a column named {column!r}{hint}")
     return value
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 
 from spct.data.columns import Columns
 from spct.data.faults import bad
-from spct.data.fields import nearest, need, text_of
+from spct.data.fields import need, text_of
 from spct.data.files import checked_row, dataset_hash, read_rows
 from spct.data.turns import query_of
-from spct.errors import DataError, ExtraMissing
+from spct.errors import DataError, ExtraMissing, did_you_mean
 from spct.types import Message
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".jsonl.zst", ".parquet")
@@ -67,7 +67,7 @@ class Row:
         for label in known:
             if value == label and type(value) is type(label):
                 return value
-        hint = nearest(str(value), [str(label) for label in known])
+        hint = did_you_mean(str(value), [str(label) for label in known])
         raise self.bad(field, value, f"one of {list(known)}{hint}")
 
     def query(self, field: str) -> tuple[Message, ...]:
