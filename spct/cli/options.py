@@ -20,7 +20,7 @@ from pydantic import create_model
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
-from spct.config import Origins, Settings, models_in, resolve
+from spct.config import Settings, models_in, resolve
 from spct.errors import ConfigError
 
 # Flags that are not simply the setting's own name. A letter means one thing in every command: -k
@@ -232,15 +232,6 @@ def _bare(annotation: Any) -> Any:
         parts = [part for part in get_args(annotation) if part is not type(None)]
         return _bare(parts[0])
     return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
-
-
-def shown_settings(config: Settings, origins: Origins) -> list[tuple[str, str, str]]:
-    """Each setting's dotted key, value and origin."""
-    return [
-        (f"{section}.{key}", repr(value), origins[f"{section}.{key}"])
-        for section, settings in config
-        for key, value in settings
-    ]
 
 
 def finish(command: Any) -> Any:

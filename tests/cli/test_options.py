@@ -1,5 +1,6 @@
 """Flags made from settings, and what a person meets who types something else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -100,11 +101,19 @@ def test_a_variable_of_a_section_with_a_longer_name_is_not_taken_for_a_misspelt_
 def test_one_file_serves_every_command(run, tmp_path):
     file = tmp_path / "spct.toml"
     file.write_text("[judge]\nk = 3\n[serve]\nport = 9\n[rl]\nbeta = 0.1\n")
-    code, out, _ = run("config", "--config", file, "--set", "judge.seed=5", "--top-p", "0.5")
+    code, out, _ = run("config", "--config", file, "--set", "judge.seed=5")
     assert code == 0
     origins = {line.split()[0]: line.split()[1:3] for line in out.splitlines()}
     assert origins["judge.k"] == ["3", "file"] and origins["judge.seed"] == ["5", "flag"]
-    assert origins["judge.top_p"] == ["0.5", "flag"] and origins["judge.stop"][1] == "default"
+    assert origins["serve.port"] == ["9", "file"] and origins["judge.stop"][1] == "default"
+    assert origins["rl.beta"] == ["0.1", "file"] and origins["cloud.head.frozen"][1] == "default"
+    assert {dotted.partition(".")[0] for dotted in origins} == set(SECTIONS)
+    code, out, _ = run("config", "serve", "--json", "--config", file)
+    assert code == 0 and json.loads(out)["serve"]["port"] == 9
+    file.write_text("[rl]\nbta = 0.1\n")
+    code, _, err = run("config", "--config", file)
+    assert code == 2 and "unknown key 'rl.bta'; did you mean 'beta'" in err
+    assert "did you mean 'judge'" in run("config", "jugde")[2]
 
 
 def test_a_command_is_called_with_the_sections_that_it_names():
