@@ -143,7 +143,7 @@ def test_no_two_options_of_a_command_share_a_flag_and_each_is_described(path, co
 def test_a_short_flag_means_one_thing_everywhere(path, command):
     meant = {
         "-k": {"samples", "ks", "k"}, "-j": {"max_concurrency"}, "-c": {"config"}, "-m": {"model"},
-        "-o": {"out"}, "-h": {"help"}, "-b": {"benchmark"}, "-n": {"n"},
+        "-o": {"out", "export"}, "-h": {"help"}, "-b": {"benchmark"}, "-n": {"n"},
     }  # fmt: skip
     for param in command.params:
         for short in (flag for flag in param.opts if re.fullmatch("-[a-z]", flag)):
