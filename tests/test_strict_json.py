@@ -62,6 +62,14 @@ def test_what_is_not_strict_is_refused_with_the_reason(text, why):
         read_json(text)
 
 
+def test_lists_and_objects_are_counted_where_that_is_asked_for():
+    assert read_json("[[], {}, 1]", max_containers=3) == [[], {}, 1]
+    with pytest.raises(NotStrictJSON, match="more than 2 lists"):
+        read_json("[[], {}, 1]", max_containers=2)
+    with pytest.raises(NotStrictJSON, match="more than 1 keys"):
+        read_json('[{"a": 1, "b": 2}]', max_keys=1)
+
+
 def test_pairs_of_surrogates_and_numbers_near_the_limit_are_fine():
     assert read_json('"\\ud83d\\ude00"') == "😀"
     assert read_json("[1.7e308, 1e-999, 123]") == [1.7e308, 0.0, 123]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.resources import files
 
 
@@ -30,5 +31,10 @@ def tokens_of(family: str) -> tuple[str, ...]:
 
 def pattern_of(tokens: Iterable[str]) -> str:
     """A regular expression for any of some tokens; the longest is tried first."""
+    return _pattern_of(tuple(tokens))
+
+
+@lru_cache(maxsize=256)  # asked for once per turn of a conversation
+def _pattern_of(tokens: tuple[str, ...]) -> str:
     some = sorted(tokens, key=len, reverse=True)
     return "|".join(re.escape(token).replace(r"\{n\}", r"\d{1,6}") for token in some)

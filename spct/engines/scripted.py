@@ -35,7 +35,7 @@ class ScriptedEngine(Engine):
         self.n_samples += n
         await asyncio.sleep(self._delay_s)
         seeds = params.seeds or tuple(range(n))
-        read = sum(len(message.content.split()) for message in prompt.messages)
+        read = sum(map(_n_words, (message.content for message in prompt.messages)))
         replies = [self._reply(prompt, seed) for seed in seeds]
         return [
             reply
@@ -48,19 +48,39 @@ class ScriptedEngine(Engine):
         """Nothing to release."""
 
 
-_BLOCK = re.compile(r"\[The Begin of Response ?\d*\]\n(.*?)\n\[The End of Response", re.DOTALL)
-_CONTEXT = re.compile(r"#### Conversation Context ####\n(.*?)\n#### ", re.DOTALL)
+_BEGIN = re.compile(r"\[The Begin of Response ?\d*\]\n")
+_END = "\n[The End of Response"
+_CONTEXT = "#### Conversation Context ####\n"
 _WORD = re.compile(r"\w{4,}")
+_READ = 4000  # characters of a text that the fake looks at, so that a huge prompt costs it nothing
+
+
+def _n_words(text: str) -> int:
+    return len(text.split()) if len(text) < 100_000 else text.count(" ") + text.count("\n") + 1
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text[:_READ].lower()))
+
+
+def _shown(text: str) -> list[str]:
+    """The responses of a prompt of ours; only their beginnings are looked at."""
+    found = []
+    for part in text.split(_END)[:-1]:
+        begin = _BEGIN.search(part)
+        if begin is not None:
+            found.append(part[begin.end() : begin.end() + _READ])
+    return found
 
 
 def fake_judgement(prompt: Prompt, seed: int) -> str:
     """A judgement in the paper's format for a prompt of ours; scores 1..10, or one index or 0/1."""
     text = "\n".join(message.content for message in prompt.messages)
-    context = _CONTEXT.search(text)
-    query = set(_WORD.findall((context[1] if context else text).lower()))
-    shown = _BLOCK.findall(text) or [""] * len(prompt.order)
+    _, _, context = text.partition(_CONTEXT)
+    query = _words(context.partition("\n#### ")[0] if context else text)
+    shown = _shown(text) or [""] * len(prompt.order)
     rng = random.Random(seed)
-    overlaps = [len(query & set(_WORD.findall(response.lower()))) for response in shown]
+    overlaps = [len(query & _words(response)) for response in shown]
     scores = [min(10, max(1, 3 + overlap + rng.choice((-1, 0, 0, 1)))) for overlap in overlaps]
     verdict = ", ".join(map(str, scores))
     if r"\boxed{x}" in text and "from 1 to 10" not in text:

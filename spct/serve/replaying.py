@@ -17,6 +17,8 @@ from spct.serve.wires.native import JudgeExample, JudgeRequest
 from spct.strict_json import NotStrictJSON, read_json
 
 _MAX_KEY = 255
+_MAX_CONTAINERS = 100_000  # lists and objects of one body
+_MAX_KEYS = 1000  # of one object; each that is unknown would be an error of its own
 
 
 class StrictRequest(Request):
@@ -25,10 +27,15 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """Parse the body; whatever is wrong with it is a 400."""
         limit: int = self.app.state.gateway.config.max_json_depth
+        body = await self.body()
         try:
-            return read_json(await self.body(), max_depth=limit)
+            return read_json(
+                body, max_depth=limit, max_containers=_MAX_CONTAINERS, max_keys=_MAX_KEYS
+            )
         except NotStrictJSON as error:
-            raise HttpError(400, "bad_json", f"the body is not strict JSON: {error}") from error
+            why = str(error)
+        # outside of the handler: the error's frames hold the parsed value, however large it is
+        raise HttpError(400, "bad_json", f"the body is not strict JSON: {why}")
 
 
 class JudgingRoute(APIRoute):

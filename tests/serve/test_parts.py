@@ -20,7 +20,6 @@ from spct.serve.replay import UNSCORED, Replays
 from spct.serve.samples import Outcome
 from spct.serve.server import check, take_port
 from spct.serve.slots import Slots
-from spct.strict_json import is_deeper
 from spct.types import Message
 
 KEY = "0123456789abcdef"
@@ -244,11 +243,6 @@ def test_the_id_of_an_example_depends_on_all_of_its_content_and_on_nothing_else(
 
 def test_an_outcome_without_a_verdict_has_no_reward():
     assert Outcome(None, "why").reward(0) is None
-
-
-def test_depth_counts_containers_only():
-    assert not is_deeper([[[]]], 3) and is_deeper([[[[]]]], 3)
-    assert not is_deeper("[[[[[[", 1) and not is_deeper({"a": {"b": 1}}, 2)
 
 
 def test_the_environment_of_the_tests_holds_no_keys():

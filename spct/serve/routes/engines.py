@@ -38,7 +38,9 @@ def _add_pooling(app: FastAPI, wires: Wires) -> None:
         wire = "sglang" if body.text is not None else "vllm"
         wires.check_enabled(body, wire)
         check_model(body.model, config.names(name))
-        judged = await gateway.rewards(vllm.read(body, wires.template, config), caller)
+        judged = await gateway.rewards(
+            await caller.read(vllm.read, body, wires.template, config), caller.name
+        )
         rewards = rewards_of(judged)
         numbers = wires.price(rewards, wire)
         if body.text is None:
@@ -57,7 +59,9 @@ def _add_pooling(app: FastAPI, wires: Wires) -> None:
         """vLLM: the reward of conversations."""
         wires.check_enabled(body, "vllm")
         check_model(body.model, config.names(name))
-        judged = await gateway.rewards(vllm.read(body, wires.template, config), caller)
+        judged = await gateway.rewards(
+            await caller.read(vllm.read, body, wires.template, config), caller.name
+        )
         numbers = wires.price(rewards_of(judged), "vllm")
         return wires.reply(vllm.write_pooling(numbers, name), rewards_of(judged))
 
@@ -69,8 +73,8 @@ def _add_documents(app: FastAPI, wires: Wires) -> None:
         """vLLM: the rewards of documents as responses to a query, judged together."""
         wires.check_enabled(body, "vllm")
         check_model(body.model, config.names(name))
-        asked = vllm.read_score(body, config)
-        outcomes = await gateway.judge_all(asked, caller)
+        asked = await caller.read(vllm.read_score, body, config)
+        outcomes = await gateway.judge_all(asked, caller.name)
         rewards = vllm.rewards_of(outcomes, asked)
         return wires.reply(vllm.write_score(wires.price(rewards, "vllm"), name), rewards)
 
@@ -82,8 +86,8 @@ def _add_documents(app: FastAPI, wires: Wires) -> None:
         wire = "tei" if body.texts is not None else "rerank"
         wires.check_enabled(body, wire)
         check_model(body.model, config.names(name))
-        asked = rerank.read(body, config)
-        outcome = await gateway.judge(asked, caller)
+        asked = await caller.read(rerank.read, body, config)
+        outcome = await gateway.judge(asked, caller.name)
         rewards = [outcome.reward(i) for i in range(asked.n)]
         reply = rerank.write(body, wires.price(rewards, wire), name)
         return wires.reply(_dump_reranked(reply, exclude_none=True), rewards)
@@ -102,8 +106,8 @@ def _add_sglang_and_tei(app: FastAPI, wires: Wires) -> None:
         """SGLang's reward models: the reward as a one-element embedding."""
         wires.check_enabled(body, "sglang")
         check_model(body.model, config.names(name))
-        samples = sglang.read_embeddings(body, wires.template, config)
-        judged = await gateway.rewards(samples, caller)
+        samples = await caller.read(sglang.read_embeddings, body, wires.template, config)
+        judged = await gateway.rewards(samples, caller.name)
         numbers = wires.price(rewards_of(judged), "sglang")
         return wires.reply(sglang.write_embeddings(numbers, name), rewards_of(judged))
 
@@ -111,7 +115,9 @@ def _add_sglang_and_tei(app: FastAPI, wires: Wires) -> None:
     async def predict(body: tei.Request, caller: Caller) -> Response:
         """Text Embeddings Inference: the reward of texts or pairs."""
         wires.check_enabled(body, "tei")
-        judged = await gateway.rewards(tei.read(body, wires.template, config), caller)
+        judged = await gateway.rewards(
+            await caller.read(tei.read, body, wires.template, config), caller.name
+        )
         numbers = wires.price(rewards_of(judged), "tei")
         return wires.reply(_dump_predictions(tei.write(body, numbers)), rewards_of(judged))
 

@@ -30,8 +30,8 @@ def add_native(app: FastAPI, wires: Wires) -> None:
         check_model(body.model, config.names(name))
         if body.group is not None:
             raise invalid("members of a group get their rewards from /v1/rewards", "group")
-        asked = read_examples(body, config)
-        outcomes = await gateway.judge_all(asked, caller, body.k)
+        asked = await caller.read(read_examples, body, config)
+        outcomes = await gateway.judge_all(asked, caller.name, body.k)
         reply = write_judge(body, outcomes, asked, name, gateway.fingerprint)
         return wires.reply(reply, [outcome.reward(0) for outcome in outcomes])
 
@@ -42,11 +42,11 @@ def add_native(app: FastAPI, wires: Wires) -> None:
         if body.include:
             raise invalid("rewards come alone here; ask /v1/judge for more", "include")
         if body.group is not None:
-            members = await gateway.rewards(read_members(body), caller)
+            members = await gateway.rewards(await caller.read(read_members, body), caller.name)
             reply = write_members(members, name, gateway.fingerprint)
             return wires.reply(reply, rewards_of(members))
-        asked = read_examples(body, config)
-        outcomes = await gateway.judge_all(asked, caller, body.k)
+        asked = await caller.read(read_examples, body, config)
+        outcomes = await gateway.judge_all(asked, caller.name, body.k)
         judged = [
             [SampleOutcome(outcome, i) for i in range(one.n)]
             for one, outcome in zip(asked, outcomes, strict=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from spct.serve.gateway import Gateway
 from spct.serve.replay import UNSCORED
 from spct.serve.samples import SampleOutcome
 
+T = TypeVar("T")
 FINGERPRINT = "X-Spct-Fingerprint"
 _STATUSES = {
     400: "The body is no strict JSON.",
@@ -36,13 +38,25 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def caller_of(request: Request) -> str:
-    """The name of the key that the request came with; async, or it would be run in a thread."""
-    caller: str = request.scope["state"]["caller"]
-    return caller
+class Asker(NamedTuple):
+    """Who asks, by the name of the key, and whether the body is long to read."""
+
+    name: str
+    is_long: bool
+
+    async def read(self, read: Callable[..., T], *args: Any) -> T:
+        """Turn a body into samples or examples; a long one off the loop that all callers share."""
+        return await asyncio.to_thread(read, *args) if self.is_long else read(*args)
 
 
-Caller = Annotated[str, Depends(caller_of)]
+async def asker_of(request: Request) -> Asker:
+    """Who sent the request; async, or it would be run in a thread."""
+    body = await request.body()
+    return Asker(request.scope["state"]["caller"], len(body) > _LONG)
+
+
+Caller = Annotated[Asker, Depends(asker_of)]
+_LONG = 65_536
 
 
 class Wires:

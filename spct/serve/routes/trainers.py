@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from spct.serve.routes.shared import ERRORS, Caller, Wires, rewards_of
+from spct.serve.routes.shared import ERRORS, Asker, Caller, Wires, rewards_of
 from spct.serve.samples import SampleOutcome
 from spct.serve.wires import nemo_gym, openrlhf, slime
 
@@ -26,7 +26,9 @@ def _add_openrlhf(app: FastAPI, wires: Wires) -> None:
     async def get_reward(body: openrlhf.Request, caller: Caller) -> Response:
         """OpenRLHF: rewards of decoded samples; empty in, empty out."""
         wires.check_enabled(body, "openrlhf")
-        judged = await gateway.rewards(openrlhf.read(body, wires.template, config), caller)
+        judged = await gateway.rewards(
+            await caller.read(openrlhf.read, body, wires.template, config), caller.name
+        )
         numbers = wires.price(rewards_of(judged), "openrlhf")
         return wires.reply(openrlhf.write(judged, numbers), rewards_of(judged))
 
@@ -34,9 +36,11 @@ def _add_openrlhf(app: FastAPI, wires: Wires) -> None:
 def _add_slime(app: FastAPI, wires: Wires) -> None:
     gateway, config = wires.gateway, wires.config
 
-    async def judge(body: slime.Request, caller: str) -> tuple[SampleOutcome, float]:
+    async def judge(body: slime.Request, caller: Asker) -> tuple[SampleOutcome, float]:
         wires.check_enabled(body, "slime")
-        (judged,) = await gateway.rewards([slime.read(body, wires.template, config)], caller)
+        (judged,) = await gateway.rewards(
+            [await caller.read(slime.read, body, wires.template, config)], caller.name
+        )
         return judged, wires.price([judged.reward], "slime")[0]
 
     @app.post("/remote_rm", response_model=float, responses=ERRORS, tags=["slime"])
@@ -59,7 +63,9 @@ def _add_nemo_gym(app: FastAPI, wires: Wires) -> None:
     async def verify(body: nemo_gym.VerifyRequest, caller: Caller) -> Response:
         """NeMo Gym: one rollout and its reward; a failed judgement masks the sample."""
         wires.check_enabled(body, "nemo_gym")
-        (judged,) = await gateway.rewards([nemo_gym.read_verify(body, config)], caller)
+        (judged,) = await gateway.rewards(
+            [await caller.read(nemo_gym.read_verify, body, config)], caller.name
+        )
         (number,) = wires.price([judged.reward], "nemo_gym")
         return wires.reply(nemo_gym.write_verify(body, judged, number), [judged.reward])
 
@@ -67,8 +73,8 @@ def _add_nemo_gym(app: FastAPI, wires: Wires) -> None:
     async def compare(body: nemo_gym.CompareRequest, caller: Caller) -> Response:
         """NeMo Gym: one reward per response, judged together."""
         wires.check_enabled(body, "nemo_gym")
-        asked = nemo_gym.read_compare(body, config)
-        outcome = await gateway.judge(asked, caller)
+        asked = await caller.read(nemo_gym.read_compare, body, config)
+        outcome = await gateway.judge(asked, caller.name)
         rewards = [outcome.reward(i) for i in range(asked.n)]
         numbers = wires.price(rewards, "nemo_gym")
         return wires.reply(nemo_gym.write_compare(outcome, numbers), rewards)

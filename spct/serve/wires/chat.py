@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
@@ -22,8 +23,10 @@ from spct.types import Message
 __all__ = ["template_named"]
 
 Turn = dict[str, JsonValue]
+# A list that stops at its first fault: half a million of them would hold the gateway for seconds.
+Texts = Annotated[list[str], Field(fail_fast=True)]
 # The conversation that is judged: one user turn as text, or chat messages of any vendor.
-Query = str | list[Turn]
+Query = str | Annotated[list[Turn], Field(fail_fast=True)]
 QUERY = Field(description="The conversation: a user turn, or chat messages that end with one.")
 
 # verl strips a start token in front of what it sends, and for these families that is the token
@@ -31,6 +34,7 @@ QUERY = Field(description="The conversation: a user turn, or chat messages that 
 _OPENERS = {"chatml": "<|im_start|>", "phi4": "<|im_start|>", "granite": "<|start_of_role|>"}
 
 
+_MAX_TURNS = 4096
 _ASKS = frozenset({"user", "system", "developer"})
 
 
@@ -48,6 +52,8 @@ def messages(
     query: Query, param: str = "query", *, instructions: object = None
 ) -> tuple[Message, ...]:
     """Our messages of a wire's query; `instructions` are the Responses API's."""
+    if not isinstance(query, str) and len(query) > _MAX_TURNS:
+        raise invalid(f"{len(query)} messages; at most {_MAX_TURNS} are read", param)
     with _refusals(param):
         return read_messages(query, param, instructions=instructions)
 
@@ -62,6 +68,8 @@ def conversation(turns: Sequence[Turn], param: str) -> tuple[tuple[Message, ...]
 
 def response_text(value: Any, param: str) -> str:
     """A response as one text: messages, calls of tools and their results, with their roles."""
+    if isinstance(value, list) and len(value) > _MAX_TURNS:
+        raise invalid(f"{len(value)} items; at most {_MAX_TURNS} are read", param)
     if value == []:  # a policy that said nothing at all gave an empty answer; nothing is lost
         return ""
     with _refusals(param):
@@ -82,6 +90,7 @@ def split_output(items: list[JsonValue], param: str) -> tuple[tuple[Message, ...
 
 def split_prompt(prompt: str, template: Template | None, param: str) -> tuple[Message, ...]:
     """The conversation of a prompt: templated, or the text of one user turn."""
+    _check_marks(prompt, template, param)
     with _refusals(param):
         return templated.split_prompt(prompt, template, param)
 
@@ -90,8 +99,17 @@ def split_sample(
     text: str, prompt: str | None, template: Template | None, param: str
 ) -> tuple[tuple[Message, ...], str]:
     """The conversation and the response of a decoded sample."""
+    _check_marks(text, template, param)
     with _refusals(param):
         return templated.split_sample(text, prompt, template, param)
+
+
+def _check_marks(text: str, template: Template | None, param: str) -> None:
+    """Refuse a text with more turns and parts than a conversation has."""
+    if template is not None:
+        found = islice(template.marks().finditer(text), _MAX_TURNS + 1)
+        if sum(1 for _ in found) > _MAX_TURNS:
+            raise invalid(f"more than {_MAX_TURNS} turns and parts of turns", param)
 
 
 def split_stripped(

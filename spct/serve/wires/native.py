@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
 from spct.serve.samples import Outcome, Sample, SampleOutcome, example
-from spct.serve.wires.chat import QUERY, Query, messages
+from spct.serve.wires.chat import QUERY, Query, Texts, messages
 from spct.types import Example, Trajectory, Usage, Verdict
 
 Include = Literal["principles", "critiques", "votes"]
@@ -25,7 +25,7 @@ class JudgeExample(_Strict):
 
     id: str | None = Field(None, max_length=200, description="Comes back with the result.")
     query: Query = QUERY
-    responses: list[str] = Field(min_length=1, description="The candidate answers.")
+    responses: Texts = Field(min_length=1, description="The candidate answers.")
     reference: str | None = Field(None, description="A known good answer; the judge sees it.")
 
 
@@ -40,10 +40,12 @@ class JudgeRequest(_Strict):
     """`examples`, or the `query` and `responses` of a single one; the same for both routes."""
 
     model: str | None = Field(None, description="Must be a served name, if it is given.")
-    examples: list[JudgeExample] | None = Field(None, min_length=1, description="What to judge.")
+    examples: Annotated[list[JudgeExample], Field(fail_fast=True)] | None = Field(
+        None, min_length=1, description="What to judge."
+    )
     id: str | None = Field(None, max_length=200, description="Comes back with the result.")
     query: Query | None = Field(None, description=QUERY.description)
-    responses: list[str] | None = Field(None, min_length=1, description="The candidate answers.")
+    responses: Texts | None = Field(None, min_length=1, description="The candidate answers.")
     reference: str | None = Field(None, description="A known good answer; the judge sees it.")
     k: K = None
     include: list[Include] = Field(

@@ -14,7 +14,7 @@ from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
 from spct.serve.samples import Sample, SampleOutcome
-from spct.serve.wires.chat import split_sample
+from spct.serve.wires.chat import Texts, split_sample
 
 
 class Request(BaseModel):
@@ -22,8 +22,8 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    query: list[str] = Field(description="Prompt and answer, decoded with control tokens.")
-    prompts: list[str] | None = Field(None, description="The templated prompts (from 0.5).")
+    query: Texts = Field(description="Prompt and answer, decoded with control tokens.")
+    prompts: Texts | None = Field(None, description="The templated prompts (from 0.5).")
     labels: list[JsonValue] | None = Field(None, description="The label column (from 0.6).")
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
 from spct.serve.samples import example
+from spct.serve.wires.chat import Texts
 from spct.serve.wires.vllm import Listed
 from spct.types import Example, Message
 
@@ -34,7 +35,7 @@ class Request(BaseModel):
     model: str | None = Field(None, description="Must be a served name, if it is given.")
     query: str
     documents: list[str | TextDocument] | None = Field(None, description="Responses.")
-    texts: list[str] | None = Field(None, description="TEI's name of `documents`.")
+    texts: Texts | None = Field(None, description="TEI's name of `documents`.")
     top_n: int | None = Field(None, ge=1, description="How many of the best to return.")
     return_documents: bool | None = Field(None, description="Whether results carry the texts.")
     return_text: bool = Field(False, description="TEI's name of `return_documents`.")

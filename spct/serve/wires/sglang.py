@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.samples import Sample
+from spct.serve.wires.chat import Texts
 from spct.serve.wires.vllm import NoTokens, samples_of
 
 
@@ -28,7 +29,7 @@ class EmbeddingsRequest(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     model: str | None = Field(None, description="Must be the served model, if it is given.")
-    input: str | list[str] = Field(description="Templated conversations.")
+    input: str | Texts = Field(description="Templated conversations.")
 
 
 class EmbeddingData(BaseModel):

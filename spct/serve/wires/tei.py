@@ -13,7 +13,7 @@ from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
 from spct.serve.samples import Sample
-from spct.serve.wires.chat import split_stripped
+from spct.serve.wires.chat import Texts, split_stripped
 from spct.types import Message
 
 
@@ -22,7 +22,7 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    inputs: str | list[str] | list[list[str]] = Field(description="Text, pair or batch.")
+    inputs: str | Texts | list[Texts] = Field(description="Text, pair or batch.")
     raw_scores: bool | None = Field(None, description="Must not be false: scores are raw.")
 
 

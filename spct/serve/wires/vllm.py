@@ -19,7 +19,7 @@ from spct.core.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.samples import Outcome, Sample, example
-from spct.serve.wires.chat import Turn, conversation, split_stripped
+from spct.serve.wires.chat import Texts, Turn, conversation, split_stripped
 from spct.types import Example, Message
 
 
@@ -34,15 +34,15 @@ class _Wire(BaseModel):
 class ClassifyRequest(_Wire):
     """vLLM: `input` (templated text) or `messages`; SGLang: `text`."""
 
-    input: str | list[str] | None = Field(None, description="Templated conversations.")
-    text: str | list[str] | None = Field(None, description="SGLang's name of `input`.")
+    input: str | Texts | None = Field(None, description="Templated conversations.")
+    text: str | Texts | None = Field(None, description="SGLang's name of `input`.")
     messages: list[Turn] | None = Field(None, description="One conversation.")
 
 
 class PoolingRequest(_Wire):
     """Templated text or messages; task `classify` only."""
 
-    input: str | list[str] | None = Field(None, description="Templated conversations.")
+    input: str | Texts | None = Field(None, description="Templated conversations.")
     messages: list[Turn] | None = Field(None, description="One conversation.")
     task: Literal["classify"] = Field("classify", description="The reward of a conversation.")
 
@@ -50,13 +50,13 @@ class PoolingRequest(_Wire):
 class ScoreRequest(_Wire):
     """A query with documents, under the names of several releases."""
 
-    queries: str | list[str] | None = Field(None, description="Queries.")
-    documents: str | list[str] | None = Field(None, description="Responses.")
-    items: str | list[str] | None = Field(None, description="Another name of `documents`.")
-    data_1: str | list[str] | None = Field(None, description="Another name of `queries`.")
-    data_2: str | list[str] | None = Field(None, description="Another name of `documents`.")
-    text_1: str | list[str] | None = Field(None, description="Another name of `queries`.")
-    text_2: str | list[str] | None = Field(None, description="Another name of `documents`.")
+    queries: str | Texts | None = Field(None, description="Queries.")
+    documents: str | Texts | None = Field(None, description="Responses.")
+    items: str | Texts | None = Field(None, description="Another name of `documents`.")
+    data_1: str | Texts | None = Field(None, description="Another name of `queries`.")
+    data_2: str | Texts | None = Field(None, description="Another name of `documents`.")
+    text_1: str | Texts | None = Field(None, description="Another name of `queries`.")
+    text_2: str | Texts | None = Field(None, description="Another name of `documents`.")
 
 
 class NoTokens(BaseModel):
@@ -135,7 +135,7 @@ def read(
 
 
 def samples_of(
-    texts: str | list[str] | None, template: Template | None, config: ServeConfig, param: str
+    texts: str | Texts | None, template: Template | None, config: ServeConfig, param: str
 ) -> list[Sample]:
     """The samples of templated text."""
     some = [texts] if isinstance(texts, str) else list(texts or ())
