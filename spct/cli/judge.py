@@ -14,6 +14,7 @@ from spct.cli import source
 from spct.cli.card import Grades, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
+from spct.cli.progress import Style, opened, watched
 from spct.config import Config
 from spct.core.plan import plan
 from spct.errors import ConfigError, printable
@@ -48,6 +49,9 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every judgement.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompt and cost only.")] = False,
+    progress: Annotated[
+        Style, typer.Option(rich_help_panel="Limits", help="On standard error.")
+    ] = "auto",
     max_unscored: source.MaxUnscored = 1.0,
 ) -> None:
     """Judge examples: principles, critiques, scores, k votes and a verdict for each.
@@ -77,7 +81,7 @@ def judge(
     scale = rm.traits.scale if config.judge.vote in MEANS else None
     top = scale and scale[1]
     shown, grades = _Shown(examples, as_json, full, top), Grades(top)
-    tally = job.run(_judge_all(rm, examples, job, shown, grades))
+    tally = job.run(_judge_all(job, config, rm, examples, shown, grades, progress))
     print(tally.summary(), file=sys.stderr)
     if grades.credits:
         print(grades.line(), file=sys.stderr)
@@ -92,7 +96,7 @@ class _Shown:
     ) -> None:
         self._waiting = deque(examples)
         self._done: dict[str, Verdict] = {}
-        self._as_json, self._full, self._top = as_json, full, top
+        self.is_card, self._full, self._top = not as_json, full, top
         self._console = Console()
 
     def add(self, verdict: Verdict) -> None:
@@ -101,24 +105,34 @@ class _Shown:
         while self._waiting and self._waiting[0].id in self._done:
             first = self._waiting.popleft()
             verdict = self._done.pop(first.id)
-            if self._as_json:
-                print(to_line(dump_verdict(verdict)), flush=True)
-            else:
+            if self.is_card:
                 show_verdict(self._console, first, verdict, full=self._full, top=self._top)
+            else:
+                print(to_line(dump_verdict(verdict)), flush=True)
 
 
 async def _judge_all(
-    model: RewardModel, examples: Sequence[Example], job: Job, shown: _Shown, grades: Grades
+    job: Job,
+    config: Config,
+    model: RewardModel,
+    examples: Sequence[Example],
+    shown: _Shown,
+    grades: Grades,
+    progress: Style,
 ) -> Tally:
     """Judge with bounded concurrency."""
+    tally = Tally()
 
     def show(example: Example, verdict: Verdict) -> None:
         grades.add(example, verdict)
         shown.add(verdict)
 
     try:
-        await model.open()
-        return await judge_into(model, job.gate(examples), on_verdict=show)
+        await opened(model, config.engine, progress)
+        # On a terminal the verdicts themselves show how far it is.
+        seen = progress == "auto" and (shown.is_card or sys.stdout.isatty())
+        async with watched(tally, len(examples), "none" if seen else progress):
+            return await judge_into(model, job.gate(examples), on_verdict=show, tally=tally)
     finally:
         await model.aclose()
 

@@ -1,46 +1,81 @@
-"""Progress on standard error: live on a terminal, lines in a log, JSON lines for programs."""
+"""Progress on standard error: live on a terminal, lines in a log, JSON lines for programs.
+
+It is shown by the clock and not by what is done: the first judgement of a small machine takes a
+minute, and until then nobody would know whether anything happens.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from spct.config import EngineConfig
 from spct.runs.judging import Tally
+from spct.types import RewardModel
 
 Style = Literal["auto", "rich", "plain", "json", "none"]
+FIRST_S, LIVE_S, LINE_S = 1.0, 0.25, 10.0  # when a first line comes, and how often the next
 
 
-class Progress:
-    """Shows a tally as it grows: at most four times a second, as lines every ten seconds."""
+async def opened(model: RewardModel, engine: EngineConfig, style: Style) -> None:
+    """Open a model; say what is loaded before it takes its time."""
+    if style not in ("none", "json") and engine.kind not in ("openai", "scripted"):
+        adapter = f" with the adapter {engine.adapter}" if engine.adapter else ""
+        print(f"loading {engine.model or 'the model'}{adapter} ({engine.kind})", file=sys.stderr)
+    await model.open()
 
-    def __init__(self, total: int | None, style: Style = "auto") -> None:
+
+@asynccontextmanager
+async def watched(
+    tally: Tally, total: int | None, style: Style, retries: Callable[[], int] = lambda: 0
+) -> AsyncIterator[None]:
+    """Show a tally as it grows while the body runs, and once more at its end."""
+    with closing(_Shown(total, style)) as shown:
+
+        async def tick() -> None:
+            await asyncio.sleep(LIVE_S if shown.style == "rich" else FIRST_S)
+            while True:
+                shown.show(tally, retries())
+                await asyncio.sleep(LIVE_S if shown.style == "rich" else LINE_S)
+
+        ticking = asyncio.create_task(tick())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+        shown.show(tally, retries())
+
+
+class _Shown:
+    """One place on standard error."""
+
+    def __init__(self, total: int | None, style: Style) -> None:
         chosen = style if style != "auto" else "rich" if sys.stderr.isatty() else "plain"
         self.total, self.style = total, chosen
         self._started = time.monotonic()
-        self._shown = 0.0
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         if chosen == "rich":
             self._live.start()
 
-    def show(self, tally: Tally, retries: int, *, last: bool = False) -> None:
-        """Show the tally if it is time to, or if it is the last."""
-        now = time.monotonic()
-        every = 0.25 if self.style == "rich" else 10.0
-        if self.style == "none" or (not last and now - self._shown < every):
-            return
-        self._shown = now
-        facts = self._facts(tally, retries, now - self._started)
+    def show(self, tally: Tally, retries: int) -> None:
+        """Show the tally as it is now."""
+        facts = self._facts(tally, retries, time.monotonic() - self._started)
         if self.style == "json":
             print(json.dumps(facts), file=sys.stderr, flush=True)
         elif self.style == "plain":
             print(_line(facts), file=sys.stderr, flush=True)
-        else:
+        elif self.style == "rich":
             self._live.update(Text(_line(facts)), refresh=True)
 
     def close(self) -> None:

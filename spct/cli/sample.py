@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ import typer
 from spct.cli import source
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
-from spct.cli.progress import Progress, Style
+from spct.cli.progress import Style, opened, watched
 from spct.config import Config
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
@@ -75,7 +75,7 @@ def sample(
     chosen = source.source_of(file, schema, mapping, limit, span, ids, seed)
     examples = chosen.read()
 
-    def opened(identity: dict[str, Any]) -> AbstractContextManager[Store]:
+    def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
         return open_run(
             root,
             Path(chosen.file).stem,
@@ -89,7 +89,7 @@ def sample(
 
     job = Job()
     model = build_judge(config)
-    done = job.run(_sample_all(job, model, examples, opened, retry_unscored, progress))
+    done = job.run(_sample_all(job, config, model, examples, store_of, retry_unscored, progress))
     print(done.folder)
     done.whole.check(max_unscored)
 
@@ -103,34 +103,36 @@ class Done(NamedTuple):
 
 async def _sample_all(
     job: Job,
+    config: Config,
     model: RewardModel,
     examples: list[Example],
-    opened: Opened,
+    store_of: Opened,
     retry_unscored: bool,
     progress: Style,
 ) -> Done:
     try:
-        await model.open()
-        with opened(dict(model.identity())) as store:
+        await opened(model, config.engine, progress)
+        with store_of(dict(model.identity())) as store:
             before = look_back(store, retry_unscored=retry_unscored)
             recording_model, recording = recorded(model, store, before.again)
             left = sum(e.id not in before.finished for e in examples)
             tally = Tally()
-            with closing(Progress(left, progress)) as bar:
 
-                def show(example: Example, verdict: Verdict) -> None:
-                    before.tally.add(verdict)
-                    bar.show(tally, model.engine.retries if model.engine else 0)
+            def count(example: Example, verdict: Verdict) -> None:
+                before.tally.add(verdict)
 
+            def retries() -> int:
+                return model.engine.retries if model.engine else 0
+
+            async with watched(tally, left, progress, retries):
                 await judge_into(
                     recording_model,
                     job.gate(examples),
                     put=store.put_verdict,
                     finished=before.finished,
-                    on_verdict=show,
+                    on_verdict=count,
                     tally=tally,
                 )
-                bar.show(tally, model.engine.retries if model.engine else 0, last=True)
             _report(tally, recording, store, len(before.finished))
             return Done(store.folder, before.tally)
     finally:
