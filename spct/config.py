@@ -154,8 +154,10 @@ class JudgeConfig(Settings):
         description="Alternatives to ask for a token; the vote expected needs 10.",
     )
     seed: int = Field(0, description="Seed of the run: of orders and of every sample.")
-    lenient: bool = Field(
-        False, description="Of several verdicts in a reply take the last; else it is unscored."
+    parse: Literal["strict", "lenient", "released"] = Field(
+        "strict",
+        description="strict: verdicts that differ are none; lenient: the last one counts; "
+        "released: as the sample code of the released checkpoints reads, to compare with it.",
     )
     concurrency: int = Field(64, gt=0, description="Examples in flight at once.")
 

@@ -10,7 +10,18 @@ import pytest
 ROOT = Path(__file__).parents[1] / "spct"
 FILES = sorted(ROOT.rglob("*.py"))
 # The line from an example to a verdict, in the order in which its files may import each other.
-CORE = ["thought", "parse", "tokenprob", "format", "ballot", "guided", "ties", "vote", "stopping"]
+CORE = [
+    "thought",
+    "parse",
+    "released",
+    "tokenprob",
+    "format",
+    "ballot",
+    "guided",
+    "ties",
+    "vote",
+    "stopping",
+]
 CORE += ["predictive", "plan", "settle", "settings", "generative"]
 # What stands before it: readers of what others wrote, and what makes texts harmless.
 READERS = ["parts", "conversation", "tokens", "families", "turns", "templated"]

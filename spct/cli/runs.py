@@ -146,7 +146,7 @@ class _Reader:
         judge = config.judge
         self.fmt: Format = build_format(judge)
         self.vote: Vote = vote_named(judge.vote, judge.k_meta)
-        self.k, self.lenient = judge.k, judge.lenient
+        self.k, self.parse = judge.k, judge.parse
         self.meta: Scorer | None = None
         if self.vote.needs == "meta":
             if judge.meta is None:
@@ -169,7 +169,7 @@ class _Reader:
         return settle(before.example_id, drawn, self.vote, self.k)
 
     def _read(self, t: Trajectory) -> Trajectory:
-        outcome = self.fmt.read(t.completion, t.prompt.order, lenient=self.lenient)
+        outcome = self.fmt.read(t.completion, t.prompt.order, parse=self.parse)
         return replace(t, outcome=outcome)
 
 

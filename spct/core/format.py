@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 from spct.core.neutralise import neutralise
-from spct.core.parse import BINARY, TEN, Scale, read_reply
+from spct.core.parse import BINARY, TEN, Parse, Scale, read_reply
+from spct.core.released import read_released
 from spct.core.tokenprob import distributions, expectation
 from spct.errors import FormatError, did_you_mean
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
@@ -138,13 +139,19 @@ class Format:
         return f"\n\nThe best response is: Response {order.index(hint) + 1}{how}"
 
     def read(
-        self, completion: Completion, order: tuple[int, ...], *, lenient: bool = False
+        self, completion: Completion, order: tuple[int, ...], *, parse: Parse = "strict"
     ) -> Judgement | Unscored:
         """Turn a reply into a judgement in the original order, or into the reason why not."""
-        if completion.finish_reason != "stop":
-            return _unfinished(completion)
         n, scale = len(order), self.verdict_scale(len(order))
-        reading = read_reply(completion.text, self.n_scores(n), scale, lenient=lenient)
+        # The released sample code reads a verdict wherever a reply was cut.
+        is_cut = completion.finish_reason == "length" and parse == "released"
+        if completion.finish_reason != "stop" and not is_cut:
+            return _unfinished(completion)
+        if parse == "released":
+            reading = read_released(completion.text, self.n_scores(n), scale)
+        else:
+            is_lenient = parse == "lenient"
+            reading = read_reply(completion.text, self.n_scores(n), scale, lenient=is_lenient)
         if isinstance(reading, Unscored):
             return reading
         tokens = (

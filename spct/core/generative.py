@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Self
 
 from spct.core.format import POINTWISE, Format
+from spct.core.parse import Parse
 from spct.core.plan import Call, Orders, plan
 from spct.core.settings import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
 from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
@@ -56,7 +57,7 @@ class GenerativeRM:
     orders: Orders = "balanced"
     params: SamplingParams = DEFAULT_PARAMS
     seed: int = 0
-    lenient: bool = False
+    parse: Parse = "strict"
     stopping: Stopping | None = None
     meta: Scorer | None = None
     grammar: Callable[[int], str | None] | None = None
@@ -113,7 +114,7 @@ class GenerativeRM:
             "orders": self.orders,
             "seed": self.seed,
             **params_identity(self.params),
-            "lenient": self.lenient,
+            "parse": self.parse,
             "grammar": grammar_digest(self.grammar),
             "meta": None if self.meta is None else self.meta.fingerprint,
         }
@@ -192,7 +193,7 @@ class GenerativeRM:
         except ContextOverflow as error:  # this example's fault, not the engine's
             failed = Completion("", "error", error=str(error))
             completions = [failed] * len(call.indices)
-        trajectories = read(call, completions, self.fmt, self.fingerprint, lenient=self.lenient)
+        trajectories = read(call, completions, self.fmt, self.fingerprint, parse=self.parse)
         if self.vote.needs == "logprobs":
             require_logprobs(trajectories, self.engine.fingerprint)
             return [with_probability(t) for t in trajectories]

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from spct.core.grammar import Entry, entries, find_groups
 from spct.core.thought import after_thought
 from spct.types import Principle, Reason, Unscored
+
+Parse = Literal["strict", "lenient", "released"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from spct.core.format import Format, meta_conversation
+from spct.core.parse import Parse
 from spct.core.plan import Call
 from spct.core.vote import Vote, best
 from spct.errors import EngineError
@@ -21,7 +22,7 @@ def read(
     fmt: Format,
     fingerprint: str,
     *,
-    lenient: bool = False,
+    parse: Parse = "strict",
 ) -> list[Trajectory]:
     """Parse what a call brought back; one trajectory a sample, in the original order."""
     return [
@@ -31,7 +32,7 @@ def read(
             seed,
             call.prompt,
             completion,
-            fmt.read(completion, call.prompt.order, lenient=lenient),
+            fmt.read(completion, call.prompt.order, parse=parse),
             fingerprint,
         )
         for index, seed, completion in zip(call.indices, call.seeds, completions, strict=True)

@@ -143,7 +143,7 @@ def build_judge(
             top_logprobs=judge.top_logprobs,
         ),
         seed=judge.seed,
-        lenient=judge.lenient,
+        parse=judge.parse,
         stopping=_stopping(judge),
         meta=meta,
         grammar=_grammar(config, fmt),

@@ -21,7 +21,7 @@ __all__ = ["content_id", "differences", "digest", "digest_of_all", "of_judgement
 # Stored judgements are voted again under any of these, and stored replies read again under those:
 # changing one needs no new reply.
 VOTED = frozenset({"k", "vote", "stopping"})
-READ = frozenset({"lenient", "meta"})
+READ = frozenset({"parse", "meta"})
 
 
 def of_judgements(identity: Mapping[str, JSON]) -> dict[str, JSON]:
