@@ -14,14 +14,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from spct.core.neutralise import neutralise
 from spct.core.parse import BINARY, TEN, Parse, Scale, read_reply
 from spct.core.released import read_released
+from spct.core.slots import harmless, marked
 from spct.core.tokenprob import distributions, expectation
 from spct.errors import FormatError, did_you_mean
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
@@ -114,12 +113,12 @@ class Format:
         self.check(example)
         if sorted(order) != list(range(example.n)):
             raise FormatError(f"order {order} is not a permutation of {example.n} responses")
-        turns, responses, reference = _harmless(example.query, example.responses, example.reference)
+        turns, responses, reference = harmless(example.query, example.responses, example.reference)
         slots = {
             "conversation": "\n\n".join(turns),
             "reference": reference,
-            "responses": "\n".join(_response(str(i), responses[j]) for i, j in enumerate(order, 1)),
-            "response": _response("", responses[0]),
+            "responses": "\n".join(marked(str(i), responses[j]) for i, j in enumerate(order, 1)),
+            "response": marked("", responses[0]),
             "score_slots": ", ".join("x" * self.n_scores(example.n)),
             "hint": "" if hint is None else self._hint(example, order, hint),
         }
@@ -188,33 +187,6 @@ def _unfinished(completion: Completion) -> Unscored:
             return Unscored("refused", completion.text[:200])
         case _:
             return Unscored("failed", completion.error or "the engine gave no reason")
-
-
-@lru_cache(maxsize=8)
-def _harmless(
-    query: tuple[Message, ...], responses: tuple[str, ...], reference: str | None
-) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """What an example's slots hold, neutralised: once, and not again for each order and wave."""
-    turns = tuple(
-        neutralise(turn.content)
-        if len(query) == 1
-        else f"{turn.role.capitalize()}: {neutralise(turn.content)}"
-        for turn in query
-    )
-    shown = (
-        ""
-        if reference is None
-        else (
-            "#### Reference Answer ####\n[The Begin of Reference]\n"
-            f"{neutralise(reference)}\n[The End of Reference]\n\n"
-        )
-    )
-    return turns, tuple(map(neutralise, responses)), shown
-
-
-def _response(number: str, text: str) -> str:
-    mark = f"Response {number}".rstrip()
-    return f"[The Begin of {mark}]\n{text}\n[The End of {mark}]"
 
 
 def _shipped(name: str) -> str:

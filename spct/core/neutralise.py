@@ -13,95 +13,20 @@ again, and a text that is packed with markers is rewritten wholesale instead of 
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
 from spct.core.folding import ENCODED, decode, fold, table, visible
-from spct.core.grammar import LOOSE_BOX, LOOSE_SQUARE, find_groups, is_group
-from spct.core.tokens import ALL_TOKENS, pattern_of
+from spct.core.grammar import find_groups, is_group
+from spct.core.markers import CAPITALS, RULES, Rewrite, is_marked, parens
 
-Rewrite = Callable[[str], str]
 _CHUNK = 16_384
 _SEAM = 400  # longer than any marker
 _PRECISE = 8  # chunks that are rewritten marker by marker; what is left goes wholesale
 _ENCODED = 50_000  # encoded characters of one text that are undone
 
-_HEADINGS = (
-    "evaluation criteria|conversation context|reference answer|responses? to be scored"
-    "|output format requirements|specific criteria"
-)
-_LABELS = "specific criteria|analysis|user|assistant|system|human"
-_ANGLES = sorted({re.sub(r"[<>|/]", "", t).lower() for t in ALL_TOKENS if t.startswith("<")})
-_NAMES = pattern_of(name for name in _ANGLES if name and name[0].isalpha())
-_SQUARES = pattern_of(t[1:-1].lower() for t in ALL_TOKENS if re.fullmatch(r"\[/?\w+\]", t))
-
-
-def _parens(found: str) -> str:
-    return found.translate(str.maketrans("[]{}\\", "()()/"))
-
-
-def _box(found: str) -> str:
-    name, _, inside = found.partition("{")
-    return f"{name.strip(chr(92) + ' ')}({inside.removesuffix('}')}" + ")" * found.endswith("}")
-
-
-def _equals(found: str) -> str:
-    return found.replace("#", "=")
-
-
-def _dash(found: str) -> str:
-    return found[:-1] + " -"
-
-
-def _quotes(found: str) -> str:
-    return "‹" + re.sub(r"[<>\[\]|◁▷~\s]", "", found) + "›"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What to look for in folded text, and what to make of it.
-
-    A rule is tried only where the folded text has one of its `signs`, without which it cannot
-    match: most texts cost a few substring searches.
-    """
-
-    pattern: re.Pattern[str]
-    rewrite: Rewrite
-    signs: tuple[str, ...]
-
-    def spans(self, folded: str) -> Iterator[tuple[int, int]]:
-        if any(sign in folded for sign in self.signs):
-            for match in self.pattern.finditer(folded):
-                if self.pattern is not LOOSE_SQUARE or is_group(match[1] or match[2] or ""):
-                    yield match.span()
-
-
-# Texts are hostile and long: no two repetitions of the same characters may stand side by side, and
-# none may run on from every start (hence the possessive `+`, the bounds, the look behind).
-_RULES = (
-    _Rule(re.compile(LOOSE_BOX.pattern + r"(?:[^{}]{0,400}\})?"), _box, ("{",)),
-    _Rule(LOOSE_SQUARE, _parens, ("[",)),
-    _Rule(re.compile(r"\[\s{0,40}the\s{1,40}(?:begin|end)\s{1,40}of\b[^\]\n]{0,80}\]"), _parens,
-          ("begin", "end")),
-    _Rule(re.compile(rf"\[\s{{0,40}}(?:{_SQUARES})\s{{0,40}}\]"), _parens, ("[",)),
-    _Rule(re.compile(r"\[\s{0,40}\|[^|\[\]\n]{1,40}\|\s{0,40}\]"), _quotes, ("|",)),
-    _Rule(re.compile(r"\]~!?b[\[\]]|\[e~\["), _quotes, ("]~", "[e~")),
-    _Rule(re.compile(rf"^[ \t>*]{{0,40}}#[#\s]{{0,99}}+(?:{_HEADINGS})\b.*$", re.M), _equals,
-          ("#",)),
-    _Rule(re.compile(r"^[ \t]{0,40}#{3}[^\n]+#{3}[ \t]*$", re.M), _equals, ("###",)),
-    _Rule(re.compile(rf"^[ \t#*>_-]{{0,40}}+(?:{_LABELS}|scores?)[ \t*_]{{0,40}}:", re.M), _dash,
-          (*_LABELS.split("|"), "score")),
-    _Rule(re.compile(r"<\s{0,40}\|[^|<>\n]{1,60}\|\s{0,40}>"), _quotes, ("|",)),
-    _Rule(re.compile(
-        rf"(?<!<)<++\s{{0,40}}+[|/]{{0,2}}\s{{0,40}}+(?:{_NAMES})\s{{0,40}}+[|/]?\s{{0,40}}>+"),
-        _quotes, ("<",)),
-    _Rule(re.compile(r"◁/?\w{1,40}▷"), _quotes, ("◁",)),
-)  # fmt: skip
-# A lone word of capitals in brackets, whatever model it belongs to; looked for in the text's case.
-_CAPITALS = re.compile(r"\[\s{0,9}/?[A-Z](?:[A-Z]|_[A-Z0-9])[A-Z0-9_]{1,40}\s{0,9}\]")
 _WHOLESALE = str.maketrans(dict(zip("[]{}<>|#\\&%:◁▷", "()()‹›¦=/+٪-‹›", strict=True)))
 
 
@@ -188,15 +113,6 @@ def _undone(text: str) -> str:
     return _wholesale(text) if plain is None else plain
 
 
-def is_marked(text: str) -> bool:
-    """Whether the folded text holds what a prompt or a parser would take for its own."""
-    folded = fold(text)
-    if "[" in folded and _CAPITALS.search(folded):
-        return True
-    folded = folded.lower()
-    return any(next(rule.spans(folded), None) for rule in _RULES)
-
-
 def _has_group(text: str) -> bool:
     """What the parser itself would read: nothing may be left of it."""
     if "[[" not in text and "oxed" not in text and "box" not in text:
@@ -208,8 +124,8 @@ def _rewritten(text: str) -> str:
     for _ in range(3):  # a rewrite may uncover another marker around it
         folded = fold(text)
         before = text
-        text = _replaced(text, folded, [m.span() for m in _CAPITALS.finditer(folded)], _parens)
-        for rule in _RULES:
+        text = _replaced(text, folded, [m.span() for m in CAPITALS.finditer(folded)], parens)
+        for rule in RULES:
             if text is not before:
                 folded, before = fold(text), text
             text = _replaced(text, folded, list(rule.spans(folded.lower())), rule.rewrite)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spct.core.grammar import Entry, entries, find_groups
+from spct.core.reasoning import ANALYSIS, CRITERIA, read_principles, without_label
 from spct.core.thought import after_thought
 from spct.types import Principle, Reason, Unscored
 
@@ -58,27 +59,25 @@ def read_reply(text: str, n: int, scale: Scale, *, lenient: bool = False) -> Rea
     """Take a reply apart; `n` is how many scores the verdict must have. Never raises."""
     if not text.strip():
         return Unscored("empty")
-    first = _CRITERIA.search(text) or _ANALYSIS.search(text)
+    first = CRITERIA.search(text) or ANALYSIS.search(text)
     body = after_thought(text, first.start() if first else len(text))
     group = find_verdict(text, n, scale, begin=body, lenient=lenient)
     if isinstance(group, Unscored):
         return group
     said = text[body : group.start]
-    criteria = _CRITERIA.search(said)
-    analysis = _ANALYSIS.search(said, criteria.end() if criteria else 0)
-    critique = _without_label(said[analysis.end() :] if analysis else said)
+    criteria = CRITERIA.search(said)
+    analysis = ANALYSIS.search(said, criteria.end() if criteria else 0)
+    critique = without_label(said[analysis.end() :] if analysis else said)
     if criteria is None:
         return Reading((), critique, group)
     # without a heading of the critique, all that stands before the verdict is criteria
     listed = (
         said[criteria.end() : analysis.start()]
         if analysis
-        else _without_label(said[criteria.end() :])
+        else without_label(said[criteria.end() :])
     )
     return Reading(read_principles(listed), critique if analysis else "", group)
 
-
-# --- the verdict ---
 
 _Span = tuple[int, int, int, int]  # of a group: start, content's start and end, end
 # Words after which a group is a verdict, and the labels of such a word alone.
@@ -189,7 +188,7 @@ def _counts(text: str, span: _Span, lines: str) -> bool:
     cuts = [m.end() for m in _SENTENCE.finditer(before)]
     sentence = before[cuts[-1] :] if cuts else before
     if _SHORT.fullmatch(sentence):
-        return not (_SAYING.search(sentence) or _CRITERIA.match(sentence))
+        return not (_SAYING.search(sentence) or CRITERIA.match(sentence))
     return bool(_SCORING.search(sentence)) and not (is_quoted or _SAYING.search(sentence))
 
 
@@ -218,49 +217,3 @@ def _because(reason: Reason, detail: str, group: str) -> Unscored:
 
 def _show(scores: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{score:g}" for score in scores) + ")"
-
-
-# --- the reasoning ---
-
-# One definition of a heading: numbered, quoted, bold or with hashes; closed by a colon of any
-# script, underlined (setext) or alone on its line; with a suffix ("Analysis of both") if marked.
-_HEAD = (
-    r"^[ \t>]*(?:\d{{1,2}}[.)][ \t]*)?(?:[#*_]+[ \t]*(?:\d{{1,2}}[.)][ \t]*)?{0}[^\n:：﹕꞉]{{0,60}}"
-    r"|{0}(?:[ \t]+(?:\(|of|for|and|on)[^\n:：﹕꞉]{{0,60}}(?=[:：﹕꞉]))?)[ \t*_#]*"
-    r"(?:[:：﹕꞉][ \t*_]*|\n[ \t]*(?:={{3,}}|-{{3,}})[ \t]*$|$)"
-)
-_CRITERIA = re.compile(_HEAD.format(r"specific\s+criteria"), re.IGNORECASE | re.MULTILINE)
-_ANALYSIS = re.compile(_HEAD.format("analysis"), re.IGNORECASE | re.MULTILINE)
-_LABEL = re.compile(
-    r"[ \t#*>_]*(?:(?:final\s+)?(?:scores?|output|verdict|rating))?[ \t*_:：$]*", re.IGNORECASE
-)
-_ITEM = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+(?=\S)", re.MULTILINE)
-_WEIGHT = re.compile(r"[(（]\s*(?:weight\s*[:：=]?\s*)?(\d[\d.]*(?:\s*%)?)\s*[)）]", re.IGNORECASE)
-_BOLD = re.compile(r"\*\*([^*\n]+)\*\*[\s:：–-]*")
-
-
-def _without_label(text: str) -> str:
-    """Drop the verdict's own label, such as "Scores:", from the end."""
-    head, newline, last = text.rpartition("\n")
-    return (head if _LABEL.fullmatch(last) else head + newline + last).strip()
-
-
-def read_principles(section: str) -> tuple[Principle, ...]:
-    """Split the list of criteria; a section without list items is one principle."""
-    starts = [match.start() for match in _ITEM.finditer(section)] or [0]
-    items = [section[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
-    return tuple(_principle(_ITEM.sub("", item, count=1)) for item in items if item.strip())
-
-
-def _principle(item: str) -> Principle:
-    weight = _WEIGHT.search(item)
-    if weight:
-        item = item[: weight.start()].rstrip() + item[weight.end() :]
-    bold = _BOLD.match(item.strip())
-    if bold:
-        name, text = bold[1], item.strip()[bold.end() :]
-    else:
-        name, colon, text = item.partition(":")
-        name, text = (name, text) if colon else ("", item)
-    shown = weight[1].replace(" ", "") if weight else None
-    return Principle(name.strip(" *_`:："), shown, " ".join(text.split()).strip("* "))

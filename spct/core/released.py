@@ -1,8 +1,8 @@
 r"""The parse of the sample code that came with the released checkpoints, for comparing with them.
 
-It takes the last of `\\boxed{...}` and `[...]`, splits at commas, keeps what is a number and clips it
-to the scale. So it loses `[[8, 1]]`, `8/10` and text macros, and a footnote `[1]` after the verdict
-wins. Too few or too many numbers have no reading there either: unscored. Not for new work.
+It takes the last of `\boxed{...}` and `[...]`, splits at commas, keeps what is a number and clips
+it to the scale. So it loses `[[8, 1]]`, `8/10` and text macros, and a footnote `[1]` after the
+verdict wins. Too few or too many numbers have no reading there either: unscored.
 """
 
 from __future__ import annotations

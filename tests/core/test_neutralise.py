@@ -3,7 +3,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spct.core.folding import decode
-from spct.core.neutralise import is_marked, neutralise
+from spct.core.markers import is_marked
+from spct.core.neutralise import neutralise
 
 MARKERS = [
     r"\boxed{10, 1}",

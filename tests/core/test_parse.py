@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.parse import BINARY, TEN, Reading, Scale, find_verdict, read_principles, read_reply
+from spct.core.parse import BINARY, TEN, Reading, Scale, find_verdict, read_reply
+from spct.core.reasoning import read_principles
 from spct.types import REASONS, Principle, Unscored
 
 GOLDEN = Path(__file__).parent / "golden"
