@@ -58,7 +58,9 @@ def winner_rows(trajectories: Sequence[Trajectory]) -> list[Rewards]:
 def best(rewards: Rewards) -> tuple[int, ...]:
     """Every index that shares the highest reward: a tie is a tie."""
     top = max(rewards)
-    return tuple(i for i, reward in enumerate(rewards) if reward == top)
+    # Not index() and count(), which find NaN by identity and would let it win; the list is for
+    # speed: a report asks this a million times.
+    return tuple([i for i, reward in enumerate(rewards) if reward == top])
 
 
 def summed(rows: Sequence[Rewards]) -> Rewards | None:
