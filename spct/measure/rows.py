@@ -48,7 +48,7 @@ def _slim(t: Trajectory) -> Trajectory:
         t.index,
         t.seed,
         _prompt(t.example_id, t.prompt.order),
-        _completion(t.completion.finish_reason, t.completion.usage, t.completion.error),
+        _completion(t.completion.finish_reason, *_counts(t.completion.usage), t.completion.error),
         outcome,
         t.fingerprint,
         t.meta_score,
@@ -61,9 +61,16 @@ def _prompt(example_id: str, order: tuple[int, ...]) -> Prompt:
     return Prompt(example_id, (), order)
 
 
+def _counts(usage: Usage) -> tuple[int, int, int]:
+    return usage.prompt_tokens, usage.completion_tokens, usage.calls
+
+
 @lru_cache(maxsize=4096)
-def _completion(reason: FinishReason, usage: Usage, error: str | None) -> Completion:
+def _completion(
+    reason: FinishReason, prompt_tokens: int, completion_tokens: int, calls: int, error: str | None
+) -> Completion:
     """Shared by all samples that cost the same."""
+    usage = Usage(prompt_tokens, completion_tokens, calls)
     return Completion("", reason, usage=usage, error=error)
 
 
