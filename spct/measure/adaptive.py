@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spct.core.parse import Scale
+from spct.core.predictive import predictive
 from spct.core.settle import settle
 from spct.core.stopping import Stopping, exact, sign_flip
 from spct.core.vote import Vote
@@ -66,13 +67,13 @@ def replay(
 
 
 def replays(
-    part: Part, k: int, full: Mapping[str, Verdict], error: float = 0.05
+    part: Part, k: int, full: Mapping[str, Verdict], error: float = 0.02
 ) -> Sequence[Replay]:
-    """Both rules against fixed k; none where nothing can stop (the first wave is 4)."""
+    """Every rule against fixed k; none where nothing can stop (the first look is after 4)."""
     # A head's logits have no bounds to reason with, and a vote without rows no totals.
     stoppable = part.vote.rows is not None and part.vote.swing is not None
     if part.mode != "sampled" or k <= 4 or part.scale is None or not stoppable:
         return ()
-    rules = ((exact, 0.0), (sign_flip(error), error))
+    rules = ((exact, 0.0), (predictive(error), error), (sign_flip(error), error))
     found = [replay(part, k, rule, full, stated) for rule, stated in rules]
     return [r for r in found if r.verdicts]

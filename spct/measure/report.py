@@ -34,7 +34,7 @@ class Settings:
     ks: tuple[int, ...] = (1, 2, 4, 8)
     resamples: int = 10_000
     seed: int = 0
-    stop_error: float = 0.05
+    stop_error: float = 0.02
 
 
 def rows_by_model(parts: Sequence[Part], ks: Sequence[int]) -> list[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spct.core.generative import GenerativeRM
+from spct.core.predictive import predictive
 from spct.core.stopping import Stopping, exact, sign_flip
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.adaptive import replay, replays
@@ -33,7 +34,7 @@ def noisy(prompt: Prompt, seed: int) -> str:
     return f"Analysis:\nNoise.\nScores: \\boxed{{{scores[0]}, {scores[1]}}}"
 
 
-@pytest.mark.parametrize("rule", [exact, sign_flip(0.1)], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [exact, sign_flip(0.1), predictive()], ids=lambda r: r.name)
 async def test_the_replay_is_what_the_judge_itself_does(rule: Stopping, tmp_path: Path) -> None:
     k, examples = 12, load_benchmark(ours(pairs_file(tmp_path / "p.jsonl", 30))).examples
     full = GenerativeRM(ScriptedEngine(noisy), k=k, seed=5)
@@ -53,8 +54,9 @@ async def test_the_exact_rule_never_changes_a_winner(tmp_path: Path) -> None:
     part = Part("m", "sampled", {e.id: await rm.judge(e) for e in examples}, JUDGE)
     by_rule = {r.rule: r for r in replays(part, 8, part.verdicts)}
     assert by_rule["exact"].changed.point == by_rule["exact"].stated == 0.0
-    assert by_rule["sign_flip0.05"].stated == 0.05
-    assert by_rule["sign_flip0.05"].mean_samples <= 8
+    assert by_rule["sign_flip0.02"].stated == by_rule["predictive0.02"].stated == 0.02
+    assert by_rule["predictive0.02"].mean_samples < by_rule["exact"].mean_samples <= 8
+    assert by_rule["sign_flip0.02"].mean_samples <= 8
 
 
 async def test_nothing_is_replayed_for_one_wave_or_for_votes_without_a_bound(
