@@ -145,34 +145,17 @@ class Principle:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What a decision model said to one question: a probability for each option.
-
-    `confidence` is 0 for a uniform answer and 1 for one that is certain; `option_mass` is how much
-    next-token probability fell on the options at all, where the reader knows it.
-    """
-
-    question: str
-    options: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    confidence: float
-    option_mass: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Judgement:
     """What one trajectory says: one score a response, in the original order.
 
     A pairwise judgement scores its winner 1 and the others 0. `expected` are the scores'
-    expectations under the score tokens' probabilities, where the engine gave them. `decisions` are
-    the distributions that a decision model's scores were made of.
+    expectations under the score tokens' probabilities, where the engine gave them.
     """
 
     principles: tuple[Principle, ...]
     critique: str
     scores: tuple[float, ...]
     expected: tuple[float, ...] | None = None
-    decisions: tuple[Decided, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +244,11 @@ class Engine(Protocol):
         """Find out what the fingerprint needs, such as the one model that is served."""
         return None
 
-    async def probe(self) -> Probed | None:
-        """Try out what the engine can do, with a handful of small requests."""
+    async def probe(self, on_step: Callable[[str], None] | None = None) -> Probed | None:
+        """Try out what the engine can do, with a handful of small requests.
+
+        `on_step` is told what is tried next, as this may take minutes.
+        """
         return None
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,15 +71,20 @@ def doctor(
 async def _examine(config: Config, engine: Engine) -> tuple[dict[str, Any], Verdict | None]:
     try:
         facts: dict[str, Any] = {}
-        if (report := await engine.probe()) is not None:
+        if (report := await engine.probe(_progress)) is not None:
             facts |= {k: v for k, v in asdict(report).items() if k not in ("engine", "sample")}
             if not report.is_usable:
                 return facts, None
+        _progress("judging a sample")
         facts |= {"adapter": adapter_shown(config.engine), "fingerprint": engine.fingerprint}
         small = config.model_copy(update={"judge": config.judge.model_copy(update={"k": 2})})
         return facts, await build_judge(small, engine).judge(SAMPLE)
     finally:
         await engine.aclose()
+
+
+def _progress(step: str) -> None:
+    print(f"{step} ...", file=sys.stderr, flush=True)
 
 
 def _told(value: object) -> str:

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Self
 from spct.engines.ends import end_ids
 from spct.engines.hub import hub_folder
 from spct.engines.plain import Plain, special_tokens, templated
-from spct.engines.probe import Probe, check_context, check_request, cut_at_stop, timed_sample
+from spct.engines.probe import (
+    OnStep,
+    Probe,
+    check_context,
+    check_request,
+    cut_at_stop,
+    timed_sample,
+)
 from spct.engines.spellings import summed
 from spct.engines.weights import content_key, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
@@ -130,9 +137,9 @@ class HFEngine(Engine):
             self._decode(_take_batch(left, self._batch_size, self._budget))
         return [completion for row in rows for completion in self._completions([row])]
 
-    async def probe(self) -> Probe:
+    async def probe(self, on_step: OnStep | None = None) -> Probe:
         """Say what the engine can do, and time one small request."""
-        speed, reply = await timed_sample(self)
+        speed, reply = await timed_sample(self, on_step)
         return Probe(
             engine="hf",
             model=self.model,

@@ -21,6 +21,7 @@ import aiohttp
 from spct.engines.lora import find_lora
 from spct.engines.plain import Plain
 from spct.engines.probe import (
+    OnStep,
     Probe,
     check_context,
     check_request,
@@ -119,9 +120,9 @@ class LlamaCppEngine(Engine):
             replies += drawn
         return replies + [replace(replies[0], usage=Usage())] * (n - n_drawn)
 
-    async def probe(self) -> Probe:
+    async def probe(self, on_step: OnStep | None = None) -> Probe:
         """Say what the engine can do, and time one small request."""
-        speed, reply = await timed_sample(self)
+        speed, reply = await timed_sample(self, on_step)
         return Probe(
             engine="llamacpp",
             model=self.model,

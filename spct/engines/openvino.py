@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from spct.engines.lora import Lora, check_is_plain, find_lora
 from spct.engines.plain import Plain
 from spct.engines.probe import (
+    OnStep,
     Probe,
     check_context,
     check_request,
@@ -157,9 +158,9 @@ class OpenVINOEngine(Engine):
             raise
         return replies + [replace(replies[0], usage=Usage())] * (n - n_drawn)
 
-    async def probe(self) -> Probe:
+    async def probe(self, on_step: OnStep | None = None) -> Probe:
         """Say what the engine can do, and time one small request."""
-        speed, reply = await timed_sample(self)
+        speed, reply = await timed_sample(self, on_step)
         return Probe(
             engine="openvino",
             model=self.model,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from spct.errors import ConfigError, ContextOverflow
 from spct.types import Completion, Engine, Message, Prompt, SamplingParams
+
+OnStep = Callable[[str], None]  # is told what is tried next, as a probe may take minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,10 @@ class Probe:
 PROBE_PROMPT = Prompt("probe", (Message("user", "Name three colours of the rainbow."),), (0,))
 
 
-async def timed_sample(engine: Engine) -> tuple[float, Completion]:
+async def timed_sample(engine: Engine, on_step: OnStep | None) -> tuple[float, Completion]:
     """Return tokens per second over four short samples, and the first of them."""
+    if on_step is not None:
+        on_step("timing four short samples")
     params = SamplingParams(max_tokens=24, seeds=(1, 2, 3, 4))
     start = time.perf_counter()
     replies = await engine.sample(PROBE_PROMPT, 4, params)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -91,9 +91,9 @@ class RecordingEngine(Engine):
         """Open the engine."""
         await self._engine.open()
 
-    async def probe(self) -> Probed | None:
+    async def probe(self, on_step: Callable[[str], None] | None = None) -> Probed | None:
         """Probe the engine."""
-        return await self._engine.probe()
+        return await self._engine.probe(on_step)
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
         """Return stored completions and draw the missing ones, committed before they are seen."""

@@ -19,12 +19,14 @@ from spct.errors import DataError, TrainError
 from spct.measure.figures import save_figure
 from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
+from spct.models.head import new_head
 from spct.train.config import HeadConfig, Optimisation
 from spct.train.resume import last_checkpoint, resume
 from spct.train.sft import (
     TrainReport,
     batch_arguments,
     last_loss,
+    lora,
     write_metrics,
 )
 
@@ -34,14 +36,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer
 
 CHECKPOINTS = "checkpoints"
-TOLD = ("loss", "accuracy", "eval_loss", "eval_accuracy")
-RUN = "run.json"
+LOGGED = ("loss", "accuracy", "eval_loss", "eval_accuracy")
+
+
+def adapted_head(model: str, tokenizer: PreTrainedTokenizerBase, config: Optimisation) -> Any:
+    """A fresh head on a backbone, with LoRA adapters below it if the config asks for them."""
+    head = new_head(model, seed=config.seed)
+    head.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    if (adapters := head_lora(config)) is None:
+        return head
+    from peft import get_peft_model
+
+    return get_peft_model(head, adapters)
 
 
 def head_lora(config: Optimisation) -> LoraConfig | None:
     """LoRA on the backbone with the head trained in full; None: full tuning."""
-    from spct.train.sft import lora
-
     return lora(config, task="SEQ_CLS")
 
 
@@ -76,8 +86,6 @@ def trainer_arguments(config: HeadConfig, *, has_dev: bool) -> dict[str, Any]:
     from accelerate import PartialState  # type: ignore[import-untyped]
 
     arguments = batch_arguments(config, PartialState(cpu=config.use_cpu).num_processes)
-    # the name since transformers 5.2x; TRL still sets the old one, which warns unless this is set
-    arguments["activation_checkpointing"] = config.gradient_checkpointing
     if not has_dev:
         return arguments
     return arguments | {
@@ -87,20 +95,20 @@ def trainer_arguments(config: HeadConfig, *, has_dev: bool) -> dict[str, Any]:
     }
 
 
-def told_on_stderr(trainer: Trainer) -> None:
+def log_to_stderr(trainer: Trainer) -> None:
     """Move the trainer's log lines from standard output, which is for results, to stderr."""
     from transformers import PrinterCallback, TrainerCallback
 
-    class Tell(TrainerCallback):
+    class LogToStderr(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             entry = state.log_history[-1]
-            shown = [f"{key} {entry[key]:.4g}" for key in TOLD if key in entry]
+            shown = [f"{key} {entry[key]:.4g}" for key in LOGGED if key in entry]
             if shown and state.is_world_process_zero:
                 step = f"step {state.global_step}/{state.max_steps}"
                 print(step, *shown, file=sys.stderr, flush=True)
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Tell)
+    trainer.add_callback(LogToStderr)
 
 
 def run_to_end(

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from spct.core.format import meta_conversation
 from spct.engines.hf_load import load_tokenizer
 from spct.errors import ExtraMissing, TrainError
-from spct.models.head import new_head
 from spct.train.config import MetaConfig
+from spct.train.heads import adapted_head
 from spct.train.outcome import correct, gold_problem
 from spct.train.resume import begin
 from spct.train.sft import (
@@ -27,7 +27,6 @@ from spct.train.sft import (
     TrainReport,
     batch_arguments,
     encode,
-    lora,
     run_to_end,
     set_attention,
     token_count,
@@ -122,12 +121,7 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
     kept = [r for r in rows if token_count(tokenizer, r["messages"]) <= config.max_length]
     weight = pos_weight([r["label"] for r in kept])
     begin(out, "meta", model, config, kept)
-    head: Any = new_head(model, seed=config.seed)
-    head.config.pad_token_id = tokenizer.pad_token_id
-    if adapters := lora(config, task="SEQ_CLS"):
-        from peft import get_peft_model
-
-        head = get_peft_model(head, adapters)
+    head = adapted_head(model, tokenizer, config)
     loss_weight = torch.tensor(weight if config.balance else 1.0)
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:

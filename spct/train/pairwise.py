@@ -18,16 +18,15 @@ from spct.errors import ExtraMissing
 from spct.models.card import ModelCard, Template
 from spct.models.encode import Encoder, load_tokenizer
 from spct.models.formats import PAIR
-from spct.models.head import new_head
 from spct.models.pairwise import pair_conversation
-from spct.train import frozen, heads
+from spct.train import heads
 from spct.train.config import PairwiseConfig
 from spct.train.frozen import IdPair
+from spct.train.head_stage import train_head
 from spct.train.heads import CHECKPOINTS
 from spct.train.meta_rm import bce
 from spct.train.pairs import Pair
-from spct.train.resume import begin
-from spct.train.sft import TrainReport, set_attention
+from spct.train.sft import TrainReport
 
 if TYPE_CHECKING:
     import torch
@@ -48,26 +47,21 @@ def train(
     encoder = Encoder(tokenizer, config.max_length)
     rows = _rows(encoder, pairs, config.max_length, fmt)
     dev_rows = _rows(encoder, dev, config.max_length, fmt)
-    heads.require_rows(len(rows), len(pairs), config.max_length)
-    heads.check_dev({p.example.query for p in pairs}, [p.example.query for p in dev])
-    begin(out, "pairwise", model, config, [fmt, *pairs, *dev])
     card = ModelCard(
         paradigm="pairwise",
         base=model,
         steps=0,
-        n_pairs=len(rows),
+        n_pairs=0,
         max_length=config.max_length,
         template=Template.of(fmt),
-        settings=config.model_dump(mode="json"),
     )
-    n_too_long = len(pairs) - len(rows)
-    if config.frozen:
-        return frozen.train(
-            model, tokenizer, rows, out, config, card,
-            dev=dev_rows, both_orders=True, n_too_long=n_too_long,
-        )  # fmt: skip
-    trainer = _trainer(model, tokenizer, rows, out, config, dev_rows)
-    return heads.run_to_end(trainer, tokenizer, out, card, n_too_long=n_too_long)
+    return train_head(
+        *(model, tokenizer, rows, dev_rows, out, config, card),
+        lambda: _trainer(model, tokenizer, rows, out, config, dev_rows),
+        data=[fmt, *pairs, *dev],
+        n_offered=len(pairs),
+        both_orders=True,
+    )
 
 
 def _trainer(
@@ -83,15 +77,9 @@ def _trainer(
         from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
     except ImportError as error:
         raise ExtraMissing("transformers", "train") from error
-    head = new_head(model, seed=config.seed)
-    head.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    if adapters := heads.head_lora(config):
-        from peft import get_peft_model
-
-        head = get_peft_model(head, adapters)  # type: ignore[assignment]
     meter = _Meter()
-    trainer = Trainer(
-        model=head,
+    return Trainer(
+        model=heads.adapted_head(model, tokenizer, config),
         args=TrainingArguments(
             output_dir=str(out / CHECKPOINTS),
             **heads.trainer_arguments(config, has_dev=bool(dev)),
@@ -105,9 +93,6 @@ def _trainer(
         compute_metrics=_dev_accuracy,
         callbacks=[_log_accuracy(meter)],
     )
-    set_attention(config, trainer.model)
-    heads.told_on_stderr(trainer)
-    return trainer
 
 
 def _rows(encoder: Encoder, pairs: Sequence[Pair], max_length: int, fmt: Format) -> list[IdPair]:

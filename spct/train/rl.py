@@ -42,7 +42,7 @@ from spct.train.sft import (
     set_attention,
     token_count,
 )
-from spct.types import Completion, Engine, Example, SamplingParams, Usage, Verdict
+from spct.types import Completion, Engine, Example, Judgement, SamplingParams, Usage, Verdict
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -124,7 +124,7 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
         for reply, tokens, order in zip(completions, ids, orders, strict=True):
             completion = as_completion(reply[-1]["content"], tokens, eos_ids, limit)
             outcome = formats.for_n(len(order)).read(completion, tuple(order))
-            scores.append(getattr(outcome, "scores", None))
+            scores.append(outcome.scores if isinstance(outcome, Judgement) else None)
         return scores
 
     def outcome(

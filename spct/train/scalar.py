@@ -19,13 +19,13 @@ from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder, load_tokenizer
 from spct.models.head import new_head
 from spct.models.scalar import conversation
-from spct.train import frozen, heads
+from spct.train import heads
 from spct.train.config import ScalarConfig
 from spct.train.frozen import IdPair
+from spct.train.head_stage import train_head
 from spct.train.heads import CHECKPOINTS
 from spct.train.pairs import Pair
-from spct.train.resume import begin
-from spct.train.sft import TrainReport, set_attention
+from spct.train.sft import TrainReport
 
 if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
@@ -72,22 +72,15 @@ def train(
     tokenizer = load_tokenizer(model)
     encoder = Encoder(tokenizer, config.max_length)
     rows, dev_rows = _rows(encoder, pairs, config), _rows(encoder, dev, config)
-    heads.require_rows(len(rows), len(pairs), config.max_length)
-    heads.check_dev({p.query for p in pairs}, [p.query for p in dev])
-    begin(out, card.paradigm if card else "bradley-terry", model, config, [*pairs, *dev])
     card = card or ModelCard(
         paradigm="bradley-terry", base=model, steps=0, n_pairs=0, max_length=config.max_length
     )
-    card = card.model_copy(
-        update={"n_pairs": len(rows), "settings": config.model_dump(mode="json")}
+    return train_head(
+        *(model, tokenizer, rows, dev_rows, out, config, card),
+        lambda: _trainer(model, tokenizer, rows, out, config, dev_rows),
+        data=[*pairs, *dev],
+        n_offered=len(pairs),
     )
-    n_too_long = len(pairs) - len(rows)
-    if config.frozen:
-        return frozen.train(
-            model, tokenizer, rows, out, config, card, dev=dev_rows, n_too_long=n_too_long
-        )
-    trainer = _trainer(model, tokenizer, rows, out, config, dev_rows)
-    return heads.run_to_end(trainer, tokenizer, out, card, n_too_long=n_too_long)
 
 
 def _trainer(
@@ -110,7 +103,7 @@ def _trainer(
         center_rewards_coefficient=None,
         disable_dropout=True,
     )
-    trainer = RewardTrainer(
+    return RewardTrainer(
         model=new_head(model, seed=config.seed),
         args=arguments,
         train_dataset=_dataset(rows, config),
@@ -118,9 +111,6 @@ def _trainer(
         processing_class=tokenizer,
         peft_config=heads.head_lora(config),
     )
-    set_attention(config, trainer.model)
-    heads.told_on_stderr(trainer)
-    return trainer
 
 
 def _rows(

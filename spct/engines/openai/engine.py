@@ -17,14 +17,14 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from spct.engines.adaptive import AdaptiveLimit, Pacer
 from spct.engines.caller import Caller, EngineStats, Request
 from spct.engines.gate import Gate
 from spct.engines.openai.openai_errors import FieldRefused, NRefused, failure, failure_in_200
-from spct.engines.openai.openai_probe import TIMEOUT_S, Asking, EndpointReport, OnStep, probe
+from spct.engines.openai.openai_probe import TIMEOUT_S, Asking, EndpointReport, probe
 from spct.engines.openai.openai_wire import (
     KEPT_BYTES,
     GarbageReply,
@@ -36,15 +36,13 @@ from spct.engines.openai.openai_wire import (
     strict_json,
     translated,
 )
-from spct.engines.probe import hand_on
+from spct.engines.probe import OnStep, hand_on
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EndpointError, EngineError
 from spct.types import Completion, Engine, FinishReason, Prompt, SamplingParams, Usage
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 OUR_FIELDS = {"model", "messages", "n", "stream"}
 CHAT, MODELS = "chat/completions", "models"
@@ -191,10 +189,6 @@ class OpenAIEngine(Engine):
                 f"asking {url}: got {got.body[:200]!r}, expected an object with a list `data` of "
                 "models; does the base URL end in /v1?"
             ) from None
-
-    async def call(self, request: Request, read: Callable[[Http], T | Failure]) -> T | Failure:
-        """Another request to this endpoint, under the same limits, retries and outages."""
-        return await self._caller.call(request, read)
 
     async def probe(
         self, on_step: OnStep | None = None, timeout_s: float = TIMEOUT_S

@@ -8,7 +8,7 @@ an endpoint does in its own way, and we read all the same, is a departure: it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,12 +29,11 @@ from spct.engines.openai.openai_wire import (
     strict_json,
     translated,
 )
+from spct.engines.probe import OnStep
 from spct.engines.retry import Failure
 from spct.engines.transport import Http, Transport
 from spct.errors import SpctError
 from spct.types import Completion, Message, Prompt, SamplingParams
-
-OnStep = Callable[[str], None]  # is told what is tried next, as a probe may take minutes
 
 QUESTION = "Write three random words and three random numbers, and nothing else."
 PARAMS = SamplingParams(temperature=1.0, max_tokens=24)
