@@ -15,7 +15,8 @@ from spct.cli.card import Grades, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
-from spct.config import Config
+from spct.cli.reward_model import Named, load_named
+from spct.config import Config, Origins
 from spct.core.plan import plan
 from spct.errors import ConfigError, printable
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
@@ -34,6 +35,7 @@ FORCED = (
 @takes_settings
 def judge(
     config: Config,
+    origins: Origins,
     file: source.File = None,
     query: Annotated[str | None, typer.Option(help="Judge this query's responses.")] = None,
     response: Annotated[list[str] | None, typer.Option(help="A response; repeat it.")] = None,
@@ -46,6 +48,7 @@ def judge(
     span: source.Range = None,
     ids: source.Ids = None,
     shuffle: source.Shuffle = False,
+    reward_model: Named = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every judgement.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompt and cost only.")] = False,
@@ -61,6 +64,8 @@ def judge(
     Examples: spct judge examples/comparisons.jsonl -k 4
     or: spct judge --query "2+2?" --response 4 --response 5 --json
     """
+    if dry_run and reward_model is not None:
+        raise ConfigError("--dry-run shows the prompts of the settings, not of --reward-model")
     config = with_defaults(config)
     if query is not None:
         if file is not None:
@@ -74,11 +79,12 @@ def judge(
     if dry_run:
         _show_plan(config, examples)
         return
-    rm = build_judge(config)
-    if rm.grammar is not None and is_untrained(config.engine):
+    rm = load_named(reward_model, config, origins) if reward_model else build_judge(config)
+    recipe = rm.identity()
+    if reward_model is None and recipe["grammar"] is not None and is_untrained(config.engine):
         print(FORCED, file=sys.stderr)
     job = Job()
-    scale = rm.traits.scale if config.judge.vote in MEANS else None
+    scale = rm.traits.scale if recipe.get("vote") in MEANS else None
     top = scale and scale[1]
     shown, grades = _Shown(examples, as_json, full, top), Grades(top)
     tally = job.run(_judge_all(job, config, rm, examples, shown, grades, progress))

@@ -181,6 +181,13 @@ def _with_stored(run: Path, config: Config, given: set[str]) -> Config:
         raise StoreError(
             f"cannot read the settings of the run in {file}; `spct sample` writes them"
         )
+    if "reward_model" in stored:
+        name = stored["reward_model"].get("name")
+        raise ConfigError(
+            f"the run in {run} was judged by --reward-model {name!r}, which settings do not "
+            "describe: sample again with it (replies that are stored cost nothing), or with other "
+            "settings in its .toml file"
+        )
     stored = {section: dict(values) for section, values in stored.items()}
     judge = stored.setdefault("judge", {})
     if judge.get("vote") == "sum":  # of spct 0.1.0: rewards are means now, which rank alike

@@ -13,7 +13,8 @@ from spct.cli import source
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
-from spct.config import Config
+from spct.cli.reward_model import Named, load_named
+from spct.config import Config, Origins
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
 from spct.runs.database import DB_NAME
@@ -35,6 +36,7 @@ class Opened(Protocol):
 @takes_settings
 def sample(
     config: Config,
+    origins: Origins,
     file: source.File = None,
     schema: source.Schema = "auto",
     mapping: source.Map = None,
@@ -42,6 +44,7 @@ def sample(
     span: source.Range = None,
     ids: source.Ids = None,
     shuffle: source.Shuffle = False,
+    reward_model: Named = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The run folder: it continues where there is a run."),
@@ -80,7 +83,7 @@ def sample(
             root,
             Path(chosen.file).stem,
             identity | {"data": source.digest(examples)},
-            config.model_dump(),
+            {"reward_model": {"name": reward_model}} if reward_model else config.model_dump(),
             at=out,
             fresh=fresh,
             accept_drift=accept_drift,
@@ -88,7 +91,7 @@ def sample(
         )
 
     job = Job()
-    model = build_judge(config)
+    model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
     done = job.run(_sample_all(job, config, model, examples, store_of, retry_unscored, progress))
     print(done.folder)
     done.whole.check(max_unscored)
