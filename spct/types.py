@@ -145,17 +145,34 @@ class Principle:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What a decision model said to one question: a probability for each option.
+
+    `confidence` is 0 for a uniform answer and 1 for one that is certain; `option_mass` is how much
+    next-token probability fell on the options at all, where the reader knows it.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    confidence: float
+    option_mass: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What one trajectory says: one score a response, in the original order.
 
     A pairwise judgement scores its winner 1 and the others 0. `expected` are the scores'
-    expectations under the score tokens' probabilities, where the engine gave them.
+    expectations under the score tokens' probabilities, where the engine gave them. `decisions` are
+    the distributions that a decision model's scores were made of.
     """
 
     principles: tuple[Principle, ...]
     critique: str
     scores: tuple[float, ...]
     expected: tuple[float, ...] | None = None
+    decisions: tuple[Decided, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from spct.config import EngineConfig, resolve
 from spct.errors import ConfigError
 from spct.train.config import (
     CloudConfig,
+    DecisionConfig,
     MetaConfig,
     PairwiseConfig,
     RlConfig,
@@ -182,6 +183,34 @@ def train_cloud(
         dev=_pairs(dev, "dev"),
     )
     show(asdict(report))
+
+
+@app.command("decision")
+@takes_settings
+def train_decision(
+    model: Model,
+    data: Data,
+    out: Out,
+    decision: DecisionConfig,
+    questions: Annotated[
+        Path | None, typer.Option(help="TOML file with the yes/no question that is asked.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Template that shows query and one response.")
+    ] = None,
+    wording: Annotated[Path | None, typer.Option(help="Template that puts the question.")] = None,
+) -> None:
+    """Train a readout: the log odds of yes over no say which response is better.
+
+    Pairs, lists and single responses with gold 0 or 1; a temperature is fitted on held-out queries.
+    """
+    from spct.engines.readouts.asking import load_wording
+    from spct.models.decision import asking
+    from spct.train.decision import train
+
+    asked = asking("yes_no", questions, state)
+    examples = _examples(data)
+    show(asdict(train(start_of(model), examples, out, decision, asked, load_wording(wording))))
 
 
 def start_of(model: str) -> str:

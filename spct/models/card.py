@@ -12,7 +12,7 @@ from spct.core.format import Format
 from spct.engines.checkpoint import read_object
 from spct.errors import ConfigError
 
-Paradigm = Literal["bradley-terry", "pairwise", "cloud"]
+Paradigm = Literal["bradley-terry", "pairwise", "cloud", "decision"]
 NAME = "spct.json"
 
 
@@ -43,6 +43,11 @@ class ModelCard(Settings):
     head: str | None = Field(None, description="For cloud: the folder of the head's weights.")
     temperature: float = Field(0.5, description="For cloud: of the critiques.")
     max_critique_tokens: int = Field(512, description="For cloud: limit of one critique.")
+    wording: str | None = Field(None, description="For decision: how the question is put.")
+    question: str | None = Field(None, description="For decision: what is asked.")
+    calibration_error: float | None = Field(
+        None, description="For decision: ECE on the calibration split, with its temperature."
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="The resolved settings.")
     spct_version: str = ""
 

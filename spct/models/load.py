@@ -6,7 +6,7 @@
 | `scripted` | the fake judge |
 | `length`, `first`, `random` | a baseline that knows nothing |
 | `http://...` | the model behind a gateway (`spct serve`) |
-| a .toml file | [engine] and [judge]; with [scorer] a scalar model |
+| a .toml file | [engine] and [judge]; [scorer]: scalar; [decision]: a decision model |
 | a folder that `spct train` wrote | its spct.json names the paradigm |
 | a folder with a sequence classifier of one logit | a pointwise scalar model |
 | a folder with a language model, or with a LoRA adapter of one | a generative judge |
@@ -38,6 +38,7 @@ from spct.models.folder import Contents, contents_of
 from spct.models.formats import CRITIQUE, PAIR
 from spct.models.judges import build_judge
 from spct.models.pairwise import PairwiseScalarRM
+from spct.models.readers import DecisionSettings, decision_from_card, decision_model
 from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.types import Engine, RewardModel, SamplingParams, Scorer
@@ -72,6 +73,7 @@ class RewardConfig(Config):
     """A config file of a reward model; with [scorer] it is a scalar one."""
 
     scorer: ScorerConfig = ScorerConfig()
+    decision: DecisionSettings = DecisionSettings()
 
 
 def load_reward_model(
@@ -169,6 +171,8 @@ def load_scorer(
 
 
 def _from_card(folder: Path, card: ModelCard, engine: Engine | None) -> RewardModel:
+    if card.paradigm == "decision":
+        return decision_from_card(folder, card, _engine_config(folder, contents_of(folder)))
     scorer = load_scorer(card.inside(folder, "head"))
     fmt = _format(card)
     match card.paradigm:
@@ -182,6 +186,8 @@ def _from_card(folder: Path, card: ModelCard, engine: Engine | None) -> RewardMo
             )
             engine = engine or _critic(folder, card)
             return CritiqueScalarRM(engine, scorer, fmt, params=params)
+        case "decision":
+            raise AssertionError("returned above")
 
 
 def _format(card: ModelCard) -> Format:
@@ -201,6 +207,8 @@ def _critic(folder: Path, card: ModelCard) -> Engine:
 
 
 def _from_config(config: Config, where: str, engine: Engine | None) -> RewardModel:
+    if isinstance(config, RewardConfig) and "decision" in config.model_fields_set:
+        return decision_model(config.decision, config.engine, engine)
     if not isinstance(config, RewardConfig) or "scorer" not in config.model_fields_set:
         return build_judge(config, engine)
     scorer, template = _scorer(config.scorer, where), config.scorer.template
@@ -215,6 +223,8 @@ def _from_config(config: Config, where: str, engine: Engine | None) -> RewardMod
         case "cloud":
             fmt = CRITIQUE if template is None else load_format(Path(template), CRITIQUE)
             return _cloud(config, scorer, fmt, engine)
+        case "decision":
+            raise ConfigError(f"{where}: a decision model is a [decision] section, not a scorer")
 
 
 def _cloud(

@@ -128,6 +128,23 @@ class MetaConfig(Optimisation):
     balance: bool = Field(True, description="Weigh the rarer class up to the commoner one's mass.")
 
 
+class DecisionConfig(Optimisation):
+    """`spct train decision`: a readout of option labels; the paper has none, so no rate either."""
+
+    learning_rate: float = Field(4e-4, gt=0, description="Peak rate of AdamW (of the adapters).")
+    batch_size: Positive = Field(16, description="Pairs an optimizer step, over all processes.")
+    lora_rank: int = Field(16, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
+    log_score: float = Field(
+        0.3, ge=0, description="Weight of the labels' cross-entropy beside the pairs' loss."
+    )
+    cache_states: bool = Field(
+        False, description="Keep the states below the adapters in a file: faster from pass two on."
+    )
+    calibration: Share = Field(
+        0.1, description="Share of the queries that temperatures are fitted on, not trained on."
+    )
+
+
 class HeadConfig(Optimisation):
     """`spct train bradley-terry | pairwise | cloud`; the paper states none of these rates."""
 

@@ -17,8 +17,8 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from spct.engines.adaptive import AdaptiveLimit, Pacer
 from spct.engines.caller import Caller, EngineStats, Request
@@ -43,6 +43,8 @@ from spct.errors import ConfigError, EndpointError, EngineError
 from spct.types import Completion, Engine, FinishReason, Prompt, SamplingParams, Usage
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 OUR_FIELDS = {"model", "messages", "n", "stream"}
 CHAT, MODELS = "chat/completions", "models"
@@ -189,6 +191,10 @@ class OpenAIEngine(Engine):
                 f"asking {url}: got {got.body[:200]!r}, expected an object with a list `data` of "
                 "models; does the base URL end in /v1?"
             ) from None
+
+    async def call(self, request: Request, read: Callable[[Http], T | Failure]) -> T | Failure:
+        """Another request to this endpoint, under the same limits, retries and outages."""
+        return await self._caller.call(request, read)
 
     async def probe(
         self, on_step: OnStep | None = None, timeout_s: float = TIMEOUT_S
