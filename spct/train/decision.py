@@ -28,7 +28,7 @@ from spct.measure.temperature import binary_ece, fit_temperature
 from spct.models.card import ModelCard, Template
 from spct.models.decision import Asking
 from spct.train.config import DecisionConfig
-from spct.train.heads import CHECKPOINTS, told_on_stderr
+from spct.train.heads import CHECKPOINTS, log_to_stderr
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.train.resume import begin, last_checkpoint, resume
 from spct.train.sft import (
@@ -184,7 +184,7 @@ def train(
         ),
         data_collator=lambda picked: {"rows": torch_ids(picked)},
     )
-    told_on_stderr(trainer)
+    log_to_stderr(trainer)
     resumed = last_checkpoint(out / CHECKPOINTS)
     resume(trainer, resumed)
     readout.model.save_pretrained(str(out))
