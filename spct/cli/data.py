@@ -18,9 +18,13 @@ from typing import Annotated, TextIO
 
 import typer
 
+from spct.cli import source
+from spct.cli.bad_rows import DropBad, dropping
 from spct.data import prepare
+from spct.data.dropped import Dropped
 from spct.data.fields import text_of
 from spct.data.local import SETS, read_local
+from spct.data.mapping import parse_mapping
 from spct.data.rows import read_examples
 from spct.errors import ConfigError, Overlapping, StoreError
 from spct.runs.codec import dump_example, to_line
@@ -57,6 +61,24 @@ def local_set(
 
 
 @app.command()
+def convert(
+    file: File,
+    to: To = "-",
+    schema: source.Schema = "auto",
+    mapping: source.Map = None,
+    drop_bad: DropBad = False,
+) -> None:
+    """Write a file of any layout as our own rows, which every command reads without a map.
+
+    Example: spct data convert arena.jsonl --map gold=verdict:1,2,0 --out rows.jsonl
+    """
+    maps = parse_mapping(mapping or [])
+    with dropping(file, _beside(to), wanted=drop_bad) as drop:
+        n = _write(to, read_examples(file, schema=schema, mapping=maps, drop=drop))
+    _say(f"{n} examples")
+
+
+@app.command()
 def split(
     file: File,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the splits' files.")],
@@ -64,6 +86,7 @@ def split(
     dev: Share = 0.1,
     test: Share = 0.1,
     salt: Annotated[str, typer.Option(help="Another salt splits another way.")] = "",
+    drop_bad: DropBad = False,
 ) -> None:
     """Write train.jsonl, dev.jsonl and test.jsonl, split by a hash of the query.
 
@@ -79,8 +102,9 @@ def split(
     except OSError as error:
         raise StoreError(f"cannot make the folder {out}: {error}") from error
     with ExitStack() as stack:
+        drop = stack.enter_context(dropping(file, out, wanted=drop_bad))
         files = {part: stack.enter_context(atomic_text(out / f"{part}.jsonl")) for part in counts}
-        for example in read_examples(file):
+        for example in read_examples(file, drop=drop):
             part = prepare.split_by_prompt(example, fractions, salt)
             files[part].write(_line(example))
             counts[part] += 1
@@ -94,6 +118,7 @@ def draw(
     n: Annotated[int, typer.Option("-n", min=1, help="Responses of a sub-list.")] = 2,
     count: Count = 1,
     seed: Seed = 0,
+    drop_bad: DropBad = False,
 ) -> None:
     """Cut lists down to random sub-lists of n responses with exactly one best.
 
@@ -103,14 +128,15 @@ def draw(
     """
     seen = without = 0
 
-    def drawn() -> Iterator[Example]:
+    def drawn(drop: Dropped | None) -> Iterator[Example]:
         nonlocal seen, without
-        for example in read_examples(file):
+        for example in read_examples(file, drop=drop):
             found = list(prepare.draw(example, n, count, seed=seed))
             seen, without = seen + 1, without + (not found)
             yield from found
 
-    total = _write(to, drawn())
+    with dropping(file, _beside(to), wanted=drop_bad) as drop:
+        total = _write(to, drawn(drop))
     _say(f"{total} sub-lists of {n} from {seen} examples; {without} examples gave none")
 
 
@@ -122,13 +148,17 @@ def mix(
         int | None, typer.Option(min=1, help="Examples; all that fit if none.")
     ] = None,
     seed: Seed = 0,
+    drop_bad: DropBad = False,
 ) -> None:
     """Interleave files evenly in given ratios, each shuffled; nothing is repeated.
 
     Example: spct data mix pairs.jsonl=2 lists.jsonl=1 --total 3000 -o mixed.jsonl
     """
     ratios = _ratios(sources)
-    read = {name: (list(read_examples(name)), ratio) for name, ratio in ratios.items()}
+    read = {}
+    for name, ratio in ratios.items():
+        with dropping(name, _beside(to), wanted=drop_bad) as drop:
+            read[name] = (list(read_examples(name, drop=drop)), ratio)
     mixed = prepare.mix(read, seed=seed, total=total)
     n = _write(to, mixed.examples)
     _say(f"{n} examples; taken: {_told(mixed.taken)}; left: {_told(mixed.left)}")
@@ -178,23 +208,29 @@ def overlap(
 
 
 @app.command()
-def reference(file: File, to: To = "-") -> None:
+def reference(file: File, to: To = "-", drop_bad: DropBad = False) -> None:
     """Show the judge the known good answers: meta.golden becomes the reference.
 
     Example: spct data reference evouna.jsonl -o evouna-with-reference.jsonl
     """
     with_golden = 0
 
-    def shown() -> Iterator[Example]:
+    def shown(drop: Dropped | None) -> Iterator[Example]:
         nonlocal with_golden
-        for example in read_examples(file):
+        for example in read_examples(file, drop=drop):
             if "golden" in example.meta:
                 golden = example.meta["golden"]
                 with_golden += bool(text_of(f"{file}: {example.id}", "meta.golden", golden))
             yield prepare.with_reference(example)
 
-    n = _write(to, shown())
+    with dropping(file, _beside(to), wanted=drop_bad) as drop:
+        n = _write(to, shown(drop))
     _say(f"{n} examples, {with_golden} with a golden answer")
+
+
+def _beside(to: str) -> Path:
+    """The folder of the output: what is left out of it is kept there."""
+    return Path() if to == "-" else Path(to).parent
 
 
 def _write(to: str, examples: Iterable[Example]) -> int:
@@ -225,12 +261,12 @@ def _line(example: Example) -> str:
 def _ratios(sources: Iterable[str]) -> dict[str, float]:
     """Read FILE=RATIO; a name without a ratio has 1."""
     ratios: dict[str, float] = {}
-    for source in sources:
-        name, _, text = source.rpartition("=") if "=" in source else (source, "", "1")
+    for told in sources:
+        name, _, text = told.rpartition("=") if "=" in told else (told, "", "1")
         try:
             ratio = float(text)
         except ValueError:
-            raise ConfigError(f"got {source!r}, expected FILE=RATIO, such as a.jsonl=2") from None
+            raise ConfigError(f"got {told!r}, expected FILE=RATIO, such as a.jsonl=2") from None
         if name in ratios:
             raise ConfigError(f"the file {name!r} is given twice; give it one ratio")
         ratios[name] = ratio

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from spct.cli import source
+from spct.cli.bad_rows import DropBad
 from spct.cli.card import Grades, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
@@ -20,7 +21,7 @@ from spct.config import Config, Origins
 from spct.core.plan import plan
 from spct.errors import ConfigError, printable
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
-from spct.runs.codec import dump_verdict, to_line
+from spct.runs.codec import dump_example, dump_verdict, to_line
 from spct.runs.judging import Tally, judge_into
 from spct.types import Example, RewardModel, Verdict
 
@@ -49,6 +50,7 @@ def judge(
     ids: source.Ids = None,
     shuffle: source.Shuffle = False,
     reward_model: Named = None,
+    drop_bad: DropBad = False,
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every judgement.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompt and cost only.")] = False,
@@ -75,7 +77,8 @@ def judge(
         if response or reference is not None:
             raise ConfigError("--response and --reference go with --query")
         seed = config.judge.seed if shuffle else None
-        examples = source.source_of(file, schema, mapping, limit, span, ids, seed).read()
+        chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
+        examples = chosen.read(told=config.engine.kind != "scripted")
     if dry_run:
         _show_plan(config, examples)
         return
@@ -114,7 +117,7 @@ class _Shown:
             if self.is_card:
                 show_verdict(self._console, first, verdict, full=self._full, top=self._top)
             else:
-                print(to_line(dump_verdict(verdict)), flush=True)
+                print(to_line(dump_verdict(verdict) | _asked(first)), flush=True)
 
 
 async def _judge_all(
@@ -141,6 +144,12 @@ async def _judge_all(
             return await judge_into(model, job.gate(examples), on_verdict=show, tally=tally)
     finally:
         await model.aclose()
+
+
+def _asked(example: Example) -> dict[str, Any]:
+    """What was judged, for readers of --json: query, responses and gold."""
+    record = dump_example(example)
+    return {key: record[key] for key in ("query", "responses", "gold")}
 
 
 def _show_plan(config: Config, examples: Iterable[Example]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import typer
 
 from spct.cli import source
+from spct.cli.bad_rows import DropBad
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
@@ -45,6 +46,7 @@ def sample(
     ids: source.Ids = None,
     shuffle: source.Shuffle = False,
     reward_model: Named = None,
+    drop_bad: DropBad = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="The run folder: it continues where there is a run."),
@@ -75,8 +77,8 @@ def sample(
         raise ConfigError("--accept-drift continues a run under other settings: name it with --out")
     config = with_defaults(config)  # so that the run's settings say what judged
     seed = config.judge.seed if shuffle else None
-    chosen = source.source_of(file, schema, mapping, limit, span, ids, seed)
-    examples = chosen.read()
+    chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
+    examples = chosen.read(told=config.engine.kind != "scripted")
 
     def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
         return open_run(

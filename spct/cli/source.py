@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spct.cli.bad_rows import dropping
 from spct.core.plan import content_id
 from spct.data.files import spool_stdin
 from spct.data.rows import read_examples, validate
-from spct.errors import ConfigError, DataError
+from spct.errors import ConfigError, DataError, printable
 from spct.runs.codec import dump_example, encode
 from spct.types import Example, Message
 
 if TYPE_CHECKING:
+    from spct.data.dropped import Dropped
     from spct.data.mapping import Mapped
+    from spct.data.shown import Report, Survey
 
 File = Annotated[
     str | None,
@@ -69,6 +73,7 @@ class Source:
     span: str | None = None
     ids: tuple[str, ...] = ()
     shuffle_seed: int | None = None
+    drop_bad: bool = False
 
     def _map(self) -> dict[str, Mapped] | None:
         if not self.mapping:
@@ -77,7 +82,9 @@ class Source:
 
         return parse_mapping(self.mapping)
 
-    def examples(self) -> Iterator[Example]:
+    def examples(
+        self, drop: Dropped | None = None, survey: Survey | None = None
+    ) -> Iterator[Example]:
         """Read the selection, lazily."""
         return read_examples(
             self.file,
@@ -87,13 +94,24 @@ class Source:
             ids=self.ids or None,
             range=_span(self.span),
             shuffle_seed=self.shuffle_seed,
+            drop=drop,
+            survey=survey,
         )
 
-    def read(self) -> list[Example]:
-        """The selection, read once and whole: nothing is spent before every row is known good."""
+    def read(self, *, told: bool = False) -> list[Example]:
+        """The selection, read once and whole: nothing is spent before every row is known good.
+
+        If it is to be `told`, three lines on standard error say how the file is read.
+        """
+        survey = _survey(self.file) if told else None
         try:
-            examples = list(self.examples())
+            with dropping(self.file) if self.drop_bad else nullcontext() as drop:
+                examples = list(self.examples(drop, survey))
+            if survey is not None:
+                tell(survey.report())
         except DataError:
+            if self.drop_bad:
+                raise
             self.check()  # names every bad row, not only the first
             raise
         if not examples:
@@ -104,12 +122,23 @@ class Source:
         """Read every row before anything is spent; return how many examples there are."""
         report = validate(self.file, schema=self.schema, mapping=self._map())
         if not report.ok:
-            more = report.n_problems - len(report.problems)
-            also = [f"... and {more} more"] if more else []
-            raise DataError("\n".join([*report.problems, *also]))
+            raise DataError("\n".join(report.problems))
         if not report.examples:
             raise DataError(f"{self.file} holds no examples")
         return report.examples
+
+
+def _survey(name: str) -> Survey:
+    from spct.data.rows import Parser
+    from spct.data.shown import Survey
+
+    return Survey(Parser("auto", None, name))
+
+
+def tell(report: Report) -> None:
+    """Say how a file is read, on standard error, before anything is paid for it."""
+    for line in (*report.brief(), *(f"note: {note}" for note in report.notes)):
+        print(printable(line), file=sys.stderr)
 
 
 def digest(examples: Iterable[Example]) -> str:
@@ -130,6 +159,7 @@ def source_of(
     span: str | None,
     ids: list[str] | None,
     shuffle_seed: int | None,
+    drop_bad: bool = False,
 ) -> Source:
     """The source that a command's options name; standard input is kept in a temporary file."""
     if file is None:
@@ -141,7 +171,8 @@ def source_of(
     elif not Path(file).is_file():
         raise DataError(f"the file {file!r} does not exist")
     chosen = tuple(ids or ())
-    return Source(file, schema, tuple(mapping or ()), limit, span, chosen, shuffle_seed)
+    maps = tuple(mapping or ())
+    return Source(file, schema, maps, limit, span, chosen, shuffle_seed, drop_bad)
 
 
 def one_example(query: str, responses: list[str], reference: str | None) -> Example:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from spct.data.faults import bad
+from spct.data.faults import Fault, RowError, bad
 from spct.data.fields import build, need, number_of, text_of
 from spct.errors import DataError, did_you_mean
 from spct.types import Example, Message
@@ -100,6 +100,10 @@ class Columns:
         """The error for one field of this row."""
         return bad(self.place, field, got, expected, fix)
 
+    def told(self, field: str, got: str, expected: str, fix: str) -> DataError:
+        """The error where `got` is a description and no value."""
+        return RowError(self.place, Fault(field, got, expected, fix))
+
     def note(self, text: str) -> None:
         """Remember something that the user should know; equal notes are counted."""
         self.notes[text] += 1
@@ -110,6 +114,7 @@ class Columns:
         responses: Sequence[str],
         gold: Sequence[float] | None,
         *,
+        id: str | int | None = None,
         reference: str | None = None,
         subset: str | None = None,
         meta: Mapping[str, Any] | None = None,
@@ -118,8 +123,11 @@ class Columns:
         fields: dict[str, Any] = {}
         own: tuple[Part, ...] = ("id", "subset")
         for column in own:
-            if column in self.row and column not in self.used and self._is_kept(column):
+            is_given = (id if column == "id" else subset) is not None
+            if column in self.row and not is_given and self._is_kept(column):
                 fields[column] = self.take(column, column)
+        if id is not None:
+            fields["id"] = id
         if subset is not None:
             fields["subset"] = subset
         rest = self.left()
@@ -144,6 +152,8 @@ class Columns:
     def _is_kept(self, column: str) -> bool:
         """Whether a foreign row's id or subset has our type; if not, it is only a column."""
         value = self.row[column]
+        if column in self.used or column in self.damaged:
+            return False
         if column == "subset":
             return isinstance(value, str)
         is_id = isinstance(value, str | int) and not isinstance(value, bool)

@@ -27,12 +27,12 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 def not_rows(name: str, line: bytes) -> Fault | None:
     """What a file is that does not begin as rows do, by its first line that is not empty."""
-    if line.startswith(_UTF16) or b"\0" in line[:4]:
-        way = f"iconv -f UTF-16 -t UTF-8 {name} > utf8.jsonl"
-        return Fault("encoding", "UTF-16", "UTF-8", f"convert it: {way}")
     for magic, what, fix in _MAGIC:
         if line.startswith(magic):
             return Fault("file", what, _ROWS, fix)
+    if line.startswith(_UTF16) or b"\0" in line[:4]:
+        way = f"iconv -f UTF-16 -t UTF-8 {name} > utf8.jsonl"
+        return Fault("encoding", "UTF-16", "UTF-8", f"convert it: {way}")
     if _PAGE.match(line):
         fix = "a download may have failed, or the link may be that of the page"
         return Fault("file", "a web page", _ROWS, fix)

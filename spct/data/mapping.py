@@ -83,7 +83,7 @@ def parse_mapping(pairs: Sequence[str]) -> dict[str, Mapped]:
             if name in mapping:
                 raise ConfigError(f"reading --map: the field {name!r} is mapped twice")
             mapping[name] = value
-    return mapping
+    return _checked(mapping)
 
 
 def as_mapping(given: Given | None) -> dict[str, Mapped]:
@@ -97,6 +97,10 @@ def as_mapping(given: Given | None) -> dict[str, Mapped]:
                 f"{hint}"
             )
         mapping[field] = value if isinstance(value, Mapped) else _parsed(field, value)
+    return _checked(mapping)
+
+
+def _checked(mapping: dict[str, Mapped]) -> dict[str, Mapped]:
     if "response" in mapping and "responses" in mapping:
         raise ConfigError("mapping columns with --map: give either response or responses")
     if "gold" in mapping and "rank" in mapping:

@@ -15,11 +15,12 @@ import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import content_id
-from spct.data.faults import bad, kind_of
+from spct.data.dropped import Dropped, Refused
+from spct.data.faults import bad
 from spct.data.fields import RawRow, read_own
 from spct.data.files import Row, checked_row, dataset_hash, read_rows
 from spct.data.values import Seen
@@ -29,7 +30,7 @@ from spct.types import Example
 if TYPE_CHECKING:
     from spct.data.layouts.foreign import Foreign
     from spct.data.mapping import Given
-    from spct.data.shown import Report
+    from spct.data.shown import Report, Survey
 
 Source = str | os.PathLike[str]
 
@@ -48,17 +49,17 @@ def read_examples(
     range: tuple[int, int] | None = None,
     shuffle_seed: int | None = None,
     drop: Dropped | None = None,
-    quiet: bool = False,
+    survey: Survey | None = None,
 ) -> Iterator[Example]:
     """Yield the examples of a file in order; raise `DataError` at the first bad row.
 
     `range` is half-open and counts examples from 0. A shuffle holds the whole selection in memory.
     With `drop`, bad rows are left out and counted there. What should be known of the reading, such
-    as a column that is not shown to the judge, is logged once unless `quiet`.
+    as a column that is not shown to the judge, goes to the `survey`, or else is logged once.
     """
     _check_options(schema, limit, range)
     parser = Parser(schema, mapping, os.fspath(source))
-    examples = _good(parser.parse(read_rows(source)), parser, drop, quiet)
+    examples = _good(parser.parse(read_rows(source)), parser, drop, survey)
     if ids is not None:
         examples = _with_ids(examples, ids, os.fspath(source))
     if range is not None:
@@ -80,7 +81,7 @@ def convert_rows(
     _check_options(schema, None, None)
     placed = (checked_row(f"{name}:{i}", row) for i, row in enumerate(rows, 1))
     parser = Parser(schema, mapping, name)
-    return _good(parser.parse(placed), parser, drop, quiet=False)
+    return _good(parser.parse(placed), parser, drop)
 
 
 def validate(
@@ -95,23 +96,14 @@ def validate(
     _check_options(schema, None, None)
     if source == "-":
         raise ConfigError("validating '-': standard input can be read once only; `spool_stdin` it")
-    parser, survey = Parser(schema, mapping, os.fspath(source)), Survey(os.fspath(source), show)
+    parser = Parser(schema, mapping, os.fspath(source))
+    survey = Survey(parser, show)
     for outcome in parser.parse(read_rows(source)):
         if isinstance(outcome, Refused):
             survey.refuse(outcome)
         else:
-            survey.count(outcome, parser)
-    return survey.report(parser, dataset_hash(source))
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that cannot be read, why, and what was read of it."""
-
-    place: str
-    error: DataError
-    row: Any
-    is_fatal: bool = False  # the file cannot be read any further
+            survey.count(outcome)
+    return survey.report(dataset_hash(source))
 
 
 class Parser:
@@ -125,9 +117,7 @@ class Parser:
         self.name = name
         self.n_rows = 0
         self.duplicates = 0
-        self.place = name  # of the last example
-        self.used: Mapping[str, str] = {}  # its columns -> what they became
-        self.left: Iterable[str] = ()
+        self.last: tuple[str, Mapping[str, Any]] = (name, {})  # place and row of the last example
         self._schema = schema
         self._mapping = mapping or {}
         self._foreign: Foreign | None = None
@@ -142,7 +132,17 @@ class Parser:
         """The name of the layout, or None before the first row."""
         if self._foreign is not None:
             return self._foreign.name
-        return "spct" if self.n_rows else None
+        return "spct" if self.last[1] else None
+
+    def parts(self) -> dict[str, str]:
+        """The columns of the last example, and what each became: a part, or nothing."""
+        row = self.last[1]
+        if self._foreign is None or self._foreign.last is None:
+            return {key: key for key in row if row[key] is not None}
+        columns = self._foreign.last
+        used: Mapping[str, str] = columns.used
+        used = {columns.names.get(c, c): part for c, part in used.items()}
+        return {**used, **dict.fromkeys(columns.left(), "")}
 
     @property
     def notes(self) -> Counter[str]:
@@ -180,8 +180,7 @@ class Parser:
     def _own(self, row: Row, value: dict[str, Any]) -> Example | Refused:
         try:
             example = read_own(row.place, value, row.damaged)
-            self.place, self.left = row.place, ()
-            self.used = {key: key for key in value if value[key] is not None}
+            self.last = row.place, value
             return self._with_id(row.place, example)
         except DataError as error:
             return Refused(row.place, error, value)
@@ -206,9 +205,7 @@ class Parser:
         if isinstance(made, DataError):
             return Refused(place, made, raw)
         assert self._foreign is not None and self._foreign.last is not None
-        columns, self.place = self._foreign.last, place
-        self.used = {columns.names.get(c, c): part for c, part in columns.used.items()}
-        self.left = columns.left()
+        self.last = place, self._foreign.last.row
         try:
             return self._with_id(place, made)
         except DataError as error:
@@ -249,29 +246,11 @@ def _line(place: str, number: int) -> int:
     return int(end) if end.isdigit() else number
 
 
-class Dropped:
-    """The bad rows that were left out: how many of each kind, and the rows themselves for a file.
-
-    `keep` gets each row with its line, the problem and what was read of it.
-    """
-
-    def __init__(self, keep: Any = None) -> None:
-        self.kinds: dict[str, int] = {}
-        self.n = 0
-        self._keep = keep
-
-    def add(self, refused: Refused) -> None:
-        """Count a row that was left out, and keep it."""
-        error, self.n = refused.error, self.n + 1
-        kind = kind_of(error)
-        self.kinds[kind] = self.kinds.get(kind, 0) + 1
-        if self._keep is not None:
-            line = refused.place.rpartition(":")[2]
-            self._keep({"line": line, "problem": str(error), "row": refused.row})
-
-
 def _good(
-    outcomes: Iterable[Example | Refused], parser: Parser, drop: Dropped | None, quiet: bool
+    outcomes: Iterable[Example | Refused],
+    parser: Parser,
+    drop: Dropped | None,
+    survey: Survey | None = None,
 ) -> Iterator[Example]:
     """The examples; a bad row is raised or dropped, a note is logged when it first comes up."""
     n_good = n_notes = 0
@@ -281,7 +260,10 @@ def _good(
                 raise outcome.error
             drop.add(outcome)
             continue
-        if not quiet and len(parser.notes) > n_notes:
+        if survey is not None:
+            survey.parser = parser
+            survey.count(outcome)
+        elif len(parser.notes) > n_notes:
             for note in list(parser.notes)[n_notes:]:
                 log.warning("%s: %s", parser.name, note)
             n_notes = len(parser.notes)

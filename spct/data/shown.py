@@ -17,7 +17,8 @@ from spct.data.faults import kind_of, named
 from spct.types import Example
 
 if TYPE_CHECKING:
-    from spct.data.rows import Parser, Refused
+    from spct.data.dropped import Refused
+    from spct.data.rows import Parser
 
 MAX_KINDS = 1000  # of faults that are told apart
 MAX_TOLD = 8  # lines of faults; with the summary a report stays within twenty lines
@@ -101,7 +102,7 @@ class Report:
     def summary(self) -> str:
         """The counts in one line."""
         return (
-            f"{self.examples} examples from {self.rows} rows (schema {self.schema}), "
+            f"{self.examples} examples from {self.rows} rows (schema {self.schema or 'unknown'}), "
             f"{self.with_gold} with gold, {self.duplicates} duplicates, "
             f"{self.n_problems} problem{'s' * (self.n_problems != 1)}"
         )
@@ -142,8 +143,8 @@ class Report:
 class Survey:
     """Counts what is read, in memory that does not grow with the rows."""
 
-    def __init__(self, source: str, show: int = 1) -> None:
-        self._source = source
+    def __init__(self, parser: Parser, show: int = 1) -> None:
+        self.parser = parser
         self._show = show
         self._shown: list[Shown] = []
         self._examples = self._with_gold = self._ties = self._n_problems = 0
@@ -153,20 +154,27 @@ class Survey:
         }
         self._lengths = {"queries": _Lengths(), "responses": _Lengths()}
 
-    def count(self, example: Example, parser: Parser) -> None:
+    def count(self, example: Example) -> None:
         """Take in one example."""
         self._examples += 1
-        if example.gold is not None:
+        gold, query, n = example.gold, example.query, len(example.responses)
+        if gold is not None:
             self._with_gold += 1
-            self._ties += example.n > 1 and example.gold.count(max(example.gold)) > 1
-        self._counts["responses"][_few(example.n)] += 1
-        self._counts["turns"][_few(len(example.query))] += 1
-        self._counts["script"][script_of(example.query[-1].content)] += 1
-        self._lengths["queries"].add(sum(len(turn.content) for turn in example.query))
+            self._ties += n > 1 and gold.count(max(gold)) > 1
+        responses, turns, script = self._counts.values()
+        responses[_few(n)] += 1
+        turns[_few(len(query))] += 1
+        script[script_of(query[-1].content)] += 1
+        self._lengths["queries"].add(sum([len(turn.content) for turn in query]))
+        add = self._lengths["responses"].add
         for response in example.responses:
-            self._lengths["responses"].add(len(response))
+            add(len(response))
         if len(self._shown) < self._show:
-            self._shown.append(Shown(parser.place, example, parser.used, tuple(parser.left)))
+            parser = self.parser
+            parts = parser.parts()
+            left = tuple(column for column, part in parts.items() if not part)
+            used = {column: part for column, part in parts.items() if part}
+            self._shown.append(Shown(parser.last[0], example, used, left))
 
     def refuse(self, refused: Refused) -> None:
         """Take in one row that cannot be read."""
@@ -178,10 +186,11 @@ class Survey:
         elif len(self._groups) < MAX_KINDS:
             self._groups[kind] = _Group(refused.place, refused.place, str(error))
 
-    def report(self, parser: Parser, sha256: str) -> Report:
+    def report(self, sha256: str = "") -> Report:
         """All of it."""
+        parser = self.parser
         return Report(
-            source=self._source,
+            source=parser.name,
             schema=parser.schema,
             rows=parser.n_rows,
             examples=self._examples,
@@ -232,8 +241,11 @@ def _told_notes(notes: Counter[str]) -> Iterator[str]:
         yield f"... and {len(notes) - MAX_NOTES} more notes"
 
 
+_FEW = tuple("0123456789")
+
+
 def _few(n: int) -> str:
-    return str(n) if n < 10 else "10 or more"
+    return _FEW[n] if n < 10 else "10 or more"
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -251,8 +263,8 @@ class _Lengths:
         self._most = 0
 
     def add(self, length: int) -> None:
-        step = 10 ** max(0, len(str(length)) - 2)
-        self._counts[length // step * step] += 1
+        step = 1 if length < 100 else 10 if length < 1000 else 10 ** (len(str(length)) - 2)
+        self._counts[length - length % step] += 1
         self._most = max(self._most, length)
 
     def told(self) -> tuple[int, int]:

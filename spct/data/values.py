@@ -154,7 +154,8 @@ class Seen:
 
     def _grow(self) -> None:
         old = zip(self._keys, self._rows, strict=True)
-        size = 16 * len(self._keys)
+        step = 4 if len(self._keys) < 2**18 else 2  # small tables grow fast, as moving keys costs
+        size = 8 * step * len(self._keys)
         self._keys, self._rows = array("Q", bytes(size)), array("Q", bytes(size))
         self._n = 0
         for key, row in old:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from spct.data.columns import Columns, Part
@@ -18,7 +18,9 @@ from spct.errors import did_you_mean
 from spct.types import Example, Message
 
 _OURS: tuple[Part, ...] = ("gold", "reference", "subset", "meta")
+_PARTS: Mapping[str, Part] = {"response": "responses", "rank": "gold"}
 _MISSING = object()
+_hint = lru_cache(maxsize=64)(did_you_mean)  # all rows of a file may ask the same
 
 
 def is_whole(mapping: Mapping[str, Mapped]) -> bool:
@@ -59,9 +61,11 @@ def renamed(row: Columns, mapping: Mapping[str, Mapped]) -> Columns:
 
 def _one_query(row: Columns, source: Mapped, values: Sequence[Any]) -> Any:
     """Texts as one text; if some of the columns hold messages, all as messages."""
+    if len(values) == 1:
+        return values[0]
     given = [value for value in values if value is not None and value != ""]
     if all(isinstance(value, str) for value in given):
-        return "\n\n".join(text for text in given if text.strip())
+        return "\n\n".join([text for text in given if text.strip()])
     if len(given) == 1:
         return given[0]
     turns: list[Message] = []
@@ -76,11 +80,8 @@ def read_mapped(row: Columns, mapping: Mapping[str, Mapped]) -> Example:
     fields: dict[str, Any] = {}
     parts: dict[str, list[Any]] = {}
     for field, source in mapping.items():
-        part: Part = "responses" if field == "response" else field  # type: ignore[assignment]
-        parts[field] = [value_of(row, column) for column in source.columns]
-        for column in source.columns:
-            if column in row:
-                row.take(column, "gold" if field == "rank" else part)
+        part: Part = _PARTS.get(field, field)  # type: ignore[arg-type]
+        parts[field] = [value_of(row, column, part) for column in source.columns]
     responses = _responses(row, mapping, parts)
     query = _query(row, mapping, parts)
     gold = _gold(row, mapping, parts, len(responses))
@@ -89,22 +90,11 @@ def read_mapped(row: Columns, mapping: Mapping[str, Mapped]) -> Example:
         if value is None or (name not in parts and not _is_ours(name, value)):
             continue
         fields[name] = value
-        row.used.setdefault(name, name)
-    example = row.example(
-        query,
-        responses,
-        gold,
-        reference=None
-        if "reference" not in fields
-        else text_of(row.place, "reference", fields["reference"]),
-        subset=None if "subset" not in fields else text_of(row.place, "subset", fields["subset"]),
-    )
-    if "id" not in fields:
-        return example
-    given = fields["id"]
-    if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
-        raise row.bad("id", given, "text or a whole number")
-    return replace(example, id=str(given))
+        if name not in parts:
+            row.used.setdefault(name, name)
+    for name in fields.keys() & {"reference", "subset"}:
+        text_of(row.place, name, fields[name])
+    return row.example(query, responses, gold, **fields)
 
 
 def _is_ours(name: str, value: object) -> bool:
@@ -138,6 +128,8 @@ def _responses(
     if field == "responses" and len(values) == 1 and isinstance(values[0], list):
         columns = tuple(f"{columns[0]}[{i}]" for i in range(len(values[0])))
         values = values[0]
+    if values and all(type(value) is str for value in values):
+        return tuple(values)
     if not values or any(value is None for value in values):
         raise row.bad("responses", values, "a text, or a list of at least one text")
     is_turns = field == "response" and isinstance(values[0], list)
@@ -146,15 +138,23 @@ def _responses(
     return tuple(response_of(row.place, c, v) for c, v in zip(columns, values, strict=True))
 
 
-def value_of(row: Columns, column: str) -> Any:
-    """The value of a column, or of a path of fields inside it; a null is None."""
-    if column in row:
+def value_of(row: Columns, column: str, part: Part | None = None) -> Any:
+    """The value of a column, or of a path of fields inside it; a null is None.
+
+    With `part` a column counts as used. The object that a path goes through stays in `meta`, since
+    its other fields have no other place.
+    """
+    if column in row.row:
+        if part is not None:
+            row.used[column] = part
+            if row.damaged:
+                row.take(column, part)  # refuses a damaged one
         return row.row[column]
     if column in row.nulls:
         return None
     value = _inside(row.row, column.split(".")) if "." in column else _MISSING
     if value is _MISSING:
-        hint = did_you_mean(column, list(row.row)[:2000])
+        hint = _hint(column, tuple(row.row))
         raise row.bad("--map", named(sorted(row.row)), f"a column named {column!r}{hint}")
     return value
 
@@ -233,7 +233,7 @@ def gold_of_map(
 def _by_words(row: Columns, source: Mapped, value: Any, n: int) -> tuple[float, ...] | None:
     """The word at place i means that response i is the best; those after the last one are ties."""
     words = [_folded(word) for word in source.words]
-    word = _folded(value)
+    word = _folded(value if type(value) is str else str(value))
     if word == "":
         row.note("no verdict: the row has no gold")
         return None
@@ -248,7 +248,8 @@ def _by_words(row: Columns, source: Mapped, value: Any, n: int) -> tuple[float, 
     return tuple(float(i == place) for i in range(n))
 
 
-def _folded(value: object) -> str:
+@lru_cache(maxsize=4096)
+def _folded(text: str) -> str:
     """A word without case; 1, 1.0 and "1" are one word."""
-    word = str(value).strip().casefold()
+    word = text.strip().casefold()
     return re.sub(r"^([-+]?\d+)\.0+$", r"\1", word)

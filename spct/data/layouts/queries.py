@@ -35,13 +35,15 @@ MAIN = (
     "post",
     "responses_create_params",
 )
+# As texts these are often what a question is about; alone beside the responses they are the query.
+_WEAK = ("context", "history", "post")
 SYSTEM = ("system", "system_prompt", "sys_prompt", "system_message", "system_instruction")
 
 
 def query_of_row(row: Columns) -> tuple[Message, ...]:
     """The whole query of a row, which must end with a user turn."""
     column = row.first(MAIN)
-    if column is None:
+    if column is None or (column in _WEAK and _other_texts(row, column)):
         raise no_query(row)
     return ending_with_user(row.place, column, with_context(row, column, main_turns(row, column)))
 
@@ -49,6 +51,17 @@ def query_of_row(row: Columns) -> tuple[Message, ...]:
 def has_query(row: Columns) -> bool:
     """Whether some column may be the query."""
     return row.first(MAIN) is not None
+
+
+def _other_texts(row: Columns, column: str) -> list[str]:
+    """Columns with sentences that may be the question, where only a weak name was found."""
+    if not isinstance(row.row[column], str):
+        return []
+    return [
+        c
+        for c, v in row.left().items()
+        if c != column and isinstance(v, str) and len(v.split()) > 3
+    ]
 
 
 def no_query(row: Columns) -> Exception:
@@ -59,7 +72,7 @@ def no_query(row: Columns) -> Exception:
         fix = "add the column prompt"
     else:
         may = ", ".join(likely)
-        fix = f"the columns {may} may hold it: --map prompt={likely[0]}"
+        fix = f"these columns may hold it: {may}; say which: --map prompt={likely[0]}"
     return row.bad("prompt", None, "a column with the query", fix)
 
 

@@ -62,7 +62,8 @@ def read_single(row: Columns) -> Example:
         query = query_of_row(row)
     else:
         query, response = _conversation(row)
-    _refuse_judge_prompts(row, query)
+    if any(_JUDGE_PROMPT.search(turn.content) for turn in query):
+        row.note("the query is a finished judge prompt, so it is the judge's answer that is judged")
     gold = _flag(row)
     if gold is None:
         rating = next((c for c in _RATINGS if isinstance(row.row.get(c), int | float)), None)
@@ -88,22 +89,18 @@ def _conversation(row: Columns) -> tuple[tuple[Message, ...], str]:
     return with_context(row, column, query), response
 
 
-def prompts_only(row: Columns, column: str) -> Exception:
+def prompts_only(row: Columns, column: str, way: str = "") -> Exception:
     """The error for a question that nobody answered."""
     fix = "these are prompts without responses; there is nothing to judge until a model answers"
+    fix += way
     return row.bad("responses", sorted(row.row), f"a response to the query in {column!r}", fix)
-
-
-def _refuse_judge_prompts(row: Columns, query: Sequence[Message]) -> None:
-    if any(_JUDGE_PROMPT.search(turn.content) for turn in query):
-        raise judge_prompt(row)
 
 
 def judge_prompt(row: Columns) -> Exception:
     """The error for a text that already asks a judge, with the responses inside it."""
     got = f"a finished judge prompt (columns {', '.join(sorted(row.row))[:120]})"
     fix = "use the file that it was made from, with the query and the responses in columns"
-    return row.bad("query", got, "what was asked, without a judge's instructions around it", fix)
+    return row.told("query", got, "what was asked, without a judge's instructions around it", fix)
 
 
 def is_judge_prompt(value: object) -> bool:

@@ -98,7 +98,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("llmbar", _is_llmbar, published.as_rows(published.llmbar)),
     Layout(
         "judgebench",
-        _keys("pair_id", "original_id", "question", "response_model", "response_A", "label"),
+        _keys("pair_id", "question", "response_model", "response_A", "response_B", "label"),
         published.as_rows(published.judgebench),
     ),
     Layout("verdict", has_outputs, read_outputs),

@@ -15,11 +15,14 @@ _QUERIES = ("quer", "prompt", "question", "instruct", "problem", "input", "messa
 _ANSWERS = ("respon", "answer", "output", "complet", "reply", "candidate", "solution", "generat")
 _GOLD = ("winner", "label", "prefer", "score", "rating", "gold", "verdict", "rank", "correct")
 
+# What reinforcement learning keeps beside a prompt: nothing that a model has said.
+_NO_RESPONSES = ("reward_model", "extra_info", "ground_truth", "metadata", "meta", "info", "tools")
+
 
 def refusal(row: Columns, main: Sequence[str]) -> Exception:
     """The error for a row that no layout reads: its own sentence for each known kind."""
     columns = row.row
-    if fault := of_object("FILE", columns):
+    if fault := of_object(row.place.rpartition(":")[0], columns):
         return RowError(row.place, fault)
     if any(is_judge_prompt(value) for value in columns.values()):
         return judge_prompt(row)
@@ -30,22 +33,30 @@ def refusal(row: Columns, main: Sequence[str]) -> Exception:
     if columns and not texts:
         got = f"a table of numbers with the columns {named(columns)}"
         fix = "scores alone cannot be judged: give the file with the texts that were scored"
-        return row.bad("columns", got, "a query and the responses to judge", fix)
+        return row.told("columns", got, "a query and the responses to judge", fix)
     query = row.first(main)
     others = [c for c in texts if c != query and c not in SYSTEM]
     if query is not None and not any(_like(c, _ANSWERS) for c in others):
-        return prompts_only(row, query)
+        holders = [c for c in others if c not in _NO_RESPONSES and _is_long(columns[c])]
+        way = f" or, if they lie in {named(holders)}: {likely_map(columns, holders)}"
+        return prompts_only(row, query, way if holders else "")
     fix = f"say which is which: {likely_map(columns)}"
     if row.nulls:  # in the other rows they may have been there
         fix = f"null in this row: {named(row.nulls)}; {fix}"
-    return row.bad("keys", named(columns), "the columns of a known layout (docs/data.md)", fix)
+    expected = "the columns of a known layout (docs/data.md)"
+    return row.told("keys", named(columns) or "none", expected, fix)
 
 
-def likely_map(row: dict[str, Any]) -> str:
+def _is_long(value: object) -> bool:
+    return isinstance(value, dict | list) or len(str(value).split()) > 3
+
+
+def likely_map(row: dict[str, Any], holders: Sequence[str] = ()) -> str:
     """The map that most likely reads such rows, as options to copy."""
     texts = sorted((c for c, v in row.items() if _is_said(v)), key=lambda c: -len(str(row[c])))
-    query = _best(texts, _QUERIES) or "COLUMN"
-    answers = [c for c in texts if c != query and _like(c, _ANSWERS)][:8]
+    plain = [c for c in texts if not _like(c, _ANSWERS) and not _like(c, _GOLD)]
+    query = _best(texts, _QUERIES) or next(iter(plain), "COLUMN")
+    answers = [c for c in texts if c != query and (_like(c, _ANSWERS) or c in holders)][:8]
     rest = [c for c in texts if c != query and c not in answers]
     told = ",".join(sorted(answers)) or ",".join(rest[:1]) or "COLUMN"
     way = f"--map query={query} --map {'responses' if ',' in told else 'response'}={told}"
