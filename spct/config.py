@@ -14,14 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from spct.errors import SUMS_ARE_GONE, ConfigError, did_you_mean
 
@@ -256,10 +249,8 @@ def resolve(
     try:
         config = cls.model_validate(merged)
     except ValidationError as error:
-        places = [_origin(origins, e["loc"]) for e in error.errors()]
-        raise ConfigError(
-            "; ".join(_explain(cls, e, w) for e, w in zip(error.errors(), places, strict=True))
-        ) from None
+        told = (_explain(cls, e, _origin(origins, e["loc"])) for e in error.errors())
+        raise ConfigError("; ".join(told)) from None
     for dotted, _ in _leaves(cls, config.model_dump()):
         origins.setdefault(dotted, "default")
     return config, origins
