@@ -67,9 +67,9 @@ def bench(
     `out` becomes a run folder with report.md, figures and every judgement; the same call continues
     it. `settings` are those of `spct bench`: samples=(1, 4), limit=("100",), resamples=...
     """
-    from spct.config import validated
     from spct.measure.command import run_bench
     from spct.measure.config import BenchConfig
+    from spct.settings import validated
 
     named = {"benchmarks": tuple(map(str, benchmarks)), **settings}
     return run_bench(models, validated(BenchConfig, named, "bench()"), out, quiet=True)[1]
@@ -81,7 +81,7 @@ def rft(examples: Iterable[Example], engine: Engine, out: Path, **settings: Any)
     Rejective fine-tuning (section 3.1): what is wrong, unreadable or too easy is left out, and the
     funnel counts why. `settings` are those of `spct data rft`: n_samples=3, temperature=0.7, ...
     """
-    from spct.config import validated
+    from spct.settings import validated
     from spct.train.config import RftDataConfig
     from spct.train.rft import build
     from spct.train.sampling import Formats
@@ -114,7 +114,8 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
 
 def _config(settings: dict[str, Any]) -> Config:
     """Settings by bare name -> Config; an unknown name is an error with its nearest."""
-    from spct.config import Config, resolve
+    from spct.config import Config
+    from spct.settings import resolve
 
     section_of = {key: name for name, section in Config() for key in type(section).model_fields}
     sections: dict[str, dict[str, Any]] = {}

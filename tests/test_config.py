@@ -1,7 +1,8 @@
 import pytest
 
-from spct.config import Config, Settings, resolve
+from spct.config import Config
 from spct.errors import ConfigError
+from spct.settings import Settings, resolve
 
 
 def made(**options):

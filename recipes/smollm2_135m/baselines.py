@@ -20,7 +20,6 @@ from pydantic import Field
 from recipes.smollm2_135m.critiques import finding, judgement_text
 from recipes.smollm2_135m.measure import load_tests, write_credits
 from recipes.smollm2_135m.mix import HERE, SEED, written
-from spct.config import Settings, read_toml, validated
 from spct.core.format import PAIRWISE, Format, load_format
 from spct.core.generative import GenerativeRM
 from spct.core.plan import order_of
@@ -33,6 +32,7 @@ from spct.models.critique import CritiqueScalarRM
 from spct.models.load import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.settings import Settings, read_toml, validated
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
 from spct.train.pairs import PairFunnel, pairs_of

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.smollm2_135m.mix import HERE, SIZES, prepare
-from spct.config import read_toml, validated
 from spct.engines.export import export_model
+from spct.settings import read_toml, validated
 from spct.train import sft
 from spct.train.config import SftConfig
 from spct.train.pipeline import PipelineConfig, run

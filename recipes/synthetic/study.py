@@ -23,8 +23,8 @@ from recipes.synthetic.budgets import BUDGETS, Budget
 from recipes.synthetic.rows import HERE, SEED, cold_rows
 from recipes.synthetic.world import draw_examples
 from recipes.synthetic.write import ablation_folder, write_study
-from spct.config import read_toml, validated
 from spct.runs.codec import dump_example
+from spct.settings import read_toml, validated
 from spct.train.pipeline import PipelineConfig, run
 from spct.train.rft import write_rows
 from spct.types import Example

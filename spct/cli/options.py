@@ -20,8 +20,8 @@ from pydantic import create_model
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
-from spct.config import Settings, models_in, resolve
 from spct.errors import ConfigError
+from spct.settings import Settings, models_in, resolve
 
 # Flags that are not simply the setting's own name. A letter means one thing in every command: -k
 # judgements per example, -j requests in flight, -m the model, -c the config file, -o the output.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from spct.cli.options import takes_settings
-from spct.config import Config, Origins, validated
+from spct.config import Config
 from spct.core.format import Format
 from spct.core.settle import require_logprobs, settle, with_meta_scores, with_probability
 from spct.core.vote import Vote, vote_named
@@ -24,6 +24,7 @@ from spct.runs.export import export_parts, parts_of
 from spct.runs.folder import CONFIG_NAME, atomic_text, read_config
 from spct.runs.judging import Tally
 from spct.runs.store import Store
+from spct.settings import Origins, validated
 from spct.types import Example, Scorer, Trajectory, Verdict
 
 Run = Annotated[Path, typer.Argument(help="A run folder.", exists=False)]

@@ -11,9 +11,10 @@ import typer
 from pydantic import create_model
 
 from spct.cli.options import SECTIONS, File, Sets
-from spct.config import Config, Origins, Settings, resolve
+from spct.config import Config
 from spct.errors import ConfigError, did_you_mean
 from spct.models.judges import with_defaults
+from spct.settings import Origins, Settings, resolve
 
 
 def settings(

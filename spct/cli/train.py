@@ -19,8 +19,9 @@ from typing import Annotated, Any
 import typer
 
 from spct.cli.options import Sets, takes_settings
-from spct.config import EngineConfig, resolve
+from spct.config import EngineConfig
 from spct.errors import ConfigError
+from spct.settings import resolve
 from spct.train.config import (
     CloudConfig,
     DecisionConfig,

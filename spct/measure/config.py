@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from spct.config import Settings
+from spct.settings import Settings
 
 
 class Sampled(Settings):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from spct.config import Config, EngineConfig, JudgeConfig, Settings, read_toml, validated
+from spct.config import Config, EngineConfig, JudgeConfig
 from spct.core.format import Format, load_format
 from spct.engines.hub import hub_folder
 from spct.errors import ConfigError, did_you_mean
@@ -41,6 +41,7 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.readers import DecisionSettings, decision_from_card, decision_model
 from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.settings import Settings, read_toml, validated
 from spct.types import Engine, RewardModel, SamplingParams, Scorer
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import Field
 
-from spct.config import Settings
 from spct.core.settle import with_meta_scores
 from spct.core.vote import mean_scores, meta_top, sigmoid
 from spct.errors import OverBudget
@@ -30,6 +29,7 @@ from spct.models.hf_scorer import load_scorer
 from spct.runs.engines import RecordingEngine
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
+from spct.settings import Settings
 from spct.train.outcome import correct
 from spct.train.sampling import Draw, Formats, Sampler
 from spct.types import Engine, Example, SamplingParams, Scorer, Verdict

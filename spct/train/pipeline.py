@@ -19,13 +19,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from spct.config import EngineConfig, Settings
+from spct.config import EngineConfig
 from spct.data.rows import read_examples
 from spct.errors import ConfigError
 from spct.models.engines import build_engine
 from spct.runs.folder import RunLock, atomic_text, write_run_files
 from spct.runs.identity import differences
 from spct.runs.store import Store
+from spct.settings import Settings
 from spct.train import meta_data, meta_rm, rft, rl, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import MetaConfig, RftDataConfig, RlConfig, SftConfig

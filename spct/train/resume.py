@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spct
-from spct.config import Settings
 from spct.engines.checkpoint import check_model
 from spct.errors import ConfigError
 from spct.runs.folder import atomic_text
 from spct.runs.identity import differences, digest_of_all
+from spct.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import Trainer

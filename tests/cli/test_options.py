@@ -9,8 +9,9 @@ import pytest
 from spct.cli.main import COMMANDS, load
 from spct.cli.options import FLAGS, SECTIONS, takes_settings
 from spct.cli.usage import OLD_COMMANDS, OLD_FLAGS
-from spct.config import Config, EngineConfig, JudgeConfig, Settings, resolve
+from spct.config import Config, EngineConfig, JudgeConfig
 from spct.errors import ConfigError
+from spct.settings import Settings, resolve
 from spct.train.config import CloudConfig, RlConfig, ScalarConfig
 
 

@@ -12,7 +12,6 @@ import typer
 from typer.testing import CliRunner
 
 from spct.cli.bench import bench, compare_runs
-from spct.config import validated
 from spct.core.format import POINTWISE
 from spct.core.generative import GenerativeRM
 from spct.core.parse import Scale
@@ -30,6 +29,7 @@ from spct.measure.rows import rows_of
 from spct.measure.runner import Job, run_job
 from spct.models.critique import CritiqueScalarRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.settings import validated
 from spct.types import Prompt, SamplingParams, Usage
 from tests.measure.makers import pairs_file, write
 

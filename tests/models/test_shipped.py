@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import spct.models.shipped
-from spct.config import Config, EngineConfig, resolve
+from spct.config import Config, EngineConfig
 from spct.core.format import FORMATS, load_format
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.runner import part_identity
@@ -18,6 +18,7 @@ from spct.models.engines import build_engine
 from spct.models.judges import build_judge, with_defaults
 from spct.models.load import load_reward_model
 from spct.models.shipped import FOLDER, MAX_TOKENS, NAME, TRAINED_ON, shipped
+from spct.settings import resolve
 
 WORDING = "Our wording.\n{{conversation}}\n{{reference}}{{responses}}{{hint}}"
 SINGLE = "Our single wording.\n{{conversation}}\n{{reference}}{{response}}"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from spct.config import validated
 from spct.errors import ConfigError, TrainError
 from spct.models.card import read_card
 from spct.models.hf_scorer import load_scorer
 from spct.models.load import load_reward_model
 from spct.models.scalar import conversation
+from spct.settings import validated
 from spct.train import frozen, pairwise, scalar
 from spct.train.config import PairwiseConfig, ScalarConfig
 from spct.train.linear import PENALTIES, Features, choose, fit, held_out

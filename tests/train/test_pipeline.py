@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from spct.config import validated
 from spct.errors import ConfigError
+from spct.settings import validated
 from spct.train import pipeline
 from spct.train.evaluate import ks_up_to
 from spct.train.pipeline import STAGES, Pipeline, PipelineConfig, Stage, run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.config import Settings
+from spct.settings import Settings
 from spct.train.config import MetaConfig, RftDataConfig, RlConfig, SftConfig, load_settings
 
 RECIPES = Path(__file__).parents[2] / "recipes"
