@@ -17,12 +17,13 @@ from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
-from spct.config import Config, Origins
+from spct.config import Config
 from spct.core.plan import plan
 from spct.errors import ConfigError, printable
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
 from spct.runs.codec import dump_example, dump_verdict, to_line
 from spct.runs.judging import Tally, judge_into
+from spct.settings import Origins
 from spct.types import Example, RewardModel, Verdict
 
 # Votes whose rewards are means of scores, and so stand on the judge's scale.

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from spct.config import Config, Origins
+from spct.config import Config
 from spct.errors import ConfigError
+from spct.settings import Origins
 from spct.types import RewardModel
 
 Named = Annotated[

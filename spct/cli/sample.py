@@ -15,7 +15,7 @@ from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
-from spct.config import Config, Origins
+from spct.config import Config
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
 from spct.runs.database import DB_NAME
@@ -23,6 +23,7 @@ from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back, open_run
 from spct.runs.store import Store
+from spct.settings import Origins
 from spct.types import Example, RewardModel, Verdict
 
 
