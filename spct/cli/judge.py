@@ -70,13 +70,8 @@ def judge(
     if dry_run and reward_model is not None:
         raise ConfigError("--dry-run shows the prompts of the settings, not of --reward-model")
     config = with_defaults(config)
-    if query is not None:
-        if file is not None:
-            raise ConfigError("give either a file or --query, not both")
-        examples = [source.one_example(query, response or [], reference)]
-    else:
-        if response or reference is not None:
-            raise ConfigError("--response and --reference go with --query")
+    examples = _asked_here(query, response or [], reference, file)
+    if not examples:
         seed = config.judge.seed if shuffle else None
         chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
         examples = chosen.read(told=config.engine.kind != "scripted")
@@ -96,6 +91,19 @@ def judge(
     if grades.credits:
         print(grades.line(), file=sys.stderr)
     tally.check(max_unscored)
+
+
+def _asked_here(
+    query: str | None, responses: list[str], reference: str | None, file: str | None
+) -> list[Example]:
+    """The example that stands on the command line, if there is one."""
+    if query is None:
+        if responses or reference is not None:
+            raise ConfigError("--response and --reference go with --query")
+        return []
+    if file is not None:
+        raise ConfigError("give either a file or --query, not both")
+    return [source.one_example(query, responses, reference)]
 
 
 class _Shown:

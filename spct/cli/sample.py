@@ -26,6 +26,11 @@ from spct.runs.store import Store
 from spct.settings import Origins
 from spct.types import Example, RewardModel, Verdict
 
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The run folder: it continues where there is a run."),
+]
+
 
 class Opened(Protocol):
     """Opens the run of an identity."""
@@ -48,10 +53,7 @@ def sample(
     shuffle: source.Shuffle = False,
     reward_model: Named = None,
     drop_bad: DropBad = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The run folder: it continues where there is a run."),
-    ] = None,
+    out: Out = None,
     root: Annotated[
         Path, typer.Option("--output-dir", help="Where run folders go that --out does not name.")
     ] = Path("runs"),
