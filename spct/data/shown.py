@@ -200,7 +200,7 @@ class Survey:
             n_problems=self._n_problems,
             problems=tuple(self._problems(parser)),
             notes=tuple(_told_notes(parser.notes)),
-            counts=self._counts,
+            counts={name: dict(counts) for name, counts in self._counts.items()},
             lengths={name: lengths.told() for name, lengths in self._lengths.items()},
             shown=tuple(self._shown),
             sha256=sha256,

@@ -13,6 +13,7 @@ from typing import Any
 
 from spct.core.conversation import read_messages, read_response
 from spct.core.families import TEMPLATES
+from spct.core.templated import response_of as without_close
 from spct.core.templated import split_prompt
 from spct.core.turns import fits
 from spct.data.faults import Fault, RowError, bad, misread
@@ -129,6 +130,12 @@ def templated(place: str, field: str, text: str) -> tuple[Message, ...] | None:
     got = f"a text of a chat template ({', '.join(readings.values()) or 'of an unknown form'})"
     fix = str(errors[0]) if errors and not readings else "give its turns as messages instead"
     raise RowError(place, Fault(field, got, "a template whose turns are known for certain", fix))
+
+
+def closed(text: str, prompt: str) -> str:
+    """A response to a templated prompt, without the control tokens that close it."""
+    template = next((found for found in TEMPLATES.values() if fits(prompt, found)), None)
+    return without_close(text, template)
 
 
 def _is_hh(text: str) -> bool:

@@ -242,3 +242,99 @@ def test_what_is_written_is_what_was_read(run: Run) -> None:
 def test_a_folder_that_is_not_there_is_a_storage_error(run: Run) -> None:
     code, _, err = run("data", "reference", pairs("a.jsonl", 2), "-o", "no/such/r.jsonl")
     assert code == 5 and "no/such/r.jsonl" in err
+
+
+# --- validate, convert, --drop-bad --------------------------------------------------
+
+BAD = {"prompt": "Hi", "chosen": "same", "rejected": "same"}
+GOOD = {"prompt": "Yo", "chosen": "a", "rejected": "b"}
+
+
+def kept(name: str) -> list[Any]:
+    return [json.loads(line) for line in Path(name).read_text().splitlines()]
+
+
+def test_validate_shows_the_first_examples_as_they_are_read(run: Run) -> None:
+    rows = [{**GOOD, "system": "Brief.", "source": "web", "chosen": f"c{i}\n"} for i in range(4)]
+    code, out, _ = run("validate", put("rows.jsonl", *rows), "--show", "2")
+    assert code == 0 and out.count(", as read:") == 2
+    for line in (
+        "  system: Brief.",
+        "  user: Yo",
+        "  response 1 (gold 1): c0\\n",
+        "  columns: system <- system; query <- prompt; responses <- chosen, rejected; "
+        "kept in meta, not shown: source",
+        "responses: 2; gold: 4 of 4, 0 of them ties; turns: 2; script: Latin",
+    ):
+        assert line in out
+    code, out, _ = run("validate", "rows.jsonl", "--json")
+    report = json.loads(out)
+    assert report["shown"][0]["used"]["system"] == "system" and report["ties"] == 0
+
+
+def test_a_file_of_refusals_is_told_in_at_most_twenty_lines(run: Run) -> None:
+    rows = [{"query": "q", "responses": ["a"], f"odd{i % 40}": i} for i in range(400)]
+    code, out, err = run("validate", put("rows.jsonl", *rows, {"query": "q", "responses": ["a"]}))
+    assert code == 2 and len((out + err).splitlines()) <= 20
+    assert "rows.jsonl: 400 problems" in err
+
+
+def test_convert_writes_our_own_rows_which_need_no_map(run: Run) -> None:
+    row = {"ask": "Q", "x": "a", "y": "b", "who": "right", "note": "n"}
+    maps = ["--map", "query=ask", "--map", "responses=x,y", "--map", "gold=who:left,right"]
+    code, _, err = run("data", "convert", put("rows.jsonl", row), *maps, "--out", "ours.jsonl")
+    assert code == 0 and "1 examples" in err
+    (example,) = read_examples("ours.jsonl")
+    assert (example.gold, example.meta) == ((0.0, 1.0), {"note": "n"})
+
+
+@pytest.mark.parametrize(
+    ("argv", "bad"),
+    [
+        (["data", "split", "rows.jsonl", "--out", "parts"], "parts/rows.bad.jsonl"),
+        (["data", "convert", "rows.jsonl", "-o", "out.jsonl"], "rows.bad.jsonl"),
+        (["data", "draw", "rows.jsonl", "-n", "2", "-o", "out.jsonl"], "rows.bad.jsonl"),
+        (["data", "mix", "rows.jsonl", "-o", "out.jsonl"], "rows.bad.jsonl"),
+        (["data", "reference", "rows.jsonl", "-o", "out.jsonl"], "rows.bad.jsonl"),
+        (["judge", "rows.jsonl", "--engine", "scripted", "--json"], "rows.bad.jsonl"),
+        (["sample", "rows.jsonl", "--engine", "scripted", "--out", "run"], "rows.bad.jsonl"),
+    ],
+)
+def test_bad_rows_are_refused_or_left_out_with_counts_and_a_file(
+    run: Run, argv: list[str], bad: str
+) -> None:
+    Path("rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in (BAD, GOOD)) + "{\n")
+    code, _, err = run(*argv)
+    assert code == 2 and "rows.jsonl:1" in err
+    code, _, err = run(*argv, "--drop-bad")
+    assert code == 0, err
+    assert f"bad rows left out: 2; see {bad}" in err
+    assert "1: gold: expected equal gold for equal responses" in err and "1: JSON" in err
+    first, second = kept(bad)
+    assert (first["line"], first["row"], second["row"]) == (1, BAD, "{")
+
+
+def test_a_file_of_bad_rows_alone_is_an_error_even_so(run: Run) -> None:
+    argv = ["data", "convert", put("rows.jsonl", BAD), "--drop-bad", "-o", "out.jsonl"]
+    code, _, err = run(*argv)
+    assert code == 2 and "no row is left" in err
+
+
+def test_judge_carries_what_it_judged(run: Run) -> None:
+    _, out, _ = run("judge", put("rows.jsonl", GOOD), "--engine", "scripted", "--json")
+    record = json.loads(out)
+    assert record["query"] == [{"role": "user", "content": "Yo"}]
+    assert (record["responses"], record["gold"]) == (["a", "b"], [1.0, 0.0])
+
+
+def test_three_lines_say_how_a_file_is_read_before_it_is_paid_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from spct.cli.source import source_of
+
+    name = put("rows.jsonl", {**GOOD, "context": "of the sea"}, {**GOOD, "chosen": "c"})
+    source_of(name, "auto", None, None, None, None, None).read(told=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("rows.jsonl: 2 examples from 2 rows (schema preference)")
+    assert lines[1:3] == ["first query: user: Yo", "first responses: a (gold 1) | b (gold 0)"]
+    assert lines[3].startswith("note: the column 'context'") and len(lines) == 4

@@ -409,6 +409,56 @@ def test_lists_with_numbers_in_or_beside_them(row: dict[str, Any], gold: Any) ->
     assert (example.responses, example.gold) == (("a", "b"), gold)
 
 
+@pytest.mark.parametrize(
+    ("extra", "gold"),
+    [({"chosen": "b"}, (0.0, 1.0)), ({"best": "a"}, (1.0, 0.0)), ({"best": "c"}, None),
+     ({"scores": [1, None]}, None)],
+)  # fmt: skip
+def test_a_list_whose_best_is_named_by_its_text(extra: dict[str, Any], gold: Any) -> None:
+    assert one({"prompt": "p", "responses": ["a", "b"], **extra}).gold == gold
+
+
+def test_a_list_whose_best_is_a_number_is_refused_with_the_map() -> None:
+    row = {"prompt": "p", "responses": ["a", "b"], "chosen": 1}
+    with pytest.raises(DataError, match=r"never guessed.*--map gold=chosen:0,1"):
+        one(row)
+    assert one(row, mapping={"gold": "chosen:0,1"}).gold == (0.0, 1.0)
+
+
+def test_steps_of_one_answer_are_no_responses() -> None:
+    with pytest.raises(DataError, match="steps of one answer"):
+        one({"prompt": "p", "completions": ["step 1", "step 2"], "labels": [True, False]})
+
+
+def test_turn_lists_of_the_arena_are_whole_conversations() -> None:
+    row = {"prompt": '["q"]', "response_a": '["x"]', "response_b": '["y"]', "winner_model_a": 0,
+           "winner_model_b": 0, "winner_tie": 1}  # fmt: skip
+    example = one(row)
+    assert (said(example), example.responses, example.gold) == (["user: q"], ("x", "y"), (0.5, 0.5))
+    two = {"prompt": ["q", "r"], "response_a": ["s", "x"], "response_b": ["s", "y"]}
+    assert said(one({**row, **two})) == ["user: q", "assistant: s", "user: r"]
+    with pytest.raises(DataError, match="different conversations"):
+        one({**row, **two, "response_b": ["t", "y"]})
+    plain = {"prompt": '["q"]', "response_a": "x", "response_b": "y", "winner": "A"}
+    assert said(one(plain)) == ['user: ["q"]']
+
+
+CHATML = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": CHATML, "chosen": "yes<|im_end|>", "rejected": "no<|im_end|>"},
+        {"chosen": CHATML + "yes<|im_end|>", "rejected": CHATML + "no<|im_end|>"},
+        {"prompt": "<s>[INST] hi [/INST]", "chosen": " yes</s>", "rejected": " no</s>"},
+    ],
+)
+def test_templated_texts_become_turns_without_control_tokens(row: dict[str, Any]) -> None:
+    example = one(row)
+    assert (said(example), example.responses) == (["user: hi"], ("yes", "no"))
+
+
 # No reader cuts a text
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)

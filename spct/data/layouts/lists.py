@@ -27,6 +27,7 @@ COLUMNS = (
 _SCORES = ("overall_score", "score", "rating", "reward", "pm_score", "helpfulness")
 _RANKS = ("rank", "ranking")
 _SCORE_LISTS = ("scores", "rewards", "ratings", "score", "rating", "reward", "overall_scores")
+_BEST = ("chosen", "best", "best_response", "winner", "preferred", "preference", "label", "choice")
 _RANK_LISTS = ("ranks", "rank", "ranking", "rankings")
 
 
@@ -44,8 +45,12 @@ def read_list(row: Columns) -> Example:
     items = row.take(column, "responses")
     if not items:
         raise row.bad(column, items, "a list of at least one object")
+    labels = row.row.get("labels")
+    if isinstance(labels, list) and len(labels) == len(items) and isinstance(labels[0], bool):
+        fix = "these are steps of one answer with a label each, and a judge compares whole answers"
+        raise row.bad("labels", labels, "a list of responses, not of steps", fix)
     if all(isinstance(item, str) for item in items):
-        gold = _beside(row, len(items))
+        gold = _beside(row, len(items)) or _named(row, items)
         return row.example(query_of_row(row), items, _checked(row, gold, len(items)))
     key = _text_key(row, column, items)
     responses = [
@@ -119,9 +124,27 @@ def _beside(row: Columns, n: int) -> list[float] | None:
         for name in names:
             value = row.row.get(name)
             if isinstance(value, list) and len(value) == n and name not in row.used:
-                if all(item is None for item in value):
+                if any(item is None for item in value):
+                    row.note(f"not every response has a number in {name!r}: the row has no gold")
                     continue
                 return [sign * v for v in numbers_of(row.place, name, row.take(name, "gold"))]
+    return None
+
+
+def _named(row: Columns, items: Sequence[str]) -> list[float] | None:
+    """Gold from a column that says which response is the best: by its text, never by a number."""
+    for name in _BEST:
+        value = row.row.get(name)
+        if isinstance(value, str) and items.count(value) == 1:
+            row.take(name, "gold")
+            return [float(item == value) for item in items]
+        if isinstance(value, int | float) and name not in row.used:
+            places = ",".join(str(i) for i in range(len(items)))
+            fix = (
+                "numbers are never guessed; name the value that means each response, in their "
+                f"order, such as --map gold={name}:{places}"
+            )
+            raise row.bad(name, value, "the text of the best response", fix)
     return None
 
 

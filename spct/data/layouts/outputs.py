@@ -80,10 +80,7 @@ def read_outputs(row: Columns) -> Example:
     if not columns:
         expected = "outputs in columns of their own, such as response_1 and response_2"
         raise row.bad("responses", named(row.row), expected)
-    responses = tuple(
-        response_of(row.place, c, _unpacked(row.take(c, "responses"))) for c in columns
-    )
-    query = query_of_row(row)
+    query, responses = _turn_lists(row, columns) or _texts(row, columns)
     meta: dict[str, Any] = {}
     gold: Sequence[float] | None = gold_of(row, columns, meta) if len(columns) == 2 else None
     if gold is None:
@@ -93,16 +90,44 @@ def read_outputs(row: Columns) -> Example:
     return row.example(query, responses, gold, meta=meta)
 
 
-def _unpacked(value: Any) -> Any:
-    """A list of one text, also as JSON text, is that text (the arena's exports)."""
-    if isinstance(value, str) and value.startswith('["') and value.endswith('"]'):
+def _texts(row: Columns, columns: Sequence[str]) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    responses = tuple(response_of(row.place, c, row.take(c, "responses")) for c in columns)
+    return query_of_row(row), responses
+
+
+def _turn_lists(
+    row: Columns, columns: Sequence[str]
+) -> tuple[tuple[Message, ...], tuple[str, ...]] | None:
+    """The arena's contest files: lists of what was said turn by turn, also as JSON text.
+
+    Where the two models had answered differently before, the pair is refused, as in `read_arena`.
+    """
+    main = row.first(MAIN)
+    said = [_listed(row.row[c]) for c in (main, *columns) if c is not None]
+    if main is None or len(said) != 3 or len({len(texts) for texts in said}) > 1 or not said[0]:
+        return None
+    asked, *answers = said
+    row.take(main, "query")
+    whole = []
+    for column, answered in zip(columns, answers, strict=True):
+        row.take(column, "responses")
+        both = zip(asked, answered, strict=True)
+        whole.append(
+            tuple(m for q, a in both for m in (Message("user", q), Message("assistant", a)))
+        )
+    shared, responses = split_pair(row.place, (columns[0], columns[1]), (whole[0], whole[1]))
+    return with_context(row, main, shared), responses
+
+
+def _listed(value: Any) -> list[str]:
+    """A list of texts, also one that is written as JSON; anything else is an empty list."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         try:
             value = json.loads(value)
         except ValueError:
-            return value
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        return value[0]
-    return value
+            return []
+    is_texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return value if is_texts else []
 
 
 def _rated(row: Columns, columns: Sequence[str]) -> list[float] | None:
@@ -145,7 +170,9 @@ def gold_of(row: Columns, columns: Sequence[str], meta: dict[str, Any]) -> Gold 
             first_odd = first_odd or column
     if len(usable) > 1:
         way = f"--map query={_query(row)} --map responses={','.join(columns)}"
-        fix = f"say which of them is gold: {way} --map gold={next(iter(usable))}:FIRST,SECOND,TIE"
+        one = next(iter(usable))
+        words = "0,1" if one.endswith("_id") else "FIRST,SECOND,TIE"
+        fix = f"say which of them is gold: {way} --map gold={one}:{words}"
         got = {c: row.row[c] for c in usable}
         raise row.bad(", ".join(usable), got, "one column with a verdict", fix)
     if not usable and first_odd is not None:

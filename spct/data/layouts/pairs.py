@@ -24,7 +24,15 @@ from spct.data.layouts.queries import (
     with_context,
 )
 from spct.data.layouts.words import FIRST, TIE, Gold, is_tie_word
-from spct.data.turns import dialogue, ending_with_user, response_of, split_pair, turns_of
+from spct.data.turns import (
+    closed,
+    dialogue,
+    ending_with_user,
+    response_of,
+    split_pair,
+    templated,
+    turns_of,
+)
 from spct.types import Example, Message
 
 # What sets call the better and the worse response.
@@ -115,13 +123,18 @@ def _is_of_user(item: Any) -> bool:
 def _text_pair(
     row: Columns, ends: Ends, values: tuple[str, str]
 ) -> tuple[tuple[Message, ...], tuple[str, str]]:
-    dialogues = tuple(dialogue(value) for value in values)
-    first, second = dialogues
+    first, second = (
+        dialogue(value) or templated(row.place, column, value)
+        for column, value in zip(ends, values, strict=True)
+    )
     if first and second and first[-1].role == second[-1].role == "assistant":
         return _conversations(row, ends, (first, second))
     if has_query(row):
         query = query_of_row(row)
-        is_open = isinstance(main := _main_value(row), str) and main.rstrip().endswith(":")
+        main = _main_value(row)
+        if isinstance(main, str) and templated(row.place, "prompt", main):
+            return query, (closed(values[0], main), closed(values[1], main))
+        is_open = isinstance(main, str) and main.rstrip().endswith(":")
         if is_open and dialogue(main):  # "Assistant:" ended the prompt, a space begins the answer
             return query, (values[0].lstrip(), values[1].lstrip())
         return query, values

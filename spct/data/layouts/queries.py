@@ -67,7 +67,14 @@ def _other_texts(row: Columns, column: str) -> list[str]:
 def no_query(row: Columns) -> Exception:
     """The error for a row without a column that is known to hold the query."""
     texts = [c for c, v in row.left().items() if isinstance(v, str) and len(v.split()) > 1]
-    likely = sorted(texts, key=lambda c: -len(str(row.row[c])))[:5]
+    inside = [
+        f"{c}.{key}"
+        for c, v in row.left().items()
+        if isinstance(v, dict)
+        for key, text in v.items()
+        if isinstance(text, str) and len(text.split()) > 1
+    ]
+    likely = sorted(texts, key=lambda c: -len(str(row.row[c])))[:5] or inside[:5]
     if not likely:
         fix = "add the column prompt"
     else:

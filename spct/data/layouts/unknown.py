@@ -13,6 +13,7 @@ from spct.data.layouts.singles import is_judge_prompt, judge_prompt, prompts_onl
 
 _QUERIES = ("quer", "prompt", "question", "instruct", "problem", "input", "message", "conversation")
 _ANSWERS = ("respon", "answer", "output", "complet", "reply", "candidate", "solution", "generat")
+_NO_ANSWERS = ("expected", "reference", "gold", "correct", "ground", "params")
 _GOLD = ("winner", "label", "prefer", "score", "rating", "gold", "verdict", "rank", "correct")
 
 # What reinforcement learning keeps beside a prompt: nothing that a model has said.
@@ -36,7 +37,7 @@ def refusal(row: Columns, main: Sequence[str]) -> Exception:
         return row.told("columns", got, "a query and the responses to judge", fix)
     query = row.first(main)
     others = [c for c in texts if c != query and c not in SYSTEM]
-    if query is not None and not any(_like(c, _ANSWERS) for c in others):
+    if query is not None and not any(_is_answer(c) for c in others):
         holders = [c for c in others if c not in _NO_RESPONSES and _is_long(columns[c])]
         way = f" or, if they lie in {named(holders)}: {likely_map(columns, holders)}"
         return prompts_only(row, query, way if holders else "")
@@ -54,14 +55,18 @@ def _is_long(value: object) -> bool:
 def likely_map(row: dict[str, Any], holders: Sequence[str] = ()) -> str:
     """The map that most likely reads such rows, as options to copy."""
     texts = sorted((c for c, v in row.items() if _is_said(v)), key=lambda c: -len(str(row[c])))
-    plain = [c for c in texts if not _like(c, _ANSWERS) and not _like(c, _GOLD)]
+    plain = [c for c in texts if not _is_answer(c) and not _like(c, _GOLD)]
     query = _best(texts, _QUERIES) or next(iter(plain), "COLUMN")
-    answers = [c for c in texts if c != query and (_like(c, _ANSWERS) or c in holders)][:8]
-    rest = [c for c in texts if c != query and c not in answers]
-    told = ",".join(sorted(answers)) or ",".join(rest[:1]) or "COLUMN"
+    answers = [c for c in texts if c != query and (_is_answer(c) or c in holders)][:8]
+    told = ",".join(sorted(answers)) or "COLUMN,COLUMN"
     way = f"--map query={query} --map {'responses' if ',' in told else 'response'}={told}"
     gold = next((c for c in row if _like(c, _GOLD) and c not in (query, *answers)), None)
     return f"{way} --map gold={gold}" if gold else way
+
+
+def _is_answer(column: str) -> bool:
+    """Whether a model may have said it: not a known good answer, nor a request."""
+    return _like(column, _ANSWERS) and not _like(column, _NO_ANSWERS)
 
 
 def _best(columns: Sequence[str], stems: Sequence[str]) -> str | None:
