@@ -92,5 +92,10 @@ def meta_pairs(trajectories: Sequence[Trajectory]) -> list[tuple[float, Trajecto
                 f"trajectory {t.index} of example {t.example_id!r} has no meta score; "
                 "a meta-guided vote needs a judge with meta=..."
             )
+        if not math.isfinite(t.meta_score):
+            raise ConfigError(
+                f"trajectory {t.index} of example {t.example_id!r} has the meta score "
+                f"{t.meta_score}, expected a finite number; check the meta RM with spct doctor"
+            )
         pairs.append((t.meta_score, t))
     return pairs

@@ -34,6 +34,7 @@ class Template:
     opens: Mapping[str, str] = field(default_factory=dict)
     inside: Mapping[str, str] = field(default_factory=dict)
     bare_system: bool = False
+    bos: str = ""  # where it opens a turn: trainers strip one start token from a text
 
     def marks(self) -> re.Pattern[str]:
         """Everything that structures a text of this family."""
@@ -54,6 +55,7 @@ _ALL = (
         ("<|endoftext|>", "<s>", "<|im_end|>"),
         r"<\|im_start\|>(?P<r>[^\n<|]*)\n",
         inside=_TAGS,
+        bos="<|im_start|>",  # SmolLM2's
     ),
     Template(
         "llama2",

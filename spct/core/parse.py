@@ -107,7 +107,7 @@ _QUOTE = re.compile(r"[\"“«„'‘]\s*$")
 _SENTENCE = re.compile(r"[.!?。！？](?=\s)")
 _JOINED = re.compile(
     r"[\s,，、;$*|&]*(?:and)?[\s*_|-]*(?:(?:response|answer|assistant|candidate|score)?\s*[#№]?"
-    r"(\d{1,3})\s*[:：=])?[\s$*_|]*",
+    r"(\d{1,3})[\s*_]*[:：=|])?[\s$*_|]*",
     re.IGNORECASE,
 )
 

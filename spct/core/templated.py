@@ -14,7 +14,7 @@ from functools import cache
 
 from spct.core.families import ALIASES, TEMPLATES, Template, template_named
 from spct.core.tokens import ALL_TOKENS, pattern_of, tokens_of
-from spct.core.turns import fits, quoted, turns_of, without
+from spct.core.turns import begun, fits, quoted, turns_of, without
 from spct.errors import TemplateError
 from spct.types import Message
 
@@ -38,12 +38,11 @@ def split_sample(
     Where the prompt came along, the response is what follows it, so that control tokens that the
     policy wrote cannot forge turns. Without it the last assistant turn of the template is taken.
     """
-    starts = template.starts if template else ()
     if prompt is not None:
-        whole, begin = (without(t, starts, at_start=True) for t in (text, prompt))
+        whole, begin = (begun(t, template) if template else t for t in (text, prompt))
         if whole.startswith(begin):
-            turns, begun = _opened(prompt, template, where)
-            return turns, begun + response_of(whole[len(begin) :], template)
+            turns, thought = _opened(prompt, template, where)
+            return turns, thought + response_of(whole[len(begin) :], template)
     if template is None:
         why = (
             "no prompt came along" if prompt is None else "the text does not begin with its prompt"
@@ -98,14 +97,14 @@ def _opened(prompt: str, template: Template | None, where: str) -> tuple[tuple[M
             )
         return (Message("user", prompt),), ""
     turns = turns_of(prompt, template, where)
-    begun = ""
+    thought = ""
     if turns[-1].role == "assistant" and turns[-1].content in ("", "Thought:"):
         turns.pop()
         is_open = re.search(r"<think>\s*\Z", prompt)
-        begun = is_open[0].strip() if is_open else ""
+        thought = is_open[0].strip() if is_open else ""
     if not turns:
         raise TemplateError(f"{where}: got the assistant's opening alone, expected a conversation")
-    return tuple(_checked(turns, template, where)), begun
+    return tuple(_checked(turns, template, where)), thought
 
 
 def _checked(turns: list[Message], template: Template, where: str) -> Iterator[Message]:

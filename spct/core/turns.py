@@ -34,7 +34,7 @@ class _Turn:
 
 def turns_of(text: str, template: Template, where: str = "text") -> list[Message]:
     """Every turn of a text; a generation prompt leaves an empty one of the assistant at the end."""
-    text = without(text, template.starts, at_start=True)
+    text = begun(text, template)
     found = list(template.marks().finditer(text))
     turns: list[_Turn] = []
     before = text[: found[0].start()] if found else text
@@ -136,6 +136,15 @@ def trimmed(text: str, template: Template) -> str:
     return without(text, (*template.closes, *template.starts), at_start=False).strip()
 
 
+def begun(text: str, template: Template) -> str:
+    """A text from its first turn on: without pads, with a start token that a trainer stripped."""
+    text = without(text, template.starts, at_start=True)
+    whole = template.bos + text
+    found = template.marks().match(whole) if template.bos and template.closes[0] in text else None
+    is_stripped = found is not None and (found.groupdict().get("r") or "").lower() in KINDS
+    return whole if is_stripped and not text.startswith(template.bos) else text
+
+
 def without(text: str, tokens: Iterable[str], *, at_start: bool) -> str:
     """The text without the tokens and the white space at one of its ends."""
     some = pattern_of(tokens)
@@ -152,7 +161,7 @@ def without(text: str, tokens: Iterable[str], *, at_start: bool) -> str:
 
 def fits(text: str, template: Template) -> bool:
     """Whether a text begins as one of the family does."""
-    found = template.marks().match(without(text, template.starts, at_start=True))
+    found = template.marks().match(begun(text, template))
     return found is not None and found[0] not in template.inside
 
 

@@ -151,6 +151,16 @@ def test_a_generation_prompt_may_have_begun_a_thought(family, begun, kept):
     assert split_prompt(prompt, template, "prompt") == query
 
 
+@pytest.mark.parametrize("with_prompt", [True, False])
+def test_a_stripped_start_token_that_opens_a_turn_is_put_back(with_prompt):
+    """verl strips one leading start token; that of SmolLM2 is <|im_start|>."""
+    prompt = PLAIN["chatml"]
+    text = (prompt + "Sunny.<|im_end|>").removeprefix("<|im_start|>")
+    found = split_sample(text, prompt if with_prompt else None, TEMPLATES["chatml"], "q")
+    assert found == (TURNS, "Sunny.")
+    assert split_prompt("user\nis a word", TEMPLATES["chatml"], "p")[0].content == "user\nis a word"
+
+
 def test_thoughts_of_earlier_turns_are_shown_and_empty_ones_leave_no_mark():
     text = PLAIN["chatml"].replace("Yes?", "<think>\n{}\n</think>\n\nYes?")
     assert split_prompt(text.replace("{}", ""), TEMPLATES["chatml"], "p") == TURNS

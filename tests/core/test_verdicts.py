@@ -110,7 +110,8 @@ def test_a_sentence_that_begins_like_a_heading_is_none():
         "\\boxed{8分, 3分}", "\\boxed{8 points, 3 points}", "\\boxed{8 out of 10, 3 out of 10}",
         "\\boxed{8/10, 3/10}", "\\boxed{8.0/10.0, 3/10}", "\\boxed{8}, \\boxed{3}",
         "\\boxed{8} and \\boxed{3}", "Response 1: \\boxed{8}\nResponse 2: \\boxed{3}", "\\\\boxed{8,3}",
-        "\\boxed{\n8,\n3\n}", "[[ 8 , 3 ]]", "[[\\text{8}, \\mathbf{3}]]", "[[8]], [[3]]",
+        "\\boxed{\n8,\n3\n}", "**Response 1**: \\boxed{8}\n**Response 2**: \\boxed{3}",
+        "| Response 1 | \\boxed{8} |\n| Response 2 | \\boxed{3} |", "[[ 8 , 3 ]]", "[[\\text{8}, \\mathbf{3}]]", "[[8]], [[3]]",
     ],
 )  # fmt: skip
 def test_mark_up_that_cannot_change_a_number_is_stripped(box):

@@ -91,6 +91,8 @@ def test_a_meta_vote_without_meta_scores_is_an_error(make_trajectory):
     for vote in (meta_top(), meta_weighted):
         with pytest.raises(ConfigError, match="no meta score"):
             vote([make_trajectory((1, 2))])
+        with pytest.raises(ConfigError, match="meta score nan"):
+            vote([make_trajectory((1, 2), meta_score=math.nan)])
 
 
 @given(st.floats(-1e300, 1e300))
