@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from spct.errors import SUMS_ARE_GONE
 from spct.settings import Settings
@@ -74,6 +74,14 @@ class JudgeConfig(Settings):
         "meta_log_odds",
         "meta_log_odds_wins",
     ] = Field("mean", description="How judgements become rewards, on the judge's scale.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_lenient(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("lenient"), bool):  # of older runs
+            parse = "lenient" if data["lenient"] else "strict"
+            return {"parse": parse, **{key: v for key, v in data.items() if key != "lenient"}}
+        return data
 
     @field_validator("vote", mode="before")
     @classmethod

@@ -2,7 +2,7 @@ import pytest
 
 from spct.config import Config
 from spct.errors import ConfigError
-from spct.settings import Settings, resolve
+from spct.settings import Settings, resolve, validated
 
 
 def made(**options):
@@ -66,6 +66,11 @@ def test_a_misspelt_variable_is_an_error():
 def test_a_stored_vote_by_sums_is_answered_with_means():
     with pytest.raises(ConfigError, match="rewards are means"):
         resolve(Config, env={"SPCT_JUDGE_VOTE": "sum"})
+
+
+def test_a_stored_lenient_is_the_parse_of_that_name():
+    assert validated(Config, {"judge": {"lenient": True}}, "x").judge.parse == "lenient"
+    assert validated(Config, {"judge": {"lenient": False}}, "x").judge.parse == "strict"
 
 
 def test_settings_are_frozen():

@@ -25,6 +25,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "judge": ("spct.cli.judge:judge", "Judge examples, or one query with its responses."),
         "sample": ("spct.cli.sample:sample", "Judge a whole file into a run that can continue."),
         "rescore": ("spct.cli.runs:rescore", "Parse and vote a run again, without an LM call."),
+        "fit-stopping": (
+            "spct.cli.fit_stopping:fit_stopping",
+            "Measure on a run what an early stop needs to know.",
+        ),
         "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
         "view": ("spct.cli.view:view", "Read judgements in the browser, or as one HTML file."),
         "show": ("spct.cli.view:show", "Print a stored judgement."),

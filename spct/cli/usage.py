@@ -30,6 +30,9 @@ OLD_COMMANDS = {
 OLD_FLAGS = {
     ("bench", "--output-dir"): "--out (-o), the run folder",
     ("compare", "--k"): "-k (--samples)",
+    ("judge", "--lenient"): "--parse lenient",
+    ("sample", "--lenient"): "--parse lenient",
+    ("rescore", "--lenient"): "--parse lenient",
     ("judge", "--concurrency"): "--examples-in-flight",
     ("sample", "--concurrency"): "--examples-in-flight",
     ("serve", "--max-concurrency"): "--examples-in-flight",

@@ -135,7 +135,7 @@ def read_fit(path: Path, vote: Vote, scale: Scale) -> Fit:
         fit = Fit(noise, spread, (low, high), str(found["vote"]), int(found["items"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"reading the stopping file {str(path)!r}: {error!r}; write it with: spct runs "
+            f"reading the stopping file {str(path)!r}: {error!r}; write it with: spct "
             "fit-stopping RUN"
         ) from error
     if not all(math.isfinite(x) and x >= 0 for x in (noise, spread)):

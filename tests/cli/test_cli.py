@@ -374,6 +374,24 @@ def test_a_run_folder_can_be_named_and_continues_where_it_is(run, tmp_path):
     assert code == 0 and "0 replies drawn" in err
 
 
+def test_a_stopping_file_is_measured_on_a_run_and_read_by_the_rule(run, tmp_path):
+    rows = [{"id": str(i), "query": f"q {i}", "responses": ["a", f"b {i}"]} for i in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    folder = run("sample", tmp_path / "pairs.jsonl", *FAKE, "-k", 4)[1].strip()
+    file = tmp_path / "stopping.json"
+    code, out, _ = run("fit-stopping", folder, "--to", file)
+    assert code == 0 and "40 items" in out and json.loads(file.read_text())["vote"] == "mean"
+    how = ("judge", tmp_path / "pairs.jsonl", *FAKE, "-k", 16, "--stop", "predictive")
+    code, out, _ = run(*how, "--stop-file", file, "--json")
+    assert code == 0
+    drawn = [json.loads(line)["k_drawn"] for line in out.splitlines()]
+    assert len(drawn) == 40 and sum(drawn) < 40 * 16
+    code, _, err = run(*how, "--stop-file", file, "--vote", "majority")
+    assert code == 2 and "measured for the vote 'mean'" in err
+    code, _, err = run("judge", EXAMPLES, *FAKE, "--stop-file", file)
+    assert code == 2 and "--stop predictive" in err
+
+
 @pytest.fixture
 def two_ways(run, tmp_path):
     """Sample two pairs under one template file, read as the format of a name."""
