@@ -51,6 +51,16 @@ def test_commands_and_files_named_in_a_page_exist(page):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
 
 
+def test_the_tour_takes_as_long_as_it_says():
+    """Thirty lines a minute; a page that is some minutes out is still a plan."""
+    text = (ROOT / "docs" / "reading.md").read_text("utf-8")
+    said = re.findall(r"`((?:spct|tests)/[\w/]+\.\w+)` \((\d+)", text)
+    assert len(said) >= 9
+    for name, minutes in said:
+        takes = len((ROOT / name).read_text("utf-8").splitlines()) / 30
+        assert abs(takes - int(minutes)) <= 3, f"{name}: {takes:.0f} minutes, not {minutes}"
+
+
 def test_nothing_committed_names_this_machine():
     tracked = subprocess.run(
         ["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=False
