@@ -149,6 +149,16 @@ def pandalm(table: Table) -> Scores:
     return {"overall": parts.get("unreadable is a tie", table.mean(lambda _: True)), **parts}
 
 
+def if_rewardbench(table: Table) -> Scores:
+    """The three kinds of instruction count the same; tau-b is the score, accuracy beside it."""
+    if any(len(column) == 1 for column in table.columns):
+        return macro(table)  # under the shared rule
+    kinds = _subsets(table)
+    tau = {kind: table.column_mean(kind, "tau-b") for kind in kinds}
+    accuracy = mean_over((1, table.column_mean(kind, "accuracy")) for kind in kinds)
+    return {"overall": mean_over((1, t) for t in tau.values()), **tau, "accuracy": accuracy}
+
+
 def auc(table: Table) -> Scores:
     """Area under the ROC curve of reward against gold 0/1, pooled, and for each subset."""
     subsets = {name: _auc(table, name) for name in _subsets(table)}

@@ -190,6 +190,20 @@ _ALL = (
     _llmbar("llmbar", "LLMBar", "", LLMBAR_COUNTS),
     _llmbar("llmbar-natural", "LLMBar Natural", "Natural", {"Natural": 100}),
     Benchmark(
+        "if-rewardbench",
+        "IF-RewardBench",
+        lists.if_rewardbench,
+        rules.if_rewardbench,
+        aggregates.if_rewardbench,
+        lists.IF_REWARDBENCH,
+        "if_rewardbench",
+        "Kendall's tau-b over the edges of each item's preference graph, plain mean of three kinds "
+        "of instruction; accuracy over edges (strict) beside it. Judged as one list; the "
+        "benchmark's own overall setting ranks by Elo over pairwise verdicts.",
+        "none stated",
+        {"": 842},
+    ),
+    Benchmark(
         "realmistake",
         "ReaLMistake",
         lists.realmistake,

@@ -77,7 +77,7 @@ def load_benchmark(
         raise DataError(f"reading {benchmark.title}: got no items, expected at least one")
     examples, unknown = _known(benchmark, examples)
     problems = problems_of(examples) + unknown
-    missing = _missing(benchmark, examples) + _missing_files(benchmark, examples)
+    missing = _missing(benchmark, examples) + missing_files(benchmark, examples)
     units = list(dict.fromkeys(str(e.meta["unit"]) for e in examples))
     kept = _limited(units, limit, seed)
     if len(kept) < len(units):
@@ -134,7 +134,7 @@ def _missing(benchmark: Benchmark, examples: Sequence[Example]) -> list[str]:
     return found
 
 
-def _missing_files(benchmark: Benchmark, examples: Sequence[Example], shown: int = 5) -> list[str]:
+def missing_files(benchmark: Benchmark, examples: Sequence[Example], shown: int = 5) -> list[str]:
     """The files of the published layout that no row came from.
 
     RMB publishes no row counts of its pairs, so only the list of files tells a whole copy.

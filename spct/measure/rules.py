@@ -227,6 +227,23 @@ def _beats(rewards: Rewards | None, i: int, j: int, *, shared: bool) -> float:
     return float(rewards[i] > rewards[j])
 
 
+def if_rewardbench(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float]]:
+    """IF-RewardBench: Kendall's tau-b and accuracy over the edges of the preference graph.
+
+    An edge is right if the better response is strictly ahead; without a verdict all are ties. The
+    official code divides by at least 1, so a judge that ties everything gets 0.
+    """
+    if policy == "shared":
+        return _shared(unit)
+    ((example, rewards),) = unit
+    edges, name = example.meta["preferred"], example.subset or "all"
+    scores = (0.0,) * example.n if rewards is None else rewards
+    right = sum(scores[better] > scores[worse] for better, worse in edges)
+    wrong = sum(scores[better] < scores[worse] for better, worse in edges)
+    tau = (right - wrong) / max(1.0, math.sqrt((right + wrong) * len(edges)))
+    return [((name, "tau-b"), tau), ((name, "accuracy"), right / max(1, len(edges)))]
+
+
 def judgebench(unit: Sequence[Judged], policy: Policy) -> list[tuple[Column, float]]:
     """JudgeBench: +1, 0 or -1 for each of the two orders; right only if the sum is above 0."""
     if policy == "shared":

@@ -108,6 +108,23 @@ def test_pandalm_s_score_is_that_of_its_own_parser() -> None:
     assert scores(shared, aggregates.pandalm)["overall"] == pytest.approx(1 / 3)  # no tied gold
 
 
+def test_if_rewardbench_gives_its_three_kinds_the_same_weight() -> None:
+    kinds = (("Single_Turn", [1.0, 0.0, 0.5]), ("Multi_Turn", [-1.0]), ("System_Prompt", [0.25]))
+    credits: list[tuple[Column, float]] = [
+        ((kind, part), value)
+        for kind, values in kinds
+        for value in values
+        for part in ("tau-b", "accuracy")
+    ]
+    found = scores(credits, aggregates.if_rewardbench)
+    mean = (0.5 - 1.0 + 0.25) / 3
+    assert found == pytest.approx(
+        {"overall": mean, **{k: sum(v) / len(v) for k, v in kinds}, "accuracy": mean}
+    )
+    shared = [(("Single_Turn",), 1.0), (("Multi_Turn",), 0.0)]
+    assert scores(shared, aggregates.if_rewardbench)["overall"] == 0.5
+
+
 def test_macro_and_micro_differ_as_they_should() -> None:
     credits: list[tuple[Column, float]] = [(("a",), 1.0), (("b",), 0.0), (("b",), 0.0)]
     assert scores(credits, aggregates.macro)["overall"] == 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from spct.errors import ConfigError, DataError
 from spct.measure.benchmarks import BENCHMARKS, benchmark_named, ours
-from spct.measure.loading import Loaded, load_benchmark
+from spct.measure.loading import Loaded, load_benchmark, missing_files
 from spct.measure.rules import gold_of
+from spct.measure.sizes import RMB_FILES
+from spct.types import Example, Message
 from tests.measure.makers import pairs_file, write
 
 Rows = list[dict[str, Any]]
@@ -78,6 +81,23 @@ PANDA = {
     "annotator3": 1,
 }
 
+IFRB = {
+    "id": 7,
+    "instruction_type": "Multi_Turn",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "again, in rhyme"},
+    ],
+    "checklist": ["rhymes"],
+    "responses": [{"response_id": 3 + i, "response": f"r{i}", "labels": [1]} for i in range(3)],
+    "preference_graph": [
+        {"chosen": {"response_id": 4}, "rejected": {"response_id": 3}},
+        {"chosen": {"response_id": 4}, "rejected": {"response_id": 5}},
+    ],
+}
+
 # benchmark -> (a file of its published layout, a good row of it)
 LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "rewardbench": ("filtered.jsonl", RB),
@@ -86,6 +106,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ppe-correctness": ("PPE-GPQA-Best-of-K/train.jsonl", PPE_C),
     "rmb": ("Pairwise_set/Harmlessness/S1.jsonl", RMB_PAIR),
     "rm-bench": ("data/chat_filtered.jsonl", RM),
+    "if-rewardbench": ("data/if_rewardbench.jsonl", IFRB),
     "judgebench": ("data/dataset=judgebench,response_model=gpt-4o.jsonl", JB),
     "llmbar": ("Dataset/LLMBar/Natural/dataset.jsonl", LLMBAR),
     "llmbar-natural": ("Dataset/LLMBar/Natural/dataset.jsonl", LLMBAR),
@@ -123,6 +144,7 @@ def test_a_missing_field_is_named_with_its_file_and_line(name: str, load: Any) -
         "ppe-correctness": "sampled_conflict_pairs",
         "rmb": "reject",
         "rm-bench": "chosen",
+        "if-rewardbench": "preference_graph",
         "judgebench": "label",
         "realmistake": "error_label",
         "autoj": "label",
@@ -276,6 +298,36 @@ def test_rewardbench2_refuses_what_its_formula_cannot_score(
 ) -> None:
     with pytest.raises(DataError, match=message):
         load("rewardbench2", {"test.jsonl": [row]})
+
+
+def test_if_rewardbench_keeps_its_graph_by_place_and_its_system_prompt(load: Any) -> None:
+    (found,) = load("if-rewardbench", {"data/if_rewardbench.jsonl": [IFRB]}).examples
+    assert found.meta["preferred"] == [(1, 0), (1, 2)]  # by place, not by the file's numbers
+    assert found.gold == (-1.0, 2.0, -1.0)
+    assert [m.role for m in found.query] == ["system", "user", "assistant", "user"]
+    strange = {**IFRB, "preference_graph": [{"chosen": {"response_id": 9}, "rejected": {}}]}
+    with pytest.raises(DataError, match="edges between known ids"):
+        load("if-rewardbench", {"data/if_rewardbench.jsonl": [strange]})
+
+
+def test_a_copy_of_rmb_that_lacks_files_is_partial_whatever_its_counts(load: Any) -> None:
+    assert len(RMB_FILES) == len(set(RMB_FILES)) == 98
+    files = {
+        f"RMB_dataset/{name}.json{'l' if i % 2 else 'l.gz'}": name
+        for i, name in enumerate(RMB_FILES)
+    }
+    there = [replace(_bare(i), meta={"place": f"{file}:1", "source": str(i)})
+             for i, file in enumerate(files)]  # fmt: skip
+    assert missing_files(BENCHMARKS["rmb"], there) == []
+    (said,) = missing_files(BENCHMARKS["rmb"], there[3:])
+    assert said.startswith("3 of 98 files are not there: 'BoN_set/Harmlessness/S1', ")
+    one_left = [e for e in there if "Harmlessness/S1." not in str(e.meta["place"])]
+    (said,) = missing_files(BENCHMARKS["rmb"], one_left)  # S10 and S11 are no S1
+    assert said.startswith("2 of 98")
+
+
+def _bare(i: int) -> Example:
+    return Example(f"e{i}", (Message("user", "q"),), ("a", "b"), (1.0, 0.0))
 
 
 def test_rmb_reads_both_sets_into_four_parts(load: Any) -> None:

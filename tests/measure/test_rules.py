@@ -261,6 +261,22 @@ def test_single_responses_count_by_gold_and_reward_and_never_without_a_verdict()
         assert rules.ranked([judged((1,), None)], policy) == []  # type: ignore[arg-type]
 
 
+def test_if_rewardbench_by_hand() -> None:
+    """Edges 0>1, 0>2, 1>3, 2>3. Rewards 9, 5, 9, 4: right, tie, right, right."""
+    edges = [(0, 1), (0, 2), (1, 3), (2, 3)]
+
+    def earned(rewards: tuple[float, ...] | None) -> dict[str, float]:
+        unit = [judged((2, 0, 0, -2), rewards, subset="Single_Turn", preferred=edges)]
+        return {str(c[1]): v for c, v in rules.if_rewardbench(unit, "scalar")}
+
+    # C = 3, D = 0, one tie: 3 / sqrt(3 * 4)
+    assert earned((9, 5, 9, 4)) == pytest.approx({"tau-b": 3 / math.sqrt(12), "accuracy": 0.75})
+    assert earned((1, 2, 3, 4)) == {"tau-b": -1.0, "accuracy": 0.0}
+    assert earned((5, 5, 5, 5)) == earned(None) == {"tau-b": 0.0, "accuracy": 0.0}
+    unit = [judged((2, 0, 0, -2), (9, 5, 9, 4), subset="Single_Turn", preferred=edges)]
+    assert only(rules.if_rewardbench(unit, "shared")) == 0.5  # two on top, one of them best
+
+
 # --- properties ---------------------------------------------------------------------------------
 
 REWARDS = st.lists(st.integers(1, 4), min_size=2, max_size=5)

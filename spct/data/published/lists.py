@@ -112,6 +112,37 @@ def rm_bench(source: Source) -> Iterator[Example]:
         yield item(row, id, query, texts, gold, str(domain), styles=styles)
 
 
+IF_REWARDBENCH = ("**/if_rewardbench*",)
+
+
+def if_rewardbench(source: Source) -> Iterator[Example]:
+    """IF-RewardBench: several responses with a graph of preferences, which is no full order.
+
+    `meta["preferred"]` holds its edges as (better, worse) places. Gold is how many a response is
+    preferred to, less how many are preferred to it: our shared rule needs a number for each.
+    """
+    types = ("Single_Turn", "Multi_Turn", "System_Prompt")
+    for row in source.rows(*IF_REWARDBENCH):
+        responses, graph = row.get("responses"), row.get("preference_graph")
+        try:
+            place = {r["response_id"]: i for i, r in enumerate(responses)}
+            texts = [str(r["response"]) for r in responses]
+            edges = [
+                (place[e["chosen"]["response_id"]], place[e["rejected"]["response_id"]])
+                for e in graph
+            ]
+        except (KeyError, TypeError) as error:
+            raise row.bad(
+                "preference_graph", error, "response_id and response, and edges between known ids"
+            ) from None
+        gold = [0.0] * len(texts)
+        for better, worse in edges:
+            gold[better] += 1
+            gold[worse] -= 1
+        id, subset = f"{row.get('id')}", row.one_of("instruction_type", types)
+        yield item(row, id, row.query("messages"), texts, gold, subset, preferred=edges)
+
+
 REALMISTAKE = ("**/data/*/*", "**/*/gpt-4*", "**/*/Llama-2*")
 
 
