@@ -41,7 +41,7 @@ from tests.engines.fault_server import judge_text
 
 EXAMPLES, K, FIRST = 120, 4, "id-0"
 GRACE_S = 1.0  # a reply that left the endpoint so long before the kill has long been received
-Asked = tuple[str, int]  # an example and the first seed of a request
+Asked = tuple[str, int, bool]  # an example, the first seed of a request, and whether it is greedy
 
 
 @dataclass
@@ -69,7 +69,8 @@ class Endpoint:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 prompt = body["messages"][-1]["content"]
                 [number] = set(re.findall(r"Which tide is number (\d+)\?", prompt))
-                named = f"id-{number}", int(body.get("seed", 0))
+                greedy = body.get("temperature") == 0
+                named = f"id-{number}", int(body.get("seed", 0)), greedy
                 endpoint.asked.append(named)
                 time.sleep(endpoint.latency_s * random.uniform(0.3, 2))
                 n = body.get("n", 1) if endpoint.takes_n else 1
@@ -149,7 +150,8 @@ def stored(folders: list[Path]) -> set[Asked]:
                 rows = db.execute("SELECT example_id, seed FROM calls").fetchall()
             except sqlite3.OperationalError:  # killed before the tables were made
                 continue
-        found |= {(bytes(example).decode(), seed) for example, seed in rows}
+        greedy = folder.name == "greedy"  # of bench: each mode has a store of its own
+        found |= {(bytes(example).decode(), seed, greedy) for example, seed in rows}
     return found
 
 
