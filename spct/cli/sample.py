@@ -20,6 +20,7 @@ from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
+from spct.runs.identity import digest_of_all
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back, open_run
 from spct.runs.store import Store
@@ -87,7 +88,7 @@ def sample(
         return open_run(
             root,
             Path(chosen.file).stem,
-            identity | {"data": source.digest(examples)},
+            identity | {"data": digest_of_all(examples)},
             {"reward_model": {"name": reward_model}} if reward_model else config.model_dump(),
             at=out,
             fresh=fresh,

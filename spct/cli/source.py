@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ from spct.core.plan import content_id
 from spct.data.files import spool_stdin
 from spct.data.rows import read_examples, validate
 from spct.errors import ConfigError, DataError, printable
-from spct.runs.codec import dump_example, encode
 from spct.types import Example, Message
 
 if TYPE_CHECKING:
@@ -139,16 +137,6 @@ def tell(report: Report) -> None:
     """Say how a file is read, on standard error, before anything is paid for it."""
     for line in (*report.brief(), *(f"note: {note}" for note in report.notes)):
         print(printable(line), file=sys.stderr)
-
-
-def digest(examples: Iterable[Example]) -> str:
-    """Names a selection of examples by its content: the file's name and wording do not matter."""
-    whole = sha256()
-    for example in examples:
-        line = encode(dump_example(example))
-        whole.update(b"%d:" % len(line))
-        whole.update(line)
-    return whole.hexdigest()
 
 
 def source_of(

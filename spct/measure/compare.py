@@ -9,17 +9,22 @@ on log2 k, per example, so its interval is paired across k.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from spct.core.vote import best
 from spct.errors import ConfigError, DataError, OverBudget
 from spct.measure.estimator import shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
+from spct.measure.json_files import write_json
 from spct.measure.metrics import abstention
 from spct.runs.engines import RecordingEngine
+from spct.runs.identity import digest, digest_of_all
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.types import Example, RewardModel, Usage, Verdict
@@ -134,7 +139,7 @@ async def _curve(
 ) -> Curve:
     samples = model.traits.gains_from_samples
     takes = {n: model.traits.takes(n) for n in SIZES}
-    costs = {k: await _cost(at_k(model, k), timed) for k in (ks if samples else ks[:1])}
+    costs = {k: await _cost_once(at_k(model, k), timed, store) for k in (ks if samples else ks[:1])}
     drawing = at_k(model, ks[-1])
     if store is not None and drawing.engine is not None:
         drawing = drawing.with_(engine=RecordingEngine(drawing.engine, store))
@@ -176,6 +181,23 @@ def at_k(model: RewardModel, k: int) -> RewardModel:
     wished = {"k": k, "stopping": None}
     known = model.traits.settings
     return model.with_(**{name: value for name, value in wished.items() if name in known})
+
+
+async def _cost_once(model: RewardModel, examples: Sequence[Example], store: Store | None) -> Cost:
+    """What was measured before a kill stands: it was paid for."""
+    if store is None:
+        return await _cost(model, examples)
+    await model.open()  # the identity names the model that an endpoint serves
+    path = store.folder / "costs.json"
+    key = digest({**model.identity(), "examples": digest_of_all(examples)})
+    known: dict[str, Any] = {}
+    with suppress(OSError, ValueError):  # none measured yet, or damaged
+        known = dict(json.loads(path.read_text("utf-8")))
+    if key in known:
+        return Cost(**known[key])
+    cost = await _cost(model, examples)
+    write_json(path, {**known, key: asdict(cost)})
+    return cost
 
 
 async def _cost(model: RewardModel, examples: Sequence[Example]) -> Cost:

@@ -54,8 +54,11 @@ def claimed(
     that it goes on with the same run (`write_run_files`).
     """
     content = {"identity": dict(identity), "settings": dict(settings)}
-    if at is not None:
-        claim = _claim_at(at, content)
+    if at is not None and at.is_dir():
+        claim = Claim(at, RunLock(at), is_new=False)
+    elif at is not None:
+        with _root_lock(at.parent):
+            claim = _claim_at(at, content)
     else:
         with _root_lock(root):
             found = None if fresh else find_run(root, identity)
@@ -108,13 +111,13 @@ def _new_run(root: Path, name: str, content: Mapping[str, Any]) -> Claim:
 def _claim_at(folder: Path, content: Mapping[str, Any]) -> Claim:
     """The folder itself; made if it is not there."""
     if not folder.is_dir():
-        _make(folder.parent)
         return _made(folder, {**content, "number": 1})
     return Claim(folder, RunLock(folder), is_new=False)
 
 
 def _made(folder: Path, content: Mapping[str, Any]) -> Claim:
     part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a kill: under the lock nobody else is at it
     try:
         try:
             part.mkdir(mode=0o700)

@@ -94,6 +94,16 @@ def test_what_a_kill_left_of_a_set_up_is_swept_by_the_next_one(tmp_path: Path) -
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
 
 
+def test_what_a_kill_left_of_a_named_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    named = tmp_path / "deep" / "run"
+    (tmp_path / "deep" / ".run.part").mkdir(parents=True)
+    (tmp_path / "deep" / ".run.part" / "run.lock").write_text("1")
+    for _ in range(2):
+        with claimed(tmp_path, "rows", {"k": 1}, {}, at=named) as claim:
+            assert claim.folder == named
+    assert list((tmp_path / "deep").iterdir()) == [named]
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_a_lock_that_is_not_a_file_is_named(tmp_path: Path, kind: str) -> None:
     folder = made(tmp_path, k=1)
