@@ -12,7 +12,8 @@ and each of its trajectories
 `prompts` holds each distinct prompt once and `prompt` is an index into it, because k samples share
 a few prompts. `unscored` of a trajectory is `{reason, detail}` or null, and then principles,
 critique, scores and expected are null; `unscored` of a verdict counts the reasons. `error`,
-`token_ids` and `logprobs` are there only where an engine gave them.
+`token_ids` and `logprobs` are there only where an engine gave them, `decisions` only where a
+decision model did.
 
 JSON cannot represent infinity and NaN. A log probability that is not finite is null and reads back
 as minus infinity; any other number that is not finite is a bug upstream and raises ValueError.
@@ -208,6 +209,8 @@ def _dump_trajectory(trajectory: Trajectory, prompt: int) -> Record:
     kind: Any = type(outcome)
     said = _adapter(kind).dump_python(outcome, mode="json")
     is_unscored = isinstance(outcome, Unscored)
+    if not said.get("decisions", True):  # only a decision model has them
+        del said["decisions"]
     return {
         "index": trajectory.index,
         "seed": trajectory.seed,
