@@ -79,13 +79,8 @@ def judge(
         _show_plan(config, examples)
         return
     rm = load_named(reward_model, config, origins) if reward_model else build_judge(config)
-    recipe = rm.identity()
-    if reward_model is None and recipe["grammar"] is not None and is_untrained(config.engine):
-        print(FORCED, file=sys.stderr)
     job = Job()
-    scale = rm.traits.scale if recipe.get("vote") in MEANS else None
-    top = scale and scale[1]
-    shown, grades = _Shown(examples, as_json, full, top), Grades(top)
+    shown, grades = _Shown(examples, as_json, full), Grades()
     tally = job.run(_judge_all(job, config, rm, examples, shown, grades, progress))
     print(tally.summary(), file=sys.stderr)
     if grades.credits:
@@ -109,12 +104,11 @@ def _asked_here(
 class _Shown:
     """Prints verdicts in the order of the examples, whichever is done first."""
 
-    def __init__(
-        self, examples: Sequence[Example], as_json: bool, full: bool, top: float | None
-    ) -> None:
+    def __init__(self, examples: Sequence[Example], as_json: bool, full: bool) -> None:
+        self.top: float | None = None
         self._waiting = deque(examples)
         self._done: dict[str, Verdict] = {}
-        self.is_card, self._full, self._top = not as_json, full, top
+        self.is_card, self._full = not as_json, full
         self._console = Console()
 
     def add(self, verdict: Verdict) -> None:
@@ -124,7 +118,7 @@ class _Shown:
             first = self._waiting.popleft()
             verdict = self._done.pop(first.id)
             if self.is_card:
-                show_verdict(self._console, first, verdict, full=self._full, top=self._top)
+                show_verdict(self._console, first, verdict, full=self._full, top=self.top)
             else:
                 print(to_line(dump_verdict(verdict) | _asked(first)), flush=True)
 
@@ -147,6 +141,11 @@ async def _judge_all(
 
     try:
         await opened(model, config.engine, progress)
+        recipe = model.identity()  # known now: it names the model that an endpoint serves
+        if recipe.get("grammar") is not None and is_untrained(config.engine):
+            print(FORCED, file=sys.stderr)
+        scale = model.traits.scale if recipe.get("vote") in MEANS else None
+        shown.top = grades.top = scale and scale[1]
         # On a terminal the verdicts themselves show how far it is.
         seen = progress == "auto" and (shown.is_card or sys.stdout.isatty())
         async with watched(tally, len(examples), "none" if seen else progress):
