@@ -156,15 +156,7 @@ async def _verdicts(
 ) -> dict[str, Verdict]:
     params = SamplingParams(temperature=temperature, max_tokens=config.max_tokens)
     what = Draw(k, params=params, seed=config.seed)
-    identity = {
-        "k": k,
-        "temperature": temperature,
-        "max_tokens": config.max_tokens,
-        "seed": config.seed,
-        "engine": engine.fingerprint,
-        "formats": formats.fingerprint,
-    }
-    with Store.open(folder, identity) as store:
+    with Store.open(folder, what.identity(engine, formats)) as store:
         # Not draw_into, which ends where nothing was scored: that a base cannot judge is a finding.
         sampler = Sampler(RecordingEngine(engine, store), formats, what, concurrency=256)
         finished = store.finished_ids()

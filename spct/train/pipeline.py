@@ -198,8 +198,7 @@ def meta_data_stage(p: Pipeline) -> Mapping[str, Any]:
         temperature=config.temperature, max_tokens=p.config.rl.max_completion_tokens
     )
     what = Draw(config.n_samples, params=params, seed=config.seed)
-    identity = {**config.model_dump(), "engine": engine.fingerprint}
-    with Store.open(out, identity) as store:
+    with Store.open(out, what.identity(engine, p.formats)) as store:
         asyncio.run(draw_into(store, examples, engine, p.formats, what, p.config.batch))
     runs = [Drawn("self", out, examples)]
     if "rft_data" in p.config.stages:

@@ -184,13 +184,8 @@ async def build(
         SamplingParams(temperature=config.temperature, max_tokens=config.max_tokens),
         config.seed,
     )
-    identity = {
-        **config.model_dump(include={"n_samples", "hinted", "temperature", "max_tokens", "seed"}),
-        "engine": engine.fingerprint,
-        "formats": formats.fingerprint,
-    }
     given = list(examples)
-    with Store.open(out, identity) as store:
+    with Store.open(out, what.identity(engine, formats)) as store:
         await draw_into(store, given, engine, formats, what, config.concurrency)
         funnel, rows = Funnel(), []
         for example, trajectories in stored(store, given):

@@ -22,7 +22,7 @@ from spct.runs.engines import RecordingEngine
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Example, SamplingParams, Trajectory, Verdict
+from spct.types import JSON, Completion, Engine, Example, SamplingParams, Trajectory, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,18 @@ class Draw:
     hinted: bool = False
     params: SamplingParams = field(default_factory=SamplingParams)
     seed: int = 0
+
+    def identity(self, engine: Engine, formats: Formats) -> dict[str, JSON]:
+        """All that the trajectories depend on, but for the examples."""
+        return {
+            "n_samples": self.n_samples,
+            "hinted": self.hinted,
+            "temperature": self.params.temperature,
+            "max_tokens": self.params.max_tokens,
+            "seed": self.seed,
+            "engine": engine.fingerprint,
+            "formats": formats.fingerprint,
+        }
 
 
 @dataclass(frozen=True, slots=True)
