@@ -104,6 +104,7 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
         except BaseException as error:
             result.append(error)
 
+    # A notebook's loop is running and cannot be re-entered: a loop of our own, in a thread.
     thread = threading.Thread(target=target)
     thread.start()
     thread.join()

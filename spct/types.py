@@ -39,7 +39,7 @@ class Message:
 class Example:
     """A query with the responses to judge.
 
-    `query` ends with a user turn. `gold` are ground-truth rewards, one a response, higher is
+    `query` ends with a user turn. `gold` are ground-truth rewards, one per response, higher is
     better; for n = 1 it is 0 or 1. `reference` is a known good answer that the judge may see;
     `meta` it never sees.
     """
@@ -72,8 +72,8 @@ class Prompt:
 class SamplingParams:
     """How to sample completions.
 
-    `seeds` has one entry a completion, or none. An engine that takes one seed a request uses the
-    first. `top_logprobs` None asks for no log probabilities, 0 for those of the sampled tokens.
+    `seeds` has one entry per completion, or none. An engine that takes one seed per request uses
+    the first. `top_logprobs` None asks for no log probabilities, 0 for those of the sampled tokens.
     `grammar` is an EBNF grammar with the rule `root`, in the dialect of llama.cpp and xgrammar.
     An engine that makes several calls for n completions awaits `on_completion` with each one and
     its place among the n as it arrives, so that a reply is stored before its siblings are there.
@@ -161,7 +161,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one trajectory says: one score a response, in the original order.
+    """What one trajectory says: one score per response, in the original order.
 
     A pairwise judgement scores its winner 1 and the others 0. `expected` are the scores'
     expectations under the score tokens' probabilities, where the engine gave them. `decisions` are
@@ -264,7 +264,7 @@ class Engine(Protocol):
     async def probe(self, on_step: Callable[[str], None] | None = None) -> Probed | None:
         """Try out what the engine can do, with a handful of small requests.
 
-        `on_step` is told what is tried next, as this may take minutes.
+        `on_step` is called with what is tried next, as this may take minutes.
         """
         return None
 

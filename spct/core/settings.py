@@ -38,6 +38,7 @@ def changed(model: M, changes: Mapping[str, Any]) -> M:
             f"{type(model).__name__} has no setting {', '.join(unknown)}; it has "
             f"{', '.join(sorted(settings_of(model)))}"
         )
+    # `temperature` and its like may be named directly: callers need not know of `params`
     own = {name: value for name, value in changes.items() if name not in _PARAMS}
     if sampling := {name: value for name, value in changes.items() if name in _PARAMS}:
         params: SamplingParams = own.get("params") or vars(model)["params"]

@@ -13,6 +13,8 @@ from spct.core.vote import mean_scores
 from spct.types import JSON, Engine, Example, RewardModel, Scorer, Trajectory, Usage, Verdict
 
 
+# eq=False: engines and scorers hold threads, connections and weights, which cannot be compared, so
+# a model equals itself alone.
 @dataclass(frozen=True, eq=False)
 class FrozenModel(RewardModel):
     """A base for reward models that draw nothing: no engine, one judgement, nothing to open."""

@@ -30,6 +30,7 @@ def first(example: Example, seed: int) -> Rewards:
 
 def at_random(example: Example, seed: int) -> Rewards:
     """A number drawn by the seed, the prompt and the text: it ignores position and quality."""
+    # Seeded by the texts: presenting the responses in another order must not redraw the numbers.
     prompt = " ".join(turn.content for turn in example.query)
     return tuple(
         random.Random(f"{seed} {prompt} {response}").random() for response in example.responses

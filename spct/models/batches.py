@@ -1,8 +1,8 @@
 """Length-sorted batches: how sequences of unequal length share forwards without padding waste.
 
-A batch pads every sequence to its longest. Sorted by length, neighbours differ little, and a batch
-is closed as soon as the next sequence would push the share of padding above `MAX_WASTE`. So the
-bound holds for every batch of every input, not on average.
+A batch pads every sequence to its longest one. Sorted by length, neighbours differ little, and a
+batch is closed as soon as the next sequence would push the share of padding above `MAX_WASTE`. So
+the bound holds for every batch of every input, not on average.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ def length_sorted(
     """Yield batches of indices, longest first; `max_tokens` counts padding and never splits one."""
     batch: list[int] = []
     width = used = 0
+    # longest first: a batch that does not fit into memory fails at once, not after an hour
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         padded = (len(batch) + 1) * width
         full = len(batch) == max_batch or padded > max_tokens

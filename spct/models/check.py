@@ -1,8 +1,8 @@
 """Is this a scorer to be trusted? The faults that give plausible numbers, found by measuring.
 
 `check_model` looks inside a local model; `check_remote` can only ask a server questions. Both
-return findings that say what was measured, what is wrong, and the setting that mends it. A finding
-is "failed" where scores would be wrong, "warned" where it cannot be told from outside.
+return findings that say what was measured, what is wrong, and the setting that fixes it. A finding
+is "failed" where scores would be wrong, "warned" where it cannot be determined from outside.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Finding:
     name: str
     status: Literal["passed", "warned", "failed"]
     measured: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        tail = f" -> {self.mend}" if self.mend else ""
+        tail = f" -> {self.fix}" if self.fix else ""
         return f"{self.status:7} {self.name}: {self.measured}{tail}"
 
 
@@ -141,13 +141,13 @@ def _head(scorer: HFScorer) -> Finding:
         return Finding("head", "failed", f"all its weights are {mean:g}", "train it (spct train)")
     n = weight.numel()
     measured = f"{n} weights, deviation {std:.4g} (a new head: {drawn:g}), mean {mean:.2g}"
-    # three standard errors of a sample's deviation and mean, were it drawn afresh
+    # three standard errors of a sample's deviation and mean, as a new head is drawn
     fresh = abs(std / drawn - 1) < 3 / (2 * n) ** 0.5 and abs(mean) < 3 * drawn / n**0.5
     if fresh:
         return Finding(
             "head",
             "warned",
-            f"{measured}: it cannot be told from one that was never trained",
+            f"{measured}: it cannot be distinguished from one that was never trained",
             "see whether accuracy on known pairs is above chance (spct compare)",
         )
     return Finding("head", "passed", measured)
@@ -188,8 +188,8 @@ def _padding(scorer: HFScorer) -> Finding:
             "set config.pad_token_id to the tokenizer's padding token and padding_side = right",
         )
     if off_left > TOLERANCE:
-        mend = "spct pads right; set padding_side = right where this model is used elsewhere"
-        return Finding("padding", "warned", measured, mend)
+        fix = "spct pads right; set padding_side = right where this model is used elsewhere"
+        return Finding("padding", "warned", measured, fix)
     return Finding("padding", "passed", measured)
 
 
@@ -199,8 +199,8 @@ def _bos(scorer: HFScorer) -> Finding:
     ids = scorer.encoder.ids(PROBES[0])
     leading = next((i for i, one in enumerate(ids) if one != bos), len(ids))
     if leading > 1:
-        mend = "take the BOS out of the chat template, or set add_bos_token = false"
-        return Finding("BOS", "failed", f"a conversation begins with {leading} of them", mend)
+        fix = "take the BOS out of the chat template, or set add_bos_token = false"
+        return Finding("BOS", "failed", f"a conversation begins with {leading} of them", fix)
     as_text = tokenizer(scorer.encoder.text(PROBES[0]))["input_ids"]
     doubled = bos is not None and list(as_text[:2]) == [bos, bos]
     if doubled:
@@ -219,8 +219,8 @@ async def _batching(scorer: Scorer) -> Finding:
     off = _largest(together, alone)
     measured = f"logits of a batch and of single calls differ by {off:.2g}"
     if off > TOLERANCE:
-        mend = "load in float32, and see the padding finding; on a server, try one version newer"
-        return Finding("batch against single", "failed", measured, mend)
+        fix = "load in float32, and see the padding finding; on a server, try one version newer"
+        return Finding("batch against single", "failed", measured, fix)
     return Finding("batch against single", "passed", measured)
 
 
@@ -251,16 +251,16 @@ async def _truncation(scorer: Scorer, n_words: int) -> Finding:
     except SpctError as error:
         return Finding("truncation", "passed", f"refused: {str(error)[:120]}")
     if abs(first - second) < 1e-9:
-        mend = "leave truncate_prompt_tokens unset, and set max_length to the model's context"
-        return Finding("truncation", "failed", "two long texts with other ends score alike", mend)
+        fix = "leave truncate_prompt_tokens unset, and set max_length to the model's context"
+        return Finding("truncation", "failed", "two long texts with other ends score alike", fix)
     return Finding("truncation", "warned", f"{n_words} words were taken; the limit was not reached")
 
 
 def _constant(logits: Sequence[float]) -> Finding:
     spread = max(logits) - min(logits)
     if spread < 1e-6:
-        mend = "the head or the pooling is broken: it must read the last token that is not padding"
-        return Finding("spread", "failed", "five different conversations score alike", mend)
+        fix = "the head or the pooling is broken: it must read the last token that is not padding"
+        return Finding("spread", "failed", "five different conversations score alike", fix)
     return Finding("spread", "passed", f"probes differ by up to {spread:.3g}")
 
 

@@ -135,6 +135,7 @@ class CritiqueScalarRM:
     ) -> list[list[Completion]]:
         """The critiques of each prompt; equal responses have equal prompts, and share theirs."""
         params = replace(self.params, seeds=tuple(seeds))
+        # an engine computes each prompt once, and equal texts must not get different rewards
         unique = list({prompt.messages: prompt for prompt in prompts}.values())
         with first_error():
             async with asyncio.TaskGroup() as group:
@@ -153,7 +154,7 @@ class CritiqueScalarRM:
         seeds: Sequence[int],
         critiques_N: Sequence[Sequence[Completion]],
     ) -> list[Trajectory]:
-        """One trajectory a sample index: its n critiques and, if all are usable, their n logits."""
+        """One trajectory per sample: its n critiques and, if all are usable, their n logits."""
         rows = [list(row) for row in zip(*critiques_N, strict=True)]  # by sample, then response
         usable = [j for j, row in enumerate(rows) if all(map(is_usable, row))]
         conversations = {

@@ -60,6 +60,8 @@ def _choose_pad(tokenizer: PreTrainedTokenizerBase, model: str) -> None:
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -> list[int]:
+    # With return_dict the template's own BOS stays the only one: tokenising the text that it writes
+    # would put a second in front.
     ids: list[int] = templated(tokenizer, turns, return_dict=True)["input_ids"]
     if not ids:
         raise FormatError("the model's chat template writes nothing for a conversation")

@@ -19,7 +19,7 @@ NO_ADAPTER = "none"  # the setting that asks for the plain default model
 
 
 def engine_kind(config: EngineConfig) -> str:
-    """What `auto` comes to: an endpoint if one is named, else the embedded engine installed."""
+    """What `auto` resolves to: an endpoint if one is named, else the embedded engine installed."""
     if kind := kind_found(config):
         return kind
     raise ConfigError(
@@ -29,9 +29,10 @@ def engine_kind(config: EngineConfig) -> str:
 
 
 def kind_found(config: EngineConfig) -> str | None:
-    """The same, or None where there is no engine at all."""
+    """The same; None where no engine is configured or installed."""
     if config.kind != "auto":
         return config.kind
+    # The SDK's own variable, so that what works with its clients works here without a setting.
     if config.base_url or os.environ.get("OPENAI_BASE_URL"):
         return "openai"
     return next((kind for kind, package in EMBEDDED.items() if find_spec(package)), None)
@@ -44,7 +45,7 @@ def build_engine(config: EngineConfig) -> Engine:
         return _ENGINES[kind](config)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("spct"):
-            raise
+            raise  # a module of ours is missing: a bug, which no extra would cure
         extra = {"openvino": "embedded"}.get(kind, kind)
         raise ExtraMissing(error.name, extra) from error
 

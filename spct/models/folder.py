@@ -1,4 +1,4 @@
-"""What kind of model a folder holds, told from its config and the names of its weights."""
+"""What kind of model a folder holds, as its config and the names of its weights say."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def new_head(model: str, *, seed: int, layers: int | None = None) -> PreTrainedM
     config = AutoConfig.from_pretrained(model, num_labels=1, trust_remote_code=False)
     if layers is not None:
         _keep_layers(config, layers)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # transformers draws the head's weights from the global generator
     with quietly():
         head = AutoModelForSequenceClassification.from_pretrained(
             model,
@@ -101,6 +101,7 @@ def _load(
 
     try:
         config = AutoConfig.from_pretrained(str(config_of or folder), trust_remote_code=False)
+        # the base of an adapter says nothing of labels, and transformers would guess 2
         config.num_labels = 1
         with quietly():
             model, info = AutoModelForSequenceClassification.from_pretrained(

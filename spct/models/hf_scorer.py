@@ -1,4 +1,4 @@
-"""A scorer on transformers: one pooled forward of a one-logit head, no activation.
+"""A scorer on transformers: one pooled forward pass through a one-logit head, no activation.
 
 Calls that are made at the same time share batches: they wait in one list, and each round takes what
 is there, sorted by length. Forwards run in a thread of their own, so the event loop stays free. A
@@ -68,10 +68,11 @@ class HFScorer:
         return self._fingerprint
 
     async def score(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Return one logit a conversation; `ContextOverflow` if one does not fit."""
+        """Return one logit per conversation; `ContextOverflow` if one does not fit."""
         loop = asyncio.get_running_loop()
         jobs = [_Job(self.encoder.fitting(c), loop.create_future()) for c in conversations]
         self._waiting += jobs
+        # The worker ends when nothing waits, so a scorer that is merely held keeps no task alive.
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._work())
         return list(await asyncio.gather(*(job.logit for job in jobs)))
@@ -83,7 +84,7 @@ class HFScorer:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            await asyncio.sleep(0)  # callers of the same moment join
+            await asyncio.sleep(0)  # lets callers of the same moment join the batch
             size = ROUND * self.max_batch
             jobs = [job for job in self._waiting[:size] if not job.logit.done()]
             self._waiting = self._waiting[size:]

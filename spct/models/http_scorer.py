@@ -6,10 +6,10 @@
 | vllm-pooling | /pooling | the same, and `task` "classify" | `data[i].data` of one number |
 | sglang-classify | /classify | `text` without the leading BOS | `embedding` of one number |
 
-The activation is asked to be off: both servers can squash the logit to 0..1. With a tokenizer here,
-vLLM gets token ids, so no BOS can be doubled and nothing is cut; without one it gets `messages` and
-applies its own template. SGLang adds the BOS itself. Retries, pauses for outages and errors are
-those of the chat client.
+The activation is switched off in each request: both servers may squash the logit to 0..1. With a
+tokenizer here, vLLM gets token ids, so no BOS can be doubled and nothing is cut; without one it
+gets `messages` and applies its own template. SGLang adds the BOS itself. Retries, pauses for
+outages and errors are those of the chat client.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PATHS: dict[Shape, str] = {
 class HTTPScorer:
     """Scores conversations at a server. `base_url` ends before the route: http://host:8000.
 
-    `encoder` writes and counts conversations here; vLLM can do without it. `max_batch` is how many
+    `encoder` writes and counts conversations here; vLLM does not need it. `max_batch` is how many
     conversations one request holds, `max_concurrency` how many requests are in flight.
     """
 
@@ -90,7 +90,7 @@ class HTTPScorer:
         return f"{self.shape}:{self._caller.transport.base_url}:{self.model}"
 
     async def score(self, conversations: Sequence[Conversation]) -> list[float]:
-        """Return one logit a conversation; `ContextOverflow` if one does not fit."""
+        """Return one logit per conversation; `ContextOverflow` if one does not fit."""
         size = 1 if self.encoder is None else self.max_batch  # `messages` is one conversation
         parts = [conversations[i : i + size] for i in range(0, len(conversations), size)]
         with first_error():
@@ -172,6 +172,7 @@ def read_logits(reply: Any, shape: Shape, n: int) -> list[float]:
         raise GarbageReply(f"expected {n} scored entries, got {got}")
     logits: list[float | None] = [None] * n
     for place, item in enumerate(items):
+        # vLLM answers a batch in the order in which it finished; `index` says which one this is
         index = item.get("index", place) if isinstance(item, dict) else None
         if not isinstance(index, int) or not 0 <= index < n or logits[index] is not None:
             raise GarbageReply(f"entry {place} has the index {index!r}, expected 0..{n - 1} once")

@@ -18,7 +18,7 @@ from spct.types import Engine, SamplingParams, Scorer
 
 
 def with_defaults(config: Config) -> Config:
-    """Fill in what is left to us: which engine runs, and the judge that comes with the package.
+    """Fill in what the user left open: which engine runs, and the judge that is shipped.
 
     That judge runs in an embedded engine, in the formats that it was trained on, while neither
     model nor adapter is named. Its adapter and its wording go together, so both are set here;
@@ -33,6 +33,7 @@ def with_defaults(config: Config) -> Config:
     if ours is not None and judge.format in ours.templates:
         engine = engine.model_copy(update={"adapter": str(ours.adapter)})
         wording = judge.template or str(ours.templates[judge.format])
+        # A limit that was typed stays, also where it equals the default.
         limit = judge.max_tokens if "max_tokens" in judge.model_fields_set else ours.max_tokens
         judge = judge.model_copy(update={"template": wording, "max_tokens": limit})
     return config.model_copy(update={"engine": engine, "judge": judge})
@@ -65,12 +66,12 @@ def _stopping(config: JudgeConfig) -> Stopping | None:
 
 
 def is_untrained(config: EngineConfig) -> bool:
-    """Whether these settings come to the plain default model, which was not trained to judge."""
+    """Whether these settings select the plain default model, which was not trained to judge."""
     return config.kind in EMBEDDED and config.model is None and not adapters_of(config)
 
 
 def _ours(config: EngineConfig) -> Shipped | None:
-    """The shipped judge, if these settings come to it."""
+    """The shipped judge, if these settings select it."""
     if config.model is not None or config.adapter is None:
         return None
     ours = shipped()

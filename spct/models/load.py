@@ -91,7 +91,7 @@ def load_reward_model(
     """
     model = _loaded(spec, engine, environ)
     wished = {"k": k, "seed": seed}
-    known = model.traits.settings
+    known = model.traits.settings  # a scalar model has no k: more samples would repeat its logits
     return model.with_(**{n: v for n, v in wished.items() if v is not None and n in known})
 
 

@@ -55,6 +55,7 @@ class PairwiseScalarRM(ScorerModel):
             logits = await self.scorer.score(conversations)
         except ContextOverflow as error:
             return scalar_verdict(example, Unscored("failed", str(error)), self.fingerprint, 0)
+        # Half the difference of the two orders: a head's bias for the first slot cancels out.
         first_wins = dict(zip(pairs, logits, strict=True))
         rewards = tuple(
             math.fsum((first_wins[i, j] - first_wins[j, i]) / 2 for j in range(example.n) if j != i)

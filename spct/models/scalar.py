@@ -1,4 +1,4 @@
-"""The pointwise scalar reward model (Bradley-Terry): one logit a response, any number of them.
+"""The pointwise scalar reward model (Bradley-Terry): one logit per response, any number of them.
 
 Deterministic, so sampling gives nothing new and k is always 1. A response's reward does not depend
 on the other responses.
@@ -53,6 +53,8 @@ class PointwiseScalarRM(ScorerModel):
         try:
             logits = await self.scorer.score(conversations)
         except ContextOverflow as error:
+            # one response that does not fit leaves all unscored: rewards of some of them would be
+            # read as a ranking of all
             return scalar_verdict(example, Unscored("failed", str(error)), self.fingerprint, 0)
         outcome = Judgement((), "", tuple(logits))
         return scalar_verdict(example, outcome, self.fingerprint, len(logits))

@@ -54,7 +54,7 @@ async def test_a_config_that_pads_with_the_end_token_is_found_with_its_cure(
     scorer.model.config.get_text_config().pad_token_id = 2  # also ends every conversation
     findings = by_name(await check_model(scorer))
     assert findings["position"].status == "failed"
-    assert "pad_token_id" in findings["position"].mend
+    assert "pad_token_id" in findings["position"].fix
     assert findings["padding"].status == "passed"  # the scorer itself reads the last token
 
 
@@ -64,7 +64,7 @@ async def test_a_doubled_bos_is_found(head_folder: Path, tmp_path: Path) -> None
     template = folder / "chat_template.jinja"
     template.write_text("<bos>" + template.read_text())
     bos = by_name(await check_folder(folder))["BOS"]
-    assert bos.status == "failed" and "begins with 2" in bos.measured and bos.mend
+    assert bos.status == "failed" and "begins with 2" in bos.measured and bos.fix
 
 
 @pytest.fixture
@@ -84,13 +84,13 @@ async def test_an_honest_server_fails_no_question(remote: HTTPScorer) -> None:
 @pytest.mark.parametrize("remote", ["squashing"], indirect=True)
 async def test_a_server_with_a_sigmoid_is_pointed_out(remote: HTTPScorer) -> None:
     activation = by_name(await check_remote(remote, n_long=700))["activation"]
-    assert activation.status == "warned" and "use_activation" in activation.mend
+    assert activation.status == "warned" and "use_activation" in activation.fix
 
 
 @pytest.mark.parametrize("remote", ["cutting"], indirect=True)
 async def test_a_server_that_cuts_in_silence_is_found(remote: HTTPScorer) -> None:
     truncation = by_name(await check_remote(remote, n_long=700))["truncation"]
-    assert truncation.status == "failed" and "truncate_prompt_tokens" in truncation.mend
+    assert truncation.status == "failed" and "truncate_prompt_tokens" in truncation.fix
 
 
 def test_the_report_is_told_in_lines_and_raises_on_a_failure(
