@@ -44,10 +44,9 @@ class Template:
 
 
 _THOUGHT = _marks(thought="<think>", more="</think>")
-_TAGS = {
-    **_THOUGHT,
-    **_marks(call="<tool_call>", result="<tool_response>", more="</tool_call> </tool_response>"),
-}
+_TAGS = _THOUGHT | _marks(
+    call="<tool_call>", result="<tool_response>", more="</tool_call> </tool_response>"
+)
 _ALL = (
     Template(  # Qwen, SmolLM, Yi
         "chatml",
@@ -126,10 +125,8 @@ _ALL = (
         ("<|end|>", "<|endoftext|>", "</s>"),
         ("<s>", "<|endoftext|>", "</s>", "<pad>"),
         r"<\|(?P<r>system|user|assistant|tool_response)\|>",
-        inside={
-            **_THOUGHT,
-            **_marks(call="<|tool_call|>", tools="<|tool|>", more="<|/tool_call|> <|/tool|>"),
-        },
+        inside=_THOUGHT
+        | _marks(call="<|tool_call|>", tools="<|tool|>", more="<|/tool_call|> <|/tool|>"),
     ),
     Template(
         "phi4",
@@ -188,10 +185,7 @@ _ALL = (
         ("[e~[",),
         ("]~!b[",),
         r"\]~b\](?P<r>\w+)\n",
-        inside={
-            **_THOUGHT,
-            **_marks(call="<minimax:tool_call>", more="</minimax:tool_call>"),
-        },
+        inside=_THOUGHT | _marks(call="<minimax:tool_call>", more="</minimax:tool_call>"),
     ),
 )  # fmt: skip
 ALIASES = {"qwen": "chatml", "gpt-oss": "harmony", "zephyr": "phi", "tulu": "phi"}
@@ -202,9 +196,6 @@ def template_named(name: str | None) -> Template | None:
     """The template family of a name; None for none."""
     if name is None:
         return None
-    found = TEMPLATES.get(ALIASES.get(name, name))
-    if found is None:
-        raise ConfigError(
-            f"no template family {name!r}; there are {', '.join([*TEMPLATES, *ALIASES])}"
-        )
-    return found
+    if found := TEMPLATES.get(ALIASES.get(name, name)):
+        return found
+    raise ConfigError(f"no template family {name!r}; there are {', '.join([*TEMPLATES, *ALIASES])}")

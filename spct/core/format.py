@@ -20,7 +20,7 @@ from typing import Literal
 
 from spct.core.parse import BINARY, TEN, Parse, Scale, read_reply
 from spct.core.released import read_released
-from spct.core.slots import harmless, marked
+from spct.core.slots import harmless, hint_line, marked
 from spct.core.tokenprob import distributions, expectation
 from spct.errors import FormatError, did_you_mean
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
@@ -131,11 +131,7 @@ class Format:
                 f"example {example.id!r}: a hint names the best of several responses and needs "
                 f"the slot {{{{hint}}}} (n = {example.n}, format {self.name!r})"
             )
-        strength = example.meta.get("preference_strength")
-        how = ""
-        if isinstance(strength, int | float) and not isinstance(strength, bool):
-            how = f" (preference strength: {abs(strength):g})"
-        return f"\n\nThe best response is: Response {order.index(hint) + 1}{how}"
+        return hint_line(order.index(hint) + 1, example.meta.get("preference_strength"))
 
     def read(
         self, completion: Completion, order: tuple[int, ...], *, parse: Parse = "strict"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
 )
 from dataclasses import KW_ONLY, dataclass, replace
@@ -21,6 +19,7 @@ from spct.core.plan import Call, Orders, plan
 from spct.core.settings import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
 from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
 from spct.core.stopping import Stopping, warn_if_idle
+from spct.core.stream import stream
 from spct.core.vote import Vote, mean_scores
 from spct.errors import ConfigError, ContextOverflow, first_error
 from spct.types import (
@@ -198,35 +197,3 @@ class GenerativeRM:
             require_logprobs(trajectories, self.engine.fingerprint)
             return [with_probability(t) for t in trajectories]
         return trajectories
-
-
-async def stream(
-    judge: Callable[[Example], Awaitable[Verdict]], examples: Iterable[Example], concurrency: int
-) -> AsyncGenerator[Verdict, None]:
-    """Run `judge` over examples, at most `concurrency` at once; the first exception ends it."""
-    source: Iterator[Example] = iter(examples)
-    done: asyncio.Queue[Verdict | Exception | None] = asyncio.Queue(maxsize=concurrency)
-
-    async def work() -> None:
-        try:
-            for example in source:  # shared: each worker takes the next one
-                await done.put(await judge(example))
-            await done.put(None)
-        except Exception as error:
-            await done.put(error)
-
-    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
-    running = concurrency
-    try:
-        while running:
-            item = await done.get()
-            if isinstance(item, Exception):
-                raise item
-            if item is None:
-                running -= 1
-            else:
-                yield item
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)

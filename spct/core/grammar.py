@@ -24,6 +24,7 @@ LOOSE_SQUARE = re.compile(
     r"|\[\s{1,40}\[([\s\d.,/+\-]{0,200})\]\s{0,40}\]"
 )
 
+Span = tuple[int, int, int, int]  # of a group: start, content's start and end, end
 _INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff"
 _MACRO = re.compile(
     r"\\(?:text(?:bf|it|tt|rm|sf|normal)?|math(?:bf|rm|it|sf|tt)|mbox|hbox|emph|bm|boldsymbol"
@@ -95,7 +96,7 @@ def _blanked(content: str) -> str:
     return content
 
 
-def find_groups(text: str, limit: int = 1000) -> Iterator[tuple[int, int, int, int]]:
+def find_groups(text: str, limit: int = 1000) -> Iterator[Span]:
     """Every group in order: start, start and end of its content, end. Unclosed boxes are none."""
     squares = ((m.start(), *m.span(1), m.end()) for m in SQUARE.finditer(text))
     boxes = _boxes(text) if "ox" in text else ()  # most replies have neither or one
@@ -103,7 +104,7 @@ def find_groups(text: str, limit: int = 1000) -> Iterator[tuple[int, int, int, i
     yield from found[:limit]
 
 
-def _boxes(text: str) -> Iterator[tuple[int, int, int, int]]:
+def _boxes(text: str) -> Iterator[Span]:
     for match in OPEN_BOX.finditer(text):
         # "\\\\boxed" in a string that was escaped twice: the group begins at the first backslash
         start = match.start() - (text[match.start() - 1 : match.start()] == "\\")

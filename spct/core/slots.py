@@ -34,3 +34,11 @@ def marked(number: str, text: str) -> str:
     """A response between its markers; without a number where there is only one."""
     mark = f"Response {number}".rstrip()
     return f"[The Begin of {mark}]\n{text}\n[The End of {mark}]"
+
+
+def hint_line(best: int, strength: object) -> str:
+    """The line that names the best response as shown, for hinted sampling."""
+    how = ""
+    if isinstance(strength, int | float) and not isinstance(strength, bool):
+        how = f" (preference strength: {abs(strength):g})"
+    return f"\n\nThe best response is: Response {best}{how}"

@@ -17,10 +17,10 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
 from spct.core.format import Format
-from spct.core.generative import stream
 from spct.core.plan import sample_seed
 from spct.core.settings import DEFAULT_PARAMS, changed, params_identity, settings_of
 from spct.core.settle import settle
+from spct.core.stream import stream
 from spct.core.vote import mean_scores
 from spct.errors import ConfigError, ContextOverflow, first_error
 from spct.models.encode import Conversation

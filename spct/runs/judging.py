@@ -18,7 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spct.core.generative import stream
+from spct.core.stream import stream
 from spct.errors import ContextOverflow, DataError, FormatError, OverBudget, SpctError
 from spct.types import (
     Completion,

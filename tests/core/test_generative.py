@@ -4,9 +4,10 @@ import time
 import pytest
 
 from spct.core.format import PAIRWISE, POINTWISE, SINGLE
-from spct.core.generative import GenerativeRM, stream
+from spct.core.generative import GenerativeRM
 from spct.core.predictive import predictive
 from spct.core.stopping import exact, sign_flip
+from spct.core.stream import stream
 from spct.core.vote import expected_scores, majority, meta_top
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, ContextOverflow, EngineError

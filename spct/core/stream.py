@@ -1,0 +1,40 @@
+"""Judge a stream of examples with bounded concurrency: any model's `judge_many`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+
+from spct.types import Example, Verdict
+
+
+async def stream(
+    judge: Callable[[Example], Awaitable[Verdict]], examples: Iterable[Example], concurrency: int
+) -> AsyncGenerator[Verdict, None]:
+    """Run `judge` over examples, at most `concurrency` at once; the first exception ends it."""
+    source: Iterator[Example] = iter(examples)
+    done: asyncio.Queue[Verdict | Exception | None] = asyncio.Queue(maxsize=concurrency)
+
+    async def work() -> None:
+        try:
+            for example in source:  # shared: each worker takes the next one
+                await done.put(await judge(example))
+            await done.put(None)
+        except Exception as error:
+            await done.put(error)
+
+    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
+    running = concurrency
+    try:
+        while running:
+            item = await done.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
