@@ -120,9 +120,9 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         flags: dict[str, dict[str, Any]] = {section: {} for section in sections}
-        for section, key, _ in _settings(sections):
+        for section, key, field in _settings(sections):
             value = given.pop(f"{section}__{key}")
-            flags[section][key] = tuple(value) or None if isinstance(value, list) else value
+            flags[section][key] = _joined(value, field) if isinstance(value, list) else value
         config, origins = resolve(
             every,
             flags=flags,
@@ -189,7 +189,7 @@ def _option(section: str, key: str, field: FieldInfo) -> inspect.Parameter:
     names = FLAGS.get(dotted, (f"--{key.removesuffix('_s').replace('_', '-')}",))
     if bare is bool:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
-    repeats = get_origin(bare) is tuple and str in get_args(bare)
+    repeats = get_origin(bare) is tuple
     option = typer.Option(
         *names,
         help=_described(field),
@@ -201,6 +201,13 @@ def _option(section: str, key: str, field: FieldInfo) -> inspect.Parameter:
     )
     kind = bool if bare is bool else list[str] if repeats else str
     return _keyword(f"{section}__{key}", Annotated[kind | None, option])
+
+
+def _joined(values: list[str], field: FieldInfo) -> Any:
+    """A flag given several times: the texts, or numbers that may stand in one word as well."""
+    if not values:
+        return None
+    return tuple(values) if str in get_args(_bare(field.annotation)) else ",".join(values)
 
 
 def _described(field: FieldInfo) -> str:

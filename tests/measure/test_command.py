@@ -364,6 +364,20 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+def test_several_seeds_may_stand_in_one_word_or_in_several_flags(
+    pairs: Path, tmp_path: Path
+) -> None:
+    app = typer.Typer()
+    app.command("bench")(bench)
+    shown = []
+    for i, seeds in enumerate((["--seed", "0,1"], ["--seed", "0", "--seed", "1"])):
+        out = ["--out", str(tmp_path / str(i)), "--json", "--progress", "none", "-k", "1"]
+        result = CliRunner().invoke(app, ["random", "-b", str(pairs), *seeds, *out])
+        assert result.exit_code == 0, result.output
+        shown.append([row["model"] for row in json.loads(result.stdout)["benchmarks"][0]["rows"]])
+    assert shown == [["random, seed 0", "random, seed 1"]] * 2
+
+
 def test_the_commands_print_results_on_standard_output(pairs: Path, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command("bench")(bench)
