@@ -120,6 +120,9 @@ class Overlapping(GateFailed):
     """Test queries were found in training data."""
 
 
+NOT_UTF8 = "; save it as UTF-8 (from UTF-16: iconv -f UTF-16 -t UTF-8 OLD > NEW)"
+
+
 def did_you_mean(word: str, known: Iterable[str], *, shown: str = "{!r}") -> str:
     """The end of a message about an unknown word: "; did you mean 'k'?", or nothing."""
     near = get_close_matches(word, known, 1)

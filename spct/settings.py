@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from spct.errors import ConfigError, did_you_mean
+from spct.errors import NOT_UTF8, ConfigError, did_you_mean
 
 
 class Settings(BaseModel):
@@ -41,10 +41,14 @@ _NUMBER = re.compile(r"-?[0-9.]+")
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; every failure names the file."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows begin with a mark
     except OSError as error:
-        raise ConfigError(f"cannot read the config file {str(path)!r}: {error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the config file {str(path)!r}: {error.strerror or error}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the config file {str(path)!r} is not UTF-8{NOT_UTF8}") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the config file {str(path)!r} is not valid TOML: {error}") from error
 
 

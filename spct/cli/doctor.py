@@ -15,7 +15,7 @@ from rich.console import Console
 from spct.cli.card import show_verdict
 from spct.cli.options import takes_settings
 from spct.config import Config
-from spct.errors import EndpointError, EngineError, printable
+from spct.errors import ConfigError, EndpointError, EngineError, printable
 from spct.models.engines import build_engine, engine_kind
 from spct.models.judges import adapter_shown, build_judge, with_defaults
 from spct.runs.codec import dump_verdict
@@ -104,6 +104,11 @@ def _told(value: object) -> str:
 def _check_scorer(folder: Path, as_json: bool) -> None:
     from spct.models.check import check_scorer
 
+    if not folder.exists():
+        raise ConfigError(
+            f"--scorer {str(folder)!r}: there is nothing; expected the folder of a scalar model, or "
+            "a .toml file with [scorer]"
+        )
     report = check_scorer(folder)
     print(json.dumps(asdict(report), indent=2) if as_json else str(report))
     report.raise_if_bad()

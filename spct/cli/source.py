@@ -157,7 +157,8 @@ def source_of(
             raise ConfigError("standard input is a terminal; pipe examples in, or name a file")
         file = str(spool_stdin())
     elif not Path(file).is_file():
-        raise DataError(f"the file {file!r} does not exist")
+        found = "is a folder, expected a file" if Path(file).is_dir() else "does not exist"
+        raise DataError(f"the file {file!r} {found}")
     chosen = tuple(ids or ())
     maps = tuple(mapping or ())
     return Source(file, schema, maps, limit, span, chosen, shuffle_seed, drop_bad)

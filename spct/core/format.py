@@ -22,7 +22,7 @@ from spct.core.parse import BINARY, TEN, Parse, Scale, read_reply
 from spct.core.released import read_released
 from spct.core.slots import harmless, hint_line, marked
 from spct.core.tokenprob import distributions, expectation
-from spct.errors import FormatError, did_you_mean
+from spct.errors import NOT_UTF8, FormatError, did_you_mean
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
 
 SLOTS = ("conversation", "responses", "response", "reference", "score_slots", "hint")
@@ -200,9 +200,12 @@ FORMATS: Mapping[str, Format] = {f.name: f for f in (POINTWISE, NO_PRINCIPLES, S
 def load_format(path: Path, like: Format = POINTWISE) -> Format:
     """A format with the template of a file and the verdict of `like`."""
     try:
-        template = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"cannot read the template {str(path)!r}: {error}") from error
+        template = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the template {str(path)!r} is not UTF-8{NOT_UTF8}") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise FormatError(f"cannot read the template {str(path)!r}: {why}") from error
     return replace(like, name=path.stem, template=template.rstrip("\n"))
 
 

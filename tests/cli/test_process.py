@@ -167,6 +167,31 @@ def test_training_from_a_model_that_is_not_there_says_so_before_it_loads_anythin
     assert not Path("o").exists()
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("judge", "folder"), "is a folder"),
+        (("judge", "one.jsonl", *FAKE, "--config", "wide"), "not UTF-8"),
+        (("judge", "one.jsonl", *FAKE, "--template", "wide"), "not UTF-8"),
+        (("judge", "one.jsonl", *FAKE, "--config", "folder"), "Is a directory"),
+        (("judge", "wide.jsonl", *FAKE), "UTF-16"),
+    ],
+    ids=lambda argv: " ".join(argv[-2:]) if isinstance(argv, tuple) else "",
+)
+def test_a_file_of_another_kind_is_named_with_the_cure(run, argv, said):
+    Path("folder").mkdir()
+    for name in ("wide", "wide.jsonl"):
+        Path(name).write_text("[judge]\nk = 2\n", encoding="utf-16")
+    code, _, err = run(*argv)
+    assert code == 2 and said in err and "Traceback" not in err and "Errno" not in err
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config_file(run):
+    Path("c.toml").write_text("[judge]\nk = 3\n", encoding="utf-8-sig")
+    code, out, _ = run("judge", "one.jsonl", "--engine", "scripted", "-c", "c.toml", "--json")
+    assert code == 0 and json.loads(out)["k_drawn"] == 3
+
+
 # --- signals and everything else -----------------------------------------------------
 
 
