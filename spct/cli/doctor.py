@@ -106,8 +106,8 @@ def _check_scorer(folder: Path, as_json: bool) -> None:
 
     if not folder.exists():
         raise ConfigError(
-            f"--scorer {str(folder)!r}: there is nothing; expected the folder of a scalar model, or "
-            "a .toml file with [scorer]"
+            f"--scorer {str(folder)!r}: nothing is there; expected a scalar model's folder, or a "
+            ".toml file with [scorer]"
         )
     report = check_scorer(folder)
     print(json.dumps(asdict(report), indent=2) if as_json else str(report))
