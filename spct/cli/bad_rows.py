@@ -15,6 +15,7 @@ from spct.runs.folder import atomic_text
 
 if TYPE_CHECKING:
     from spct.data.dropped import Dropped
+    from spct.types import Example
 
 DropBad = Annotated[
     bool,
@@ -25,6 +26,14 @@ DropBad = Annotated[
     ),
 ]
 MAX_KINDS = 10
+
+
+def read(path: Path, drop_bad: bool) -> list[Example]:
+    """The examples of a file, without its bad rows if they are to be dropped."""
+    from spct.data.rows import read_examples
+
+    with dropping(str(path), wanted=drop_bad) as drop:
+        return list(read_examples(path, drop=drop))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import typer
 
 from spct.cli.options import takes_settings
 from spct.cli.progress import Style
+from spct.cli.source import Source
 from spct.measure.config import BenchConfig
 
 
@@ -45,6 +46,9 @@ def bench(
     from spct.view.export import write_page
 
     quiet = progress == "none"
+    for name in bench.benchmarks:
+        if Path(name).is_file():  # how a file of the user's is read, before anything is paid
+            Source(name, drop_bad=bench.drop_bad).read(told=not quiet)
     folder, found = run_bench(
         models, bench, out, fresh=fresh, accept_drift=accept_drift, quiet=quiet
     )

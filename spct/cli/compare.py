@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from spct.cli.bad_rows import DropBad, read
 from spct.cli.options import takes_settings
 from spct.errors import ConfigError
 from spct.measure.config import CompareConfig
@@ -31,6 +32,7 @@ def compare(
         Path, typer.Option("--out", "-o", help="The run folder: replies, table, figure and JSON.")
     ],
     compare: CompareConfig,
+    drop_bad: DropBad = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Show which reward models gain from more samples, and what they cost, on the same examples.
@@ -39,7 +41,6 @@ def compare(
 
     Example: spct compare pairs.jsonl -m default -m head=runs/bt -k 1,2,4,8 --out runs/compared
     """
-    from spct.data.rows import read_examples
     from spct.measure.compare import check_scored
     from spct.measure.compare import compare as measure
     from spct.measure.compare_report import markdown, write_report
@@ -51,7 +52,7 @@ def compare(
     models = {name: load_reward_model(spec, k=max(ks)) for name, spec in map(_named, model)}
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
-    examples = list(read_examples(data, limit=compare.limit))
+    examples = read(Path(data), drop_bad)[: compare.limit]
     with Store.open(out / "replies", {"command": "compare"}) as store:
         found = asyncio.run(measure(examples, models, ks=ks, n_timed=compare.timed, store=store))
     for path in write_report(found, out):

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from spct.cli.bad_rows import DropBad, read
 from spct.cli.options import Sets, takes_settings
 from spct.config import EngineConfig
 from spct.errors import ConfigError
@@ -72,9 +73,9 @@ def train_rl(
     dev: Annotated[Path | None, typer.Option(help="Examples to watch (with dev_steps).")] = None,
     template: Template = "pointwise",
     single_template: Single = "single",
+    drop_bad: DropBad = False,
 ) -> None:
     """Train with GRPO on the outcome rule: +1 for a correct judgement, -1 for any other."""
-    from spct.data.rows import read_examples
     from spct.engines.hf import HFEngine
     from spct.train import rl as stage
     from spct.train.dev import dev_set
@@ -82,8 +83,8 @@ def train_rl(
 
     model = start_of(model)
     formats = formats_from(template, single_template)
-    found = list(read_examples(examples))
-    watched = dev_set(read_examples(dev), found) if dev is not None else None
+    found = read(examples, drop_bad)
+    watched = dev_set(read(dev, drop_bad), found) if dev is not None else None
     asked = len(found)
     if rl.drop_easy:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -138,24 +139,36 @@ def pipeline(
 @app.command("bradley-terry")
 @takes_settings
 def train_bradley_terry(
-    model: Model, data: Data, out: Out, bradley_terry: ScalarConfig, dev: Dev = None
+    model: Model,
+    data: Data,
+    out: Out,
+    bradley_terry: ScalarConfig,
+    dev: Dev = None,
+    drop_bad: DropBad = False,
 ) -> None:
     """Train a pointwise head on pairs (TRL RewardTrainer)."""
     from spct.train.scalar import conversation_pairs, train
 
-    pairs, dev_pairs = (conversation_pairs(found) for found in (_pairs(data), _pairs(dev, "dev")))
-    show(asdict(train(start_of(model), pairs, out, bradley_terry, dev=dev_pairs)))
+    pairs = conversation_pairs(_pairs(data, drop_bad))
+    watched = conversation_pairs(_pairs(dev, drop_bad, "dev"))
+    show(asdict(train(start_of(model), pairs, out, bradley_terry, dev=watched)))
 
 
 @app.command("pairwise")
 @takes_settings
 def train_pairwise(
-    model: Model, data: Data, out: Out, pairwise: PairwiseConfig, dev: Dev = None
+    model: Model,
+    data: Data,
+    out: Out,
+    pairwise: PairwiseConfig,
+    dev: Dev = None,
+    drop_bad: DropBad = False,
 ) -> None:
     """Train a head that reads two responses at once (PairRM's way)."""
     from spct.train.pairwise import train
 
-    show(asdict(train(start_of(model), _pairs(data), out, pairwise, dev=_pairs(dev, "dev"))))
+    pairs, watched = _pairs(data, drop_bad), _pairs(dev, drop_bad, "dev")
+    show(asdict(train(start_of(model), pairs, out, pairwise, dev=watched)))
 
 
 @app.command("cloud")
@@ -169,6 +182,7 @@ def train_cloud(
     out: Out,
     cloud: CloudConfig,
     dev: Dev = None,
+    drop_bad: DropBad = False,
 ) -> None:
     """Train a critic on given critiques, then a head on the critic's own (CLoud)."""
     from spct.models.engines import build_engine
@@ -176,12 +190,12 @@ def train_cloud(
 
     report = train(
         start_of(model),
-        _examples(critiques),
-        _pairs(data),
+        _examples(critiques, drop_bad),
+        _pairs(data, drop_bad),
         out,
         cloud,
         lambda folder: build_engine(EngineConfig(kind="hf", model=str(folder))),
-        dev=_pairs(dev, "dev"),
+        dev=_pairs(dev, drop_bad, "dev"),
     )
     show(asdict(report))
 
@@ -200,6 +214,7 @@ def train_decision(
         Path | None, typer.Option(help="Template that shows query and one response.")
     ] = None,
     wording: Annotated[Path | None, typer.Option(help="Template that puts the question.")] = None,
+    drop_bad: DropBad = False,
 ) -> None:
     """Train a readout: the log odds of yes over no say which response is better.
 
@@ -210,7 +225,7 @@ def train_decision(
     from spct.train.decision import train
 
     asked = asking("yes_no", questions, state)
-    examples = _examples(data)
+    examples = _examples(data, drop_bad)
     show(asdict(train(start_of(model), examples, out, decision, asked, load_wording(wording))))
 
 
@@ -235,19 +250,17 @@ def show(report: Any) -> None:
     print(json.dumps(report, indent=2, default=str))
 
 
-def _examples(paths: Sequence[Path] | None) -> list[Any]:
-    from spct.data.rows import read_examples
-
-    return [example for path in paths or () for example in read_examples(path)]
+def _examples(paths: Sequence[Path] | None, drop_bad: bool) -> list[Any]:
+    return [example for path in paths or () for example in read(path, drop_bad)]
 
 
-def _pairs(paths: Sequence[Path] | None, what: str = "training") -> list[Any]:
+def _pairs(paths: Sequence[Path] | None, drop_bad: bool, what: str = "training") -> list[Any]:
     """The pairs of files; standard error says what was skipped."""
     from spct.train.pairs import PairFunnel, pairs_of
 
     if not paths:
         return []
     funnel = PairFunnel()
-    pairs = pairs_of(_examples(paths), funnel)
+    pairs = pairs_of(_examples(paths, drop_bad), funnel)
     print(f"{what}: {funnel}", file=sys.stderr)
     return pairs

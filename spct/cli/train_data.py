@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from spct.cli.bad_rows import DropBad, read
 from spct.cli.options import takes_settings
 from spct.cli.train import Single, Template, show
 from spct.config import EngineConfig
@@ -37,9 +38,9 @@ def rft_data(
     ] = "prompt_completion",
     template: Template = "pointwise",
     single_template: Single = "single",
+    drop_bad: DropBad = False,
 ) -> None:
     """Sample judgements, reject the wrong and the too easy, write chat rows and a funnel."""
-    from spct.data.rows import read_examples
     from spct.models.engines import build_engine
     from spct.train.rft import as_messages, build, write_rows
     from spct.train.sampling import formats_from
@@ -47,7 +48,7 @@ def rft_data(
 
     funnel = asyncio.run(
         build(
-            read_examples(examples),
+            read(examples, drop_bad),
             build_engine(engine),
             formats_from(template, single_template),
             rft_data,
@@ -72,16 +73,16 @@ def rft_filter(
     rl: RlConfig,
     template: Template = "pointwise",
     single_template: Single = "single",
+    drop_bad: DropBad = False,
 ) -> None:
     """Drop the examples that `easy_samples` samples all get right; for RL on many processes."""
-    from spct.data.rows import read_examples
     from spct.models.engines import build_engine
     from spct.runs.codec import dump_example
     from spct.train.rft import write_rows
     from spct.train.rl import hard_examples
     from spct.train.sampling import formats_from
 
-    found = list(read_examples(examples))
+    found = read(examples, drop_bad)
     formats = formats_from(template, single_template)
     kept = asyncio.run(hard_examples(found, build_engine(engine), formats, rl))
     write_rows(map(dump_example, kept), out)

@@ -247,12 +247,12 @@ _ALL = (
 BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 
 
-def ours(path: Path) -> Benchmark:
+def ours(path: Path, drop_bad: bool = False) -> Benchmark:
     """A benchmark made of a file of the user's."""
     return Benchmark(
         path.name,
         path.name,
-        lists.ours(path),
+        lists.ours(path, drop_bad),
         rules.any_n,
         aggregates.any_n,
         (),
@@ -265,12 +265,12 @@ def ours(path: Path) -> Benchmark:
     )
 
 
-def benchmark_named(name: str) -> Benchmark:
+def benchmark_named(name: str, drop_bad: bool = False) -> Benchmark:
     """A benchmark by its name, or a path to a file of one's own."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     if Path(name).is_file():
-        return ours(Path(name))
+        return ours(Path(name), drop_bad)
     meant = did_you_mean(name, BENCHMARKS)
     raise ConfigError(
         f"no benchmark and no file {name!r}{meant}; there are {', '.join(BENCHMARKS)}"

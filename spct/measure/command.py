@@ -112,7 +112,7 @@ def _load(name: str, config: BenchConfig) -> Loaded:
         )
     limit = limits.get(name, limits.get(""))
     return load_benchmark(
-        benchmark_named(name),
+        benchmark_named(name, config.drop_bad),
         config.data,
         limit=None if limit is None else int(limit),
         seed=config.seed[0],

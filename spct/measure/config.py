@@ -29,6 +29,7 @@ class BenchConfig(Sampled):
     data: Path | None = Field(
         None, description="Folder with the published files; else SPCT_DATA, the hub."
     )
+    drop_bad: bool = Field(False, description="Leave bad rows out of a file of rows.")
     greedy: bool = Field(True, description="Also judge once at temperature 0.")
     limit: tuple[str, ...] = Field(
         (), description="Units of each benchmark, N or NAME=N, drawn by the first seed."

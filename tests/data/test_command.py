@@ -298,6 +298,7 @@ def test_convert_writes_our_own_rows_which_need_no_map(run: Run) -> None:
         (["data", "reference", "rows.jsonl", "-o", "out.jsonl"], "rows.bad.jsonl"),
         (["judge", "rows.jsonl", "--engine", "scripted", "--json"], "rows.bad.jsonl"),
         (["sample", "rows.jsonl", "--engine", "scripted", "--out", "run"], "rows.bad.jsonl"),
+        (["bench", "length", "-b", "rows.jsonl", "--out", "run"], "rows.bad.jsonl"),
     ],
 )
 def test_bad_rows_are_refused_or_left_out_with_counts_and_a_file(
