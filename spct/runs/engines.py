@@ -16,8 +16,8 @@ from hashlib import sha256
 
 from spct.core.plan import sample_seed
 from spct.errors import ConfigError, ContextOverflow, EngineError
-from spct.runs.rows import is_failed
-from spct.runs.store import Reply, Store
+from spct.runs.rows import Reply, is_failed
+from spct.runs.store import Store
 from spct.types import Completion, Engine, Probed, Prompt, RewardModel, SamplingParams
 
 Sample = tuple[str, int]  # an example's id and the seed that its plan gives to one sample

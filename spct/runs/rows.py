@@ -8,9 +8,11 @@ its size, its shape and its own example too, before anything trusts it.
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import NamedTuple
 
 from spct.errors import StoreError
 from spct.runs.codec import (
@@ -18,16 +20,54 @@ from spct.runs.codec import (
     Record,
     check_verdict,
     decode,
+    dump_completion,
     dump_example,
     dump_verdict,
     encode,
     load_example,
     load_verdict,
 )
+from spct.runs.commit import Row
 from spct.types import Completion, Verdict
 
 MOST_PACKED = 2**26  # bytes of a payload as stored
 MOST_INFLATED = 2**28  # and of a verdict's JSON: a few kilobytes can inflate to gigabytes
+
+
+_PUT_CALL = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
+_PUT_FAILED = "INSERT INTO failed_calls VALUES (?, ?, ?, ?, ?, ?)"
+_SET_ASIDE = "INSERT INTO failed_calls SELECT * FROM calls WHERE key = ?"
+_DELETE_CALL = "DELETE FROM calls WHERE key = ?"
+_PUT_VERDICT = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class Reply(NamedTuple):
+    """A completion under its key, with the seed that it was drawn with."""
+
+    key: bytes
+    seed: int
+    completion: Completion
+
+
+def reply_rows(example_id: str, replies: Sequence[Reply], *, instead: bool) -> list[Row]:
+    """The rows of replies; with `instead` a good one is put in its predecessor's place."""
+    rows: list[Row] = []
+    now, example = time.time(), blob(example_id)
+    for key, seed, completion in replies:
+        payload = encode(dump_completion(completion))
+        is_bad = is_failed(completion)
+        if instead and not is_bad:
+            rows += [(_SET_ASIDE, (key,)), (_DELETE_CALL, (key,))]
+        put = _PUT_FAILED if is_bad else _PUT_CALL
+        rows.append((put, (key, example, seed, payload, checksum_of(key, payload), now)))
+    return rows
+
+
+def verdict_row(example_id: str, position: int, n_failed: int, payload: bytes) -> Row:
+    """The row of a verdict."""
+    example = blob(example_id)
+    checksum = checksum_of(example, payload, position, n_failed)
+    return _PUT_VERDICT, (example, position, n_failed, payload, checksum, time.time())
 
 
 class Sound:

@@ -16,18 +16,15 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from spct.errors import StoreError
 from spct.runs.codec import (
     BadRecord,
     Record,
     decode,
-    dump_completion,
     dump_example,
     dump_verdict,
-    encode,
     load_completion,
 )
 from spct.runs.commit import GroupCommit, Row
@@ -45,14 +42,15 @@ from spct.runs.database import (
 from spct.runs.folder import RunLock
 from spct.runs.rows import (
     MOST_PACKED,
+    Reply,
     Sound,
     blob,
-    checksum_of,
-    is_failed,
     is_sound,
     pack,
+    reply_rows,
     text_of,
     unpack,
+    verdict_row,
 )
 from spct.types import Completion, Example, Verdict
 
@@ -63,22 +61,9 @@ _ROWS = f"SELECT rowid, example_id, {_PAYLOAD}, checksum, position, n_failed FRO
 _PAGED = (
     f"{_ROWS} WHERE (position, example_id) > (?, ?) ORDER BY position, example_id LIMIT {_PAGE}"
 )
-_PUT_CALL = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
-_PUT_FAILED = "INSERT INTO failed_calls VALUES (?, ?, ?, ?, ?, ?)"
-_SET_ASIDE = "INSERT INTO failed_calls SELECT * FROM calls WHERE key = ?"
-_DELETE_CALL = "DELETE FROM calls WHERE key = ?"
-_PUT_VERDICT = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)"
 _KEYS = {"calls": "key", "failed_calls": "key", "verdicts": "example_id"}
 
 _log = logging.getLogger(__name__)
-
-
-class Reply(NamedTuple):
-    """A completion under its key, with the seed that it was drawn with."""
-
-    key: bytes
-    seed: int
-    completion: Completion
 
 
 class Store:
@@ -167,12 +152,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # --- replies ----------------------------------------------------------------------------
@@ -185,16 +165,7 @@ class Store:
         A failed call and a refusal are kept apart: they are evidence, and never replayed. With
         `instead` a good reply takes the place of the one under its key, which is kept apart too.
         """
-        rows: list[Row] = []
-        now, example = time.time(), blob(example_id)
-        for key, seed, completion in replies:
-            payload = encode(dump_completion(completion))
-            is_bad = is_failed(completion)
-            if instead and not is_bad:
-                rows += [(_SET_ASIDE, (key,)), (_DELETE_CALL, (key,))]
-            put = _PUT_FAILED if is_bad else _PUT_CALL
-            rows.append((put, (key, example, seed, payload, checksum_of(key, payload), now)))
-        await self._write(rows)
+        await self._write(reply_rows(example_id, replies, instead=instead))
 
     def replies(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """Return the stored replies among `keys`."""
@@ -239,7 +210,7 @@ class Store:
             record["example"] = dump_example(example)
         payload = pack(record, f"the verdict on {verdict.example_id!r}")
         n_failed = verdict.unscored.get("failed", 0)
-        await self._write([_verdict_row(verdict.example_id, position, n_failed, payload)])
+        await self._write([verdict_row(verdict.example_id, position, n_failed, payload)])
 
     def finished_ids(self) -> set[str]:
         """Return the examples that need no more work, after checking every verdict.
@@ -332,7 +303,7 @@ class Store:
         if self._version == VERSION:
             return
         rows = [
-            _verdict_row(sound.verdict.example_id, *place, pack(sound.record(), "a verdict"))
+            verdict_row(sound.verdict.example_id, *place, pack(sound.record(), "a verdict"))
             for place, sound in self._sound_rows()
         ]
         db.execute("BEGIN IMMEDIATE")
@@ -341,9 +312,3 @@ class Store:
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
         self._version = VERSION
-
-
-def _verdict_row(example_id: str, position: int, n_failed: int, payload: bytes) -> Row:
-    example = blob(example_id)
-    checksum = checksum_of(example, payload, position, n_failed)
-    return _PUT_VERDICT, (example, position, n_failed, payload, checksum, time.time())
