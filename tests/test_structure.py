@@ -21,7 +21,7 @@ CORE = [
     "format",
     "ballot",
 ]
-CORE += ["guided", "ties", "vote", "stopping", "predictive", "plan", "settle", "settings"]
+CORE += ["guided", "ties", "vote", "stopping", "predictive", "plan", "settle", "recipe"]
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
 EXTRA = {"released", "guided", "ties", "predictive"}

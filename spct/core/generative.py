@@ -16,7 +16,7 @@ from typing import Any, Self
 from spct.core.format import POINTWISE, Format
 from spct.core.parse import Parse
 from spct.core.plan import Call, Orders, plan
-from spct.core.settings import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
+from spct.core.recipe import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
 from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
 from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.stream import stream

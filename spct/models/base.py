@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from spct.core.settings import changed
+from spct.core.recipe import changed
 from spct.core.settle import settle
 from spct.core.stream import stream
 from spct.core.vote import mean_scores

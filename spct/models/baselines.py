@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spct.core.settings import settings_of
+from spct.core.recipe import settings_of
 from spct.core.vote import Rewards, best
 from spct.errors import ConfigError
 from spct.models.base import FrozenModel

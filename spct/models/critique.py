@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from spct.core.format import Format
 from spct.core.plan import sample_seed
-from spct.core.settings import DEFAULT_PARAMS, changed, params_identity, settings_of
+from spct.core.recipe import DEFAULT_PARAMS, changed, params_identity, settings_of
 from spct.core.settle import settle
 from spct.core.stream import stream
 from spct.core.vote import mean_scores

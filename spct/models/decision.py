@@ -26,7 +26,7 @@ from spct.core.decision import Answer, Kind, Question, Reader, tempered
 from spct.core.format import Format
 from spct.core.parse import Scale
 from spct.core.plan import order_of
-from spct.core.settings import settings_of
+from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.errors import ConfigError

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from spct.engines.checkpoint import ADAPTER, read_object
 from spct.errors import ConfigError, EngineError, ExtraMissing
 from spct.models.batches import length_sorted
-from spct.models.card import read_card
 from spct.models.encode import Conversation, Encoder, load_tokenizer
 from spct.models.head import load_head, weights_digest
+from spct.models.model_card import read_card
 from spct.types import Usage
 
 if TYPE_CHECKING:

@@ -31,12 +31,12 @@ from spct.engines.hub import hub_folder
 from spct.errors import ConfigError, did_you_mean
 from spct.models.base import ScorerModel
 from spct.models.baselines import BASELINES, Baseline
-from spct.models.card import ModelCard, Paradigm, read_card
+from spct.models.contents import Contents, contents_of
 from spct.models.critique import CritiqueScalarRM
 from spct.models.engines import build_engine
-from spct.models.folder import Contents, contents_of
 from spct.models.formats import CRITIQUE, PAIR
 from spct.models.judges import build_judge
+from spct.models.model_card import ModelCard, Paradigm, read_card
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.readers import DecisionSettings, decision_from_card, decision_model
 from spct.models.remote import RemoteRM

@@ -13,7 +13,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from itertools import permutations
 
 from spct.core.format import Format
-from spct.core.settings import settings_of
+from spct.core.recipe import settings_of
 from spct.errors import ContextOverflow
 from spct.models.base import ScorerModel
 from spct.models.encode import Conversation

@@ -16,9 +16,9 @@ from spct.core.decision import MIN_MASS, Question, Reader
 from spct.core.format import Format
 from spct.engines.readouts.asking import Wording, load_wording
 from spct.errors import ConfigError
-from spct.models.card import ModelCard
 from spct.models.decision import ONE_STATE, Asking, DecisionRM, asking
 from spct.models.engines import adapters_of, build_engine, engine_kind
+from spct.models.model_card import ModelCard
 from spct.settings import Settings
 from spct.types import Engine
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from random import Random
 from typing import Any, NamedTuple
 
-from spct.core.settings import settings_of
+from spct.core.recipe import settings_of
 from spct.engines.retry import Failure, RetryPolicy, classify_status, retry_after_s
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, DataError, EndpointError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from spct.core.settings import settings_of
+from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.errors import ContextOverflow, DataError, FormatError

@@ -28,10 +28,10 @@ from spct.core.format import Format
 from spct.core.plan import sample_seed
 from spct.data.files import read_objects
 from spct.errors import ContextOverflow, DataError, ExtraMissing, TrainError
-from spct.models.card import ModelCard, Template, read_card
 from spct.models.critique import critique_conversation, critique_prompt, is_usable
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
+from spct.models.model_card import ModelCard, Template, read_card
 from spct.train import scalar, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import CloudConfig

@@ -25,8 +25,8 @@ from spct.engines.readouts.asking import Wording
 from spct.engines.readouts.hf import chat_ids, spellings
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.measure.temperature import binary_ece, fit_temperature
-from spct.models.card import ModelCard, Template
 from spct.models.decision import Asking
+from spct.models.model_card import ModelCard, Template
 from spct.train.config import DecisionConfig
 from spct.train.heads import CHECKPOINTS, log_to_stderr
 from spct.train.pairs import PairFunnel, pairs_of

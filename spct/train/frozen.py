@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from spct.engines.checkpoint import HEADS
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.models.batches import length_sorted
-from spct.models.card import ModelCard
 from spct.models.head import new_head
+from spct.models.model_card import ModelCard
 from spct.train import heads
 from spct.train.config import HeadConfig
 from spct.train.linear import Features, choose, fit

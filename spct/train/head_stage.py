@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spct.models.card import ModelCard
+from spct.models.model_card import ModelCard
 from spct.train import frozen
 from spct.train.config import HeadConfig
 from spct.train.frozen import IdPair

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import spct
 from spct.errors import DataError, TrainError
 from spct.measure.figures import save_figure
-from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder
 from spct.models.head import new_head
+from spct.models.model_card import ModelCard
 from spct.train.config import HeadConfig, Optimisation
 from spct.train.resume import last_checkpoint, resume
 from spct.train.sft import (

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spct.errors import ExtraMissing
-from spct.models.card import ModelCard
 from spct.models.encode import Conversation, Encoder, load_tokenizer
 from spct.models.head import new_head
+from spct.models.model_card import ModelCard
 from spct.models.scalar import conversation
 from spct.train import heads
 from spct.train.config import ScalarConfig

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from spct.errors import SpctError
-from spct.models.card import ModelCard
 from spct.models.load import load_reward_model
+from spct.models.model_card import ModelCard
 from tests.models.tiny import toy_example, write_model
 
 VALUES = [None, -1, 0, 1, 3, 10**4, 10**9, 10**30, 0.5, "x", "", "../..", [], {}, [[]], True, "NaN"]

@@ -5,11 +5,11 @@ import pytest
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError
-from spct.models.card import ModelCard, Template, read_card
 from spct.models.critique import CritiqueScalarRM
 from spct.models.formats import PAIR
 from spct.models.http_scorer import HTTPScorer
 from spct.models.load import load_reward_model
+from spct.models.model_card import ModelCard, Template, read_card
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from tests.models.tiny import toy_example, write_model

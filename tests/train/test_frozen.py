@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from spct.errors import ConfigError, TrainError
-from spct.models.card import read_card
 from spct.models.hf_scorer import load_scorer
 from spct.models.load import load_reward_model
+from spct.models.model_card import read_card
 from spct.models.scalar import conversation
 from spct.settings import validated
 from spct.train import frozen, pairwise, scalar
@@ -183,8 +183,8 @@ def test_critiques_of_one_query_are_held_out_together() -> None:
 
 async def test_clouds_head_is_fitted_on_the_critics_weights(base: Path, tmp_path: Path) -> None:
     from spct.engines.scripted import ScriptedEngine
-    from spct.models.card import ModelCard
     from spct.models.critique import CritiqueScalarRM
+    from spct.models.model_card import ModelCard
     from spct.train.cloud import OwnCritiques, critique_pairs
 
     own = [

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from spct.models.card import read_card
 from spct.models.hf_scorer import load_scorer
+from spct.models.model_card import read_card
 from spct.models.pairwise import PairwiseScalarRM
 from spct.train.config import PairwiseConfig
 from spct.train.pairs import PairFunnel, pairs_of

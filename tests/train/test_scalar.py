@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from spct.errors import ConfigError, DataError, TrainError
-from spct.models.card import read_card
 from spct.models.hf_scorer import load_scorer
+from spct.models.model_card import read_card
 from spct.models.scalar import PointwiseScalarRM
 from spct.train.config import ScalarConfig
 from spct.train.pairs import Pair, PairFunnel, pairs_of

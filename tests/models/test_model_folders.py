@@ -13,9 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from spct.core.generative import GenerativeRM
 from spct.errors import ConfigError
-from spct.models.card import ModelCard, read_card
 from spct.models.hf_scorer import HFScorer, load_scorer
 from spct.models.load import load_reward_model
+from spct.models.model_card import ModelCard, read_card
 from spct.types import Message
 from tests.models.tiny import write_model
 
