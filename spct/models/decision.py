@@ -29,7 +29,7 @@ from spct.core.plan import order_of
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.errors import ConfigError
+from spct.errors import ConfigError, FormatError
 from spct.models.base import FrozenModel
 from spct.types import (
     JSON,
@@ -153,6 +153,11 @@ class DecisionRM(FrozenModel):
 
     async def judge(self, example: Example) -> Verdict:
         """Ask about one example; what is not answered is unscored with its reason."""
+        if not self.traits.takes(example.n):  # a choice among one is certain and says nothing
+            raise FormatError(
+                f"example {example.id!r} has {example.n} responses; ask = {self.asking.ask!r} "
+                "chooses among several: use ask = 'score' or 'yes_no' for single responses"
+            )
         if self.asking.is_pointwise:
             trajectories = [await self._one_by_one(example)]
         else:
