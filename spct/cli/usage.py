@@ -33,8 +33,15 @@ OLD_FLAGS = {
     ("judge", "--lenient"): "--parse lenient",
     ("sample", "--lenient"): "--parse lenient",
     ("rescore", "--lenient"): "--parse lenient",
-    ("judge", "--concurrency"): "--examples-in-flight",
-    ("sample", "--concurrency"): "--examples-in-flight",
+    **{
+        (command, flag): now
+        for command in ("judge", "sample", "rescore", "doctor")
+        for flag, now in (
+            ("--concurrency", "--examples-in-flight"),
+            ("--lenient", "--parse lenient"),
+            ("--no-lenient", "--parse strict"),
+        )
+    },
     ("serve", "--max-concurrency"): "--examples-in-flight",
     ("serve", "-j"): "--examples-in-flight (-j is requests in flight, as everywhere)",
     ("sample", "--resume"): "--out (-o), the run folder: it continues where there is a run",
@@ -61,6 +68,8 @@ def explain(error: BaseException) -> str:
     old = {name: now for (of, name), now in OLD_FLAGS.items() if of == command}
     if flag in old:
         return f"spct {command}: {flag} is now: {old[flag]}"
+    if command == "config":  # it took the flags of engine and judge
+        return f"spct config: no option {flag}; name a setting by --set, such as --set judge.k=4"
     known = sorted({name for p in context.command.params for name in (*p.opts, *p.secondary_opts)})
     short = flag[1:] if len(flag) == 3 else f"-{flag}"  # --k for -k, -config for --config
     meant = f"; did you mean {short}?" if short in known else ""

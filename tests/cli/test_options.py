@@ -199,6 +199,8 @@ def test_the_commands_are_grouped(run):
         (["bench", "x", "--resample", "3"], "did you mean --resamples"),
         (["judge", "x", "--concurency", "3"], "did you mean --concurrency"),
         (["judge", "x", "--concurrency", "3"], "is now: --examples-in-flight"),
+        (["judge", "x", "--lenient"], "is now: --parse lenient"),
+        (["config", "-k", "3"], "--set judge.k=4"),
         (["judge", "x", "--modle", "3"], "did you mean --model"),
         (["train", "rlf"], "'rl'"),
         (["data", "splt"], "'split'"),
