@@ -21,7 +21,7 @@ from spct.runs.store import Store
 from spct.types import Completion, Engine, Probed, Prompt, RewardModel, SamplingParams
 
 Sample = tuple[str, int]  # an example's id and the seed that its plan gives to one sample
-Again = dict[Sample, Completion]  # samples to draw once more, with the reply that is no good
+Again = dict[Sample, Completion]  # samples to draw once more, with the reply that does not count
 
 
 def call_keys(fingerprint: str, prompt: Prompt, params: SamplingParams) -> list[bytes]:
@@ -107,17 +107,17 @@ class RecordingEngine(Engine):
         try:
             stored = self._store.replies(keys)
             # A reply that is another one by now was drawn again already, before a kill.
-            no_good = {
+            rejected = {
                 key: stored[key]
                 for key, seed in zip(keys, params.seeds, strict=True)
                 if key in stored and stored[key] == self._again.get((prompt.example_id, seed))
             }
-            found = {key: reply for key, reply in stored.items() if key not in no_good}
+            found = {key: reply for key, reply in stored.items() if key not in rejected}
             self.n_replayed += len(found)
             missing = [i for i, key in enumerate(keys) if key not in found]
             if missing:
-                drawn = await self._draw(prompt, params, missing, keys, no_good)
-                found |= drawn | {k: no_good[k] for k in no_good if is_failed(drawn[k])}
+                drawn = await self._draw(prompt, params, missing, keys, rejected)
+                found |= drawn | {k: rejected[k] for k in rejected if is_failed(drawn[k])}
         finally:
             self._in_flight.difference_update(keys)
         return [found[key] for key in keys]
@@ -132,13 +132,13 @@ class RecordingEngine(Engine):
         params: SamplingParams,
         missing: Sequence[int],
         keys: Sequence[bytes],
-        no_good: Collection[bytes],
+        rejected: Collection[bytes],
     ) -> dict[bytes, Completion]:
         """Ask for the missing ones; each is committed as it arrives, not when all are there."""
         wanted = [keys[i] for i in missing]
         seeds = [
             self._other_seed(prompt, params.seeds[i], keys[i])
-            if keys[i] in no_good  # with the same seed it would come the same
+            if keys[i] in rejected  # with the same seed it would come the same
             else params.seeds[i]
             for i in missing
         ]
@@ -148,7 +148,7 @@ class RecordingEngine(Engine):
             new = zip(places, completions, strict=True)
             replies = [Reply(wanted[at], seeds[at], one) for at, one in new]
             stored.update(places)
-            await self._store.put_replies(prompt.example_id, replies, instead=bool(no_good))
+            await self._store.put_replies(prompt.example_id, replies, instead=bool(rejected))
 
         async def arrived(place: int, completion: Completion) -> None:
             if place not in stored:
