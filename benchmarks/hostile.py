@@ -87,11 +87,11 @@ ROUTES = {"many turns of a templated text": "/get_reward"}
 
 
 @contextmanager
-def gateway() -> Iterator[tuple[int, int]]:
+def gateway(*more: str) -> Iterator[tuple[int, int]]:
     """`spct serve scripted` on a free port: its port and process id."""
     command = [sys.executable, "-c", "from spct.cli.main import main; main()", "serve", "scripted",
                "--port", "0", "--template", "chatml", "--on-unscored", "0",
-               "--log-level", "error"]  # fmt: skip
+               "--log-level", "error", *more]  # fmt: skip
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert running.stdout is not None

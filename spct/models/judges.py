@@ -116,6 +116,9 @@ def _grammar(config: Config, fmt: Format) -> Callable[[int], str | None] | None:
     return grammar
 
 
+_ALTERNATIVES = 20  # what OpenAI and vLLM give at most; ten scores want more than ten
+
+
 def build_judge(
     config: Config, engine: Engine | None = None, meta: Scorer | None = None
 ) -> GenerativeRM:
@@ -131,17 +134,20 @@ def build_judge(
         from spct.models.hf_scorer import load_scorer
 
         meta = load_scorer(judge.meta)
+    vote, top_logprobs = vote_named(judge.vote, judge.k_meta), judge.top_logprobs
+    if vote.needs == "logprobs" and top_logprobs is None:
+        top_logprobs = _ALTERNATIVES  # the vote cannot do without, so nobody has to ask for them
     return GenerativeRM(
         engine or build_engine(config.engine),
         fmt,
         k=judge.k,
-        vote=vote_named(judge.vote, judge.k_meta),
+        vote=vote,
         orders=judge.orders,
         params=SamplingParams(
             temperature=judge.temperature,
             top_p=judge.top_p,
             max_tokens=judge.max_tokens,
-            top_logprobs=judge.top_logprobs,
+            top_logprobs=top_logprobs,
         ),
         seed=judge.seed,
         parse=judge.parse,

@@ -196,6 +196,17 @@ class StrictHTTP(H11Protocol):
     def _head_is_late(self) -> None:
         self._refuse(408, "slow_head", f"no complete head within {self._head_timeout_s:g} s")
 
+    def send_400_response(self, msg: str) -> None:
+        """A body is framed wrongly: say so if nothing was said yet, and let the route stop."""
+        has_begun = self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if has_begun:
+            self.transport.close()
+        else:
+            self._refuse(400, "bad_http", "the chunks of the body have no proper sizes")
+
     def _refuse(self, status: int, kind: Any, message: str) -> None:
         """Answer what never became a request, and close: its bytes cannot be trusted further."""
         self._stop_clock()

@@ -181,6 +181,16 @@ async def test_a_body_that_nobody_wanted_is_drained_and_the_next_request_is_read
         assert await replies(client.port, refused, CHUNKS + GET) == [401, 200]
 
 
+async def test_a_body_that_is_framed_wrongly_is_one_400_and_judges_nothing(caplog):
+    model = Model()
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with served(model) as client:
+        for body in (b"zz\r\nab\r\n", b"-1\r\nab\r\n", b"2\r\nabc\r\n", b"\r\n"):
+            assert await replies(client.port, chunked + body) == [400], body
+        assert client.app.state.gateway.in_flight.total() == 0
+    assert not model.n_begun and not [r for r in caplog.records if r.levelname == "ERROR"]
+
+
 DRIPS = {
     "part of a request line": (b"POST /v1/jud", b""),
     "a header that grows": (POST + b"X-A: ", b"a"),
