@@ -10,7 +10,7 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 BENCHMARKS ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
-.PHONY: help judge test test-slow check format bench study reproduce clean
+.PHONY: help judge test test-slow test-external check format bench study reproduce clean
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -22,6 +22,9 @@ test: .venv/.dev ## install what the tests need and run the fast ones
 
 test-slow: .venv/.dev ## run the slow tests: real models, trainers, kills; what each took goes to test-slow.txt
 	$(BIN)/pytest -m slow --timeout 900 --durations=0 --durations-min=1 | tee test-slow.txt
+
+test-external: .venv/.dev ## drive other people's clients and trainers, in environments of their own
+	$(BIN)/pytest -m external --timeout 1800 tests/external
 
 check: .venv/.dev ## format, lint and types
 	$(BIN)/ruff format --check .

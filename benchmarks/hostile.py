@@ -100,7 +100,7 @@ def gateway(*more: str) -> Iterator[tuple[int, int]]:
         yield int(found[1]), running.pid
     finally:
         running.terminate()
-        running.wait(30)
+        running.communicate(timeout=30)
 
 
 def post(port: int, path: str, body: bytes) -> int:

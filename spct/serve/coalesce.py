@@ -36,6 +36,11 @@ class Coalescer(Generic[T]):
         self._timer: asyncio.Handle | None = None
         self._timer_at: float | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits and nothing is being judged."""
+        return not (self._waiting or self._tasks or self._judges)
+
     async def answer(
         self,
         key: Hashable,

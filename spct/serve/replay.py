@@ -48,6 +48,11 @@ class Replays:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def n_bytes(self) -> int:
+        """How large the stored answers are together."""
+        return self._bytes
+
     async def answer(
         self,
         key: Hashable,

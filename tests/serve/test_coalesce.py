@@ -64,7 +64,7 @@ async def test_the_judgement_is_cancelled_when_its_last_member_goes_away():
     tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.sleep(0.01)
-    assert judge.n_cancelled == 1 and not shell._tasks and not shell._judges
+    assert judge.n_cancelled == 1 and shell.is_idle
 
 
 async def test_a_failed_answer_is_given_but_not_kept_and_the_others_are():
@@ -111,10 +111,10 @@ async def test_a_storm_of_members_leavers_and_prompts_leaves_nothing_behind(seed
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, str | asyncio.CancelledError) for one in done)
     for _ in range(200):  # a judgement that was cancelled ends in a later turn of the loop
-        if not shell._tasks:
+        if shell.is_idle:
             break
         await asyncio.sleep(0.01)
-    assert not shell._waiting and not shell._tasks and not shell._judges
+    assert shell.is_idle
 
 
 def test_a_group_that_is_due_at_once_works_on_the_servers_own_loop():

@@ -212,7 +212,7 @@ async def test_stored_answers_are_bounded_in_bytes_number_and_age():
         for i in range(20):
             await replays.answer(i, b"", Work(Response("x" * 700)), keep_unscored=True)
         assert len(replays) <= 5
-    assert replays._bytes <= 5000
+    assert replays.n_bytes <= 5000
 
 
 async def test_work_that_nobody_waits_for_is_cancelled_and_its_key_is_free():

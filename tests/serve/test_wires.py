@@ -199,6 +199,12 @@ def test_nothing_that_the_judge_should_see_is_dropped_from_a_rollout():
     )
 
 
+@pytest.mark.parametrize("role", [[], {}, 1, None, True])
+def test_a_role_that_is_no_text_is_refused(role):
+    odd = {"type": "message", "role": role, "content": "x"}
+    refused("invalid", nemo_gym.read_verify, rollout([odd]), CONFIG)
+
+
 def test_a_users_turn_inside_an_output_belongs_to_the_query():
     talk = [said("Yes."), said("And then?", "user"), said("No.")]
     sample = nemo_gym.read_verify(rollout(talk), CONFIG)
@@ -310,14 +316,18 @@ def test_rerankers_are_answered_in_the_shape_of_the_field_that_they_sent():
     body = {"query": "q", "documents": ["a", {"text": "b", "title": "t"}, "c"], "top_n": 2}
     request = rerank.Request.model_validate(body)
     assert rerank.read(request, CONFIG).responses == ("a", "b", "c")
-    reply = rerank.write(request, [1.0, 3.0, 2.0], "m").model_dump()
+    reply = rerank.write(request, [1.0, 3.0, 2.0], "m", path="/v2/rerank").model_dump()
     assert [(r["index"], r["relevance_score"]) for r in reply["results"]] == [(1, 3.0), (2, 2.0)]
     assert reply["results"][0]["document"]["text"] == "b" and reply["id"] and reply["created"]
     tei_shape = rerank.Request.model_validate({"query": "q", "texts": ["a", "b"]})
-    ranks = rerank.write(tei_shape, [1.0, 3.0], "m")
+    ranks = rerank.write(tei_shape, [1.0, 3.0], "m", path="/rerank")
+    bare = rerank.write(request, [1.0, 3.0, 2.0], "m", path="/rerank")
+    assert [result.document for result in bare.results] == [None, None]
     assert [(r.index, r.score, r.text) for r in ranks] == [(1, 3.0, None), (0, 1.0, None)]
-    for wrong in ({"query": "q"}, {"query": "q", "texts": ["a"], "documents": ["a"]},
-                  {"query": "q", "texts": ["a"], "raw_scores": False}):  # fmt: skip
+    squashed = tei_shape.model_copy(update={"raw_scores": False})
+    (best, _) = rerank.write(squashed, [0.0, -1e9], "m", path="/rerank")
+    assert (best.index, best.score) == (0, 0.5)
+    for wrong in ({"query": "q"}, {"query": "q", "texts": ["a"], "documents": ["a"]}):
         refused("invalid", rerank.read, rerank.Request.model_validate(wrong), CONFIG)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
@@ -81,7 +81,7 @@ def _add_documents(app: FastAPI, wires: Wires) -> None:
     for path in ("/score", "/v1/score"):
         app.post(path, response_model=vllm.ScoreReply, responses=ERRORS, tags=["vLLM"])(score)
 
-    async def reranked(body: rerank.Request, caller: Caller) -> Response:
+    async def reranked(body: rerank.Request, request: Request, caller: Caller) -> Response:
         """vLLM, Cohere, Infinity (`documents`) and TEI (`texts`): responses, best first."""
         wire = "tei" if body.texts is not None else "rerank"
         wires.check_enabled(body, wire)
@@ -89,7 +89,7 @@ def _add_documents(app: FastAPI, wires: Wires) -> None:
         asked = await caller.read(rerank.read, body, config)
         outcome = await gateway.judge(asked, caller.name)
         rewards = [outcome.reward(i) for i in range(asked.n)]
-        reply = rerank.write(body, wires.price(rewards, wire), name)
+        reply = rerank.write(body, wires.price(rewards, wire), name, path=request.scope["path"])
         return wires.reply(_dump_reranked(reply, exclude_none=True), rewards)
 
     for path in ("/rerank", "/v1/rerank", "/v2/rerank"):

@@ -78,7 +78,9 @@ def response_text(value: Any, param: str) -> str:
 
 def split_output(items: list[JsonValue], param: str) -> tuple[tuple[Message, ...], str]:
     """A Responses-API output: what was said up to the user's last turn in it, and the response."""
-    asked = [i for i, one in enumerate(items) if isinstance(one, dict) and one.get("role") in _ASKS]
+    asked = [
+        i for i, one in enumerate(items) if isinstance(one, dict) and str(one.get("role")) in _ASKS
+    ]
     start = asked[-1] + 1 if asked else 0
     if start == len(items) and items:
         raise invalid("the output ends with a user turn; expected the assistant's", param)
