@@ -30,7 +30,6 @@ class Replay:
 
     rule: str
     stated: float
-    k: int
     verdicts: Mapping[str, Verdict]
     mean_samples: float
     changed: Interval
@@ -63,7 +62,7 @@ def replay(
     changed = sum(stopped[id].winner != full[id].winner for id in decided)
     drawn = sum(v.k_drawn for v in stopped.values())
     mean = drawn / len(stopped) if stopped else float("nan")
-    return Replay(rule.name, stated, k, stopped, mean, wilson(changed, len(decided)))
+    return Replay(rule.name, stated, stopped, mean, wilson(changed, len(decided)))
 
 
 def replays(
