@@ -80,13 +80,13 @@ def without(*names: str) -> Callable[[Any], Served]:
 
 
 SCORED = (
-    *("too_few", "too_many", "same_index", "ignores_n", "refuses_n", "ignores_seed"),
+    *("too_few", "too_many", "same_index", "ignores_n", "refuses_n"),
     *("refuses_seed", "no_logprobs", "no_usage", "refuses_logprobs", "refuses_grammar"),
     *("bad_usage", "other_model", "content_parts", "slow"),
 )
 STOPPED = ["401", "403", "404", "302"]
 UNSCORED = {"content_null": "empty", "content_empty": "empty", "length": "truncated"}
-UNSCORED |= {"content_filter": "refused"}
+UNSCORED |= {"content_filter": "refused", "ignores_seed": "no_verdict"}
 LINES = (Path(__file__).parent / "overflows.txt").read_text("utf-8").splitlines()
 
 # Each fault: what is served, and the reason for which its rows are unscored, "scored", or STOPS.
@@ -209,10 +209,12 @@ def test_every_row_has_its_true_reason_in_every_command(
     commands = {
         "judge": ("judge", str(rows), "--json", *common),
         "sample": ("sample", str(rows), "--out", str(tmp_path / "sample"), *common),
-        "bench": ("bench", "default", "-b", str(rows), "--out", str(tmp_path / "bench"), *common),
+        "bench": (
+            *("bench", str(config), "-b", str(rows), "--out", str(tmp_path / "bench"), "-k", "2"),
+        ),
         "compare": (
-            *("compare", str(rows), "-m", "a=default", "--out", str(tmp_path / "compare")),
-            *("-k", "1,2", "-c", str(config)),
+            *("compare", str(rows), "-m", f"a={config}", "--out", str(tmp_path / "compare")),
+            *("-k", "1,2"),
         ),
     }
     for which, argv in commands.items():
