@@ -1,7 +1,7 @@
 """How many calls to have in flight, and how fast to start them. Pure: the caller passes the time.
 
 `AdaptiveLimit` finds the concurrency that an endpoint bears, without tuning: it doubles in a slow
-start, then grows by 5 % a clean round, and falls to 80 % once per episode of rate limits. Unlike
+start, then grows by 5 % per clean round, and falls to 80 % once per episode of rate limits. Unlike
 TCP's additive increase the step is a share of the limit, so it suits 10 and 1,000.
 `Pacer` spreads calls or tokens over time where the endpoint's quota is known.
 """

@@ -1,7 +1,8 @@
 """Keeps at one call until it has an answer or is given up: the asyncio half of `retry`.
 
 Attempts go through the gate one by one; a wait between two attempts holds no slot. While the
-endpoint is down, all calls but one scout stand in line, and what fails then is charged to nobody.
+endpoint is down, one call at a time tries and the others wait; what fails then is charged to
+nobody.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Caller:
         self.policy, self.budget = policy, budget
         self.attempt_timeout_s, self.deadline_s = attempt_timeout_s, deadline_s
         self.stats = EngineStats()
-        self._scouting = asyncio.Lock()
+        self._trial_lock = asyncio.Lock()
         self._last_down = ""
         self._rng = Random()  # for jitter only, never for sampling
 
@@ -78,14 +79,14 @@ class Caller:
         clock = asyncio.get_running_loop().time
         retries = CallRetries(self.policy, self.budget)
         while True:
-            step = self._scout if self.outage.is_open else self._attempt
+            step = self._trial if self.outage.is_open else self._attempt
             outcome = await step(request, read, retries)
             if outcome is None:
                 continue
             if not isinstance(outcome, Failure):
                 return outcome
             if outcome.kind == "down" and self.outage.is_open and clock() < retries.deadline:
-                self._stop_if_hopeless()
+                self._stop_if_it_lasts()
                 continue
             wait = retries.next_wait_s(outcome, clock(), self._rng)
             if wait is None:
@@ -93,29 +94,29 @@ class Caller:
             self.stats.retries += 1
             await asyncio.sleep(wait)
 
-    async def _scout(
+    async def _trial(
         self, request: Request, read: Callable[[Http], T | Failure], retries: CallRetries
     ) -> T | Failure | None:
         """Stand in line; the first in it tries alone whether the endpoint is back."""
-        async with self._scouting:
+        async with self._trial_lock:
             if not self.outage.is_open:
                 return None
             now = asyncio.get_running_loop().time()
-            self._stop_if_hopeless()
-            await asyncio.sleep(self.outage.scout_wait_s(now, self.policy, self._rng))
-            return await self._attempt(request, read, retries, is_scout=True)
+            self._stop_if_it_lasts()
+            await asyncio.sleep(self.outage.trial_wait_s(now, self.policy, self._rng))
+            return await self._attempt(request, read, retries, is_trial=True)
 
     async def _attempt(
         self,
         request: Request,
         read: Callable[[Http], T | Failure],
         retries: CallRetries,
-        is_scout: bool = False,
+        is_trial: bool = False,
     ) -> T | Failure | None:
         """One exchange in a slot of the gate; None if an outage began while it waited for one."""
         await self.gate.enter(request.tokens)
         try:
-            if self.outage.is_open and not is_scout:
+            if self.outage.is_open and not is_trial:
                 return None
             now = asyncio.get_running_loop().time()
             if retries.deadline == math.inf:  # the time in the queue does not count
@@ -153,8 +154,8 @@ class Caller:
                 self.stats.outages += 1
                 log.warning("%s is down: %s; waiting", self.transport.base_url, outcome.message)
 
-    def _stop_if_hopeless(self) -> None:
-        if self.outage.is_hopeless(asyncio.get_running_loop().time()):
+    def _stop_if_it_lasts(self) -> None:
+        if self.outage.has_lasted(asyncio.get_running_loop().time()):
             raise EndpointError(
                 f"calling {self.transport.base_url}: {self._last_down}; no answer for "
                 f"{self.outage.lasted_s:.0f} s; check that the server runs and the address is "

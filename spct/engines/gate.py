@@ -24,7 +24,7 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self, tokens: int) -> None:
-        """Wait for a free slot and for the quota of a call of about so many tokens."""
+        """Wait for a free slot and for the quota of a call of about that many tokens."""
         await self._slot()
         try:
             await self._quota(tokens)

@@ -149,7 +149,10 @@ class _Walk:
         length = self.number("Q")
         self.need(length, what)
         self.at += length
-        return self.data[self.at - length : self.at].decode("utf-8", "replace")
+        try:
+            return self.data[self.at - length : self.at].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise damaged(self.path, f"{what} is not UTF-8: {error.reason}") from error
 
     def value(self, key: str, kind: int) -> Any:
         if kind == _STRING:

@@ -98,7 +98,7 @@ class LlamaCppEngine(Engine):
         return self._fingerprint
 
     async def sample(self, prompt: Prompt, n: int, params: SamplingParams) -> list[Completion]:
-        """Draw n completions of one prompt; one seed a request of at most `max_concurrency`."""
+        """Draw n completions of one prompt; one seed per request of at most `max_concurrency`."""
         check_request(n, params)
         template = await self._post("/apply-template", {"messages": self._plain.messages(prompt)})
         text = {"content": template["prompt"], "add_special": False, "parse_special": True}

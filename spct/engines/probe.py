@@ -66,7 +66,7 @@ def check_request(n: int, params: SamplingParams) -> None:
     if params.seeds and len(params.seeds) < n:
         raise ConfigError(
             f"sampling {n} completions with {len(params.seeds)} seeds; "
-            "give one a completion, or none"
+            "give one per completion, or none"
         )
 
 

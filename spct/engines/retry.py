@@ -3,10 +3,10 @@
 Everything here is arithmetic on times that the caller passes in (seconds of a monotonic clock), so
 the policy is tested against a virtual clock. Nothing sleeps and nothing does I/O.
 
-- A rate limit (429) is no fault of the call: it is waited out and only the deadline ends it.
+- A rate limit (429) is not the call's fault: it is waited out, and only the deadline ends it.
 - Other retryable failures (408, 409, 5xx, timeouts, garbage) cost one of the call's retries and
   one of the engine's retry budget, so that a sick endpoint is not answered with a storm.
-- While the endpoint is down altogether, one call at a time scouts and the others wait; that is
+- While the endpoint is down altogether, one call at a time tries and the others wait; that is
   charged to nobody.
 """
 
@@ -130,9 +130,9 @@ class RetryBudget:
 class Outage:
     """Is the endpoint down? Opens after `after` failures of kind "down" with no answer between.
 
-    While it is open, one call at a time scouts, at growing distances. It is hopeless when it has
+    While it is open, one call at a time tries, at growing distances. It `has_lasted` when it has
     lasted `startup_s` if there was never an answer (a wrong URL), or `patience_s` (a server that
-    does not come back). A call that comes later than `cap_s` after the last scout may still try its
+    does not come back). A call that comes later than `cap_s` after the last trial may still try its
     luck, so a long-lived engine recovers by itself.
     """
 
@@ -152,10 +152,10 @@ class Outage:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls must wait for a scout."""
+        """Whether calls must wait for a trial."""
         return self.n_failed >= self.after
 
-    def is_hopeless(self, now: float) -> bool:
+    def has_lasted(self, now: float) -> bool:
         """Whether waiting has gone on for so long that the run should stop."""
         patience = self.patience_s if self.answered else self.startup_s
         return self.is_open and self.lasted_s >= patience and now - self._last < self.cap_s
@@ -165,8 +165,8 @@ class Outage:
         """The time from the first failure in a row to the last."""
         return self._last - self._since
 
-    def scout_wait_s(self, now: float, policy: RetryPolicy, rng: Random) -> float:
-        """How long the next scout waits before its attempt."""
+    def trial_wait_s(self, now: float, policy: RetryPolicy, rng: Random) -> float:
+        """How long the next trial waits before its attempt."""
         due = self._last + min(policy.backoff_s(self.n_failed - self.after + 1, rng), self.cap_s)
         return max(0.0, due - now)
 

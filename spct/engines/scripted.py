@@ -18,7 +18,7 @@ Reply = Callable[[Prompt, int], str | Completion]
 
 
 class ScriptedEngine(Engine):
-    """Answer each sample with `reply(prompt, seed)`, after `delay_s` seconds a call."""
+    """Answer each sample with `reply(prompt, seed)`, after `delay_s` seconds per call."""
 
     fingerprint = ""  # set below; here it takes the place of the protocol's property
 

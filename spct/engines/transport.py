@@ -201,7 +201,7 @@ def _shown(url: str) -> str:
 
 
 def _proxy(base_url: str) -> str | None:
-    """The environment's proxy for this endpoint; found once, as a look-up a call is slow."""
+    """The environment's proxy for this endpoint; found once, because looking it up is slow."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if host in LOOPBACK or proxy_bypass(host):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from spct.engines.checkpoint import check_language_model, read_object
 from spct.engines.gguf_header import check_magic, damaged, read_header
 from spct.engines.lora import Lora, gguf_deltas
-from spct.errors import ConfigError, DataError, ExtraMissing, StoreError
+from spct.errors import ConfigError, DataError, ExtraMissing, SpctError, StoreError
 
 if TYPE_CHECKING:
     import gguf
@@ -131,7 +131,12 @@ def as_f16(source: Path, cache: Path | None = None, loras: Sequence[Lora] = ()) 
     reader = open_gguf(source)
     deltas = [gguf_deltas(lora, reader) for lora in loras]
     with writing_to(folder, target) as draft:
-        _write_f16(reader, draft, deltas)
+        try:
+            _write_f16(reader, draft, deltas)
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+            if isinstance(error, SpctError):
+                raise
+            raise damaged(source, repr(error)) from error  # what the header check cannot see
         record = {
             "source": str(source),
             "bytes": draft.stat().st_size,

@@ -64,7 +64,7 @@ class OwnCritiques:
 
 
 def critic_rows(examples: Iterable[Example], fmt: Format = CRITIQUE) -> list[Row]:
-    """Chat rows from the critiques that examples carry in `meta.critiques`, one a response."""
+    """Chat rows from the critiques that examples carry in `meta.critiques`, one per response."""
     rows: list[Row] = []
     for example in examples:
         given = example.meta.get("critiques")
@@ -73,7 +73,7 @@ def critic_rows(examples: Iterable[Example], fmt: Format = CRITIQUE) -> list[Row
         if not isinstance(given, (list, tuple)) or len(given) != example.n:
             raise DataError(
                 f"example {example.id!r}: meta.critiques is {given!r:.200}, expected a list of "
-                f"{example.n} texts or nulls, one a response"
+                f"{example.n} texts or nulls, one per response"
             )
         for i, text in enumerate(given):
             if text is None:

@@ -109,7 +109,7 @@ def _rows(encoder: Encoder, pairs: Sequence[Pair], max_length: int, fmt: Format)
 
 
 def _labelled(rows: Sequence[IdPair]) -> list[dict[str, Any]]:
-    """Two rows a pair, one an order, with the label "the one shown first is better"."""
+    """Two rows per pair, one in each order, with the label "the one shown first is better"."""
     return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": label}
         for row in rows

@@ -176,7 +176,8 @@ def compared_reasons(folder: Path) -> list[str]:
         for table in ("calls", "failed_calls"):
             for (payload,) in db.execute(f"SELECT payload FROM {table}"):
                 reply = json.loads(payload)
-                text = "scored" if reply["text"] else "empty"
+                text = "scored" if "boxed" in reply["text"] else "no_verdict"
+                text = text if reply["text"] else "empty"
                 found.append(ends.get(reply["finish_reason"], text))
     return found
 

@@ -518,12 +518,12 @@ async def test_a_restart_of_the_server_pauses_the_run_and_loses_nothing() -> Non
             await asyncio.sleep(0.001)
         start, attempts = time.monotonic(), made.stats.attempts
         await asyncio.sleep(0.2)
-        scouted, took = made.stats.attempts - attempts, time.monotonic() - start
+        tried, took = made.stats.attempts - attempts, time.monotonic() - start
         await server.start()
         completions = await asyncio.gather(*calls)
     assert completions == (await fault_free()) * 60
     assert made.stats.outages == 1
-    assert scouted <= 20 + took / 0.0075 + 1, "in the outage one call at a time tries"
+    assert tried <= 20 + took / 0.0075 + 1, "in the outage one call at a time tries"
 
 
 async def test_too_few_open_files_slow_a_run_down_and_fail_no_call() -> None:

@@ -195,22 +195,22 @@ def test_an_answer_ends_an_outage_and_starts_the_count_anew() -> None:
 
 
 def test_patience_is_short_with_a_wrong_url_and_long_with_a_server_that_went_away() -> None:
-    assert outage_of(17).is_hopeless(16.5)
-    assert not outage_of(15).is_hopeless(14.5)
-    assert not outage_of(170, answered=True).is_hopeless(169.5)
-    assert outage_of(182, answered=True).is_hopeless(181.5)
+    assert outage_of(17).has_lasted(16.5)
+    assert not outage_of(15).has_lasted(14.5)
+    assert not outage_of(170, answered=True).has_lasted(169.5)
+    assert outage_of(182, answered=True).has_lasted(181.5)
 
 
-def test_a_call_long_after_the_last_scout_may_try_again_at_once() -> None:
+def test_a_call_long_after_the_last_trial_may_try_again_at_once() -> None:
     outage = outage_of(100)
-    assert outage.is_hopeless(99.5) and not outage.is_hopeless(110.0)
-    assert outage.scout_wait_s(110.0, POLICY, Random(0)) == 0.0
+    assert outage.has_lasted(99.5) and not outage.has_lasted(110.0)
+    assert outage.trial_wait_s(110.0, POLICY, Random(0)) == 0.0
 
 
 @given(st.integers(4, 200), st.integers(), st.floats(0, 20))
-def test_scouts_go_at_most_eight_seconds_apart(n: int, seed: int, late: float) -> None:
+def test_trials_go_at_most_eight_seconds_apart(n: int, seed: int, late: float) -> None:
     outage = outage_of(n)
-    wait = outage.scout_wait_s(n - 1 + late, POLICY, Random(seed))
+    wait = outage.trial_wait_s(n - 1 + late, POLICY, Random(seed))
     assert 0 <= wait <= 8.0 and math.isfinite(wait)
 
 
@@ -226,4 +226,4 @@ def test_an_outage_is_open_exactly_after_four_failures_in_a_row(
         else:
             outage.failed(i * step)
         assert outage.is_open == (in_a_row >= 4)
-        assert not (outage.is_hopeless(i * step) and in_a_row < 4)
+        assert not (outage.has_lasted(i * step) and in_a_row < 4)
