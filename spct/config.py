@@ -32,17 +32,20 @@ class EngineConfig(Settings):
     api_key_env: str = Field(
         "OPENAI_API_KEY", description="The environment variable that holds the endpoint's key."
     )
+    # In flight at the endpoint; `judge.concurrency` counts examples, each of them many requests.
     max_concurrency: int | None = Field(
         None, gt=0, description="Requests in flight at most; adapts between 10 and 100 by default."
     )
-    rpm: float | None = Field(None, gt=0, description="Requests a minute at most.")
-    tpm: float | None = Field(None, gt=0, description="Tokens a minute at most.")
+    rpm: float | None = Field(None, gt=0, description="Requests per minute at most.")
+    tpm: float | None = Field(None, gt=0, description="Tokens per minute at most.")
     timeout: float = Field(300.0, gt=0, description="Seconds for one attempt of a request.")
     deadline: float = Field(900.0, gt=0, description="Seconds for a request with all its retries.")
     max_retries: int = Field(5, ge=0, description="Attempts after the first, for one request.")
     retry_budget: float = Field(
         0.2, ge=0, description="Retries allowed as a share of all requests; stops retry storms."
     )
+    # Servers ignore a field that they do not know, so a wrong name here is a grammar that is not
+    # followed and no error: `spct doctor` tries it.
     grammar_field: Literal["structured_outputs", "ebnf", "grammar"] = Field(
         "structured_outputs",
         description="Where the endpoint takes a grammar: vLLM, SGLang (ebnf), llama.cpp (grammar).",
@@ -63,7 +66,7 @@ class JudgeConfig(Settings):
         "pointwise", description="What the verdict holds: scores, 0/1, or the best one's number."
     )
     template: str | None = Field(None, description="A file with other wording for the format.")
-    k: int = Field(8, ge=1, description="Judgements an example; more cost more and decide better.")
+    k: int = Field(8, ge=1, description="Judgements per example; more cost more and decide better.")
     vote: Literal[
         "mean",
         "majority",
@@ -111,6 +114,7 @@ class JudgeConfig(Settings):
     stop_file: str | None = Field(
         None, description="Noise and spread measured on stored runs, for --stop predictive."
     )
+    # The paper samples at 0.5 for voting and greedily for a single judgement.
     temperature: float = Field(
         0.5, ge=0, description="0 is greedy; the paper samples at 0.5 when it votes."
     )

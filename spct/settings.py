@@ -67,6 +67,7 @@ def _explain(cls: type[Settings], error: Any, where: str) -> str:
         value = error["input"]  # a number from a flag is text, and reads better without quotes
         shown = value if isinstance(value, str) and _NUMBER.fullmatch(value) else repr(value)
         return f"{where}: {dotted} = {shown}: {error['msg']}"
+    # Known keys are those beside it, at its own depth: `judge.kk` is near `k`, not near `judge`.
     known = _keys_beside(cls, path)
     meant = did_you_mean(path[-1], known)
     return f"{where}: unknown key {dotted!r}{meant} (known here: {', '.join(known)})"
@@ -112,6 +113,7 @@ def resolve(
     origins: Origins = {}
     own_keys = set(_section(cls, own).model_fields) - set(cls.model_fields) if own else ()
 
+    # Later layers put over earlier ones key by key: a flag replaces one key of a file's table.
     def lay(origin: str, items: Given) -> None:
         for dotted, value in items:
             if dotted.partition(".")[0] in own_keys:

@@ -43,6 +43,7 @@ def show_verdict(
     console.print(Panel(Group(*parts), title=Text(printable(example.id)), title_align="left"))
 
 
+# One judgement stands for the vote on the card: one that disagrees with it would confuse.
 def _telling(counted: list[Trajectory], verdict: Verdict) -> list[Trajectory]:
     """The first counted judgement that agrees with the vote, or else the first one."""
     agreeing = [t for t in counted if t.judgement and best(t.judgement.scores) == verdict.best]
@@ -57,6 +58,7 @@ def _of(reward: float, top: float | None) -> str:
 def _responses(example: Example, verdict: Verdict, top: float | None) -> Table:
     table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
     gold = example.gold
+    # Gold of all zeros has no right response; the highest of them is not one.
     right = () if gold is None else [i for i, g in enumerate(gold) if g == max(gold) and g > 0]
     titles = ("", "#", "reward", *([] if gold is None else ["gold"]), "response")
     for title in titles:
@@ -136,6 +138,7 @@ def _summary(example: Example, verdict: Verdict, top: float | None) -> Padding:
     text.append(f"   {verdict.k_counted} of {verdict.k_drawn} judgements counted")
     if verdict.k_drawn < verdict.k_asked:
         text.append(f", stopped before {verdict.k_asked}")
+    # One response always agrees with itself, and one judgement with the vote that it makes.
     if verdict.agreement is not None and example.n > 1 and verdict.k_counted > 1:
         text.append(f", {verdict.agreement:.0%} agree with the vote")
     for reason, count in verdict.unscored.items():

@@ -57,7 +57,7 @@ def local_set(
     tally: Counter[str] = Counter()
     n = _write(to, islice(read_local(name, tally=tally), limit))
     left_out = {reason: count for reason, count in sorted(tally.items()) if count}
-    _say(f"{name}: {n} examples; left out: {_told(left_out)}")
+    _say(f"{name}: {n} examples; left out: {_listed(left_out)}")
 
 
 @app.command()
@@ -108,7 +108,7 @@ def split(
             part = prepare.split_by_prompt(example, fractions, salt)
             files[part].write(_line(example))
             counts[part] += 1
-    _say(f"{out}: {_told(counts)}")
+    _say(f"{out}: {_listed(counts)}")
 
 
 @app.command()
@@ -161,7 +161,7 @@ def mix(
             read[name] = (list(read_examples(name, drop=drop)), ratio)
     mixed = prepare.mix(read, seed=seed, total=total)
     n = _write(to, mixed.examples)
-    _say(f"{n} examples; taken: {_told(mixed.taken)}; left: {_told(mixed.left)}")
+    _say(f"{n} examples; taken: {_listed(mixed.taken)}; left: {_listed(mixed.left)}")
 
 
 @app.command()
@@ -273,7 +273,7 @@ def _ratios(sources: Iterable[str]) -> dict[str, float]:
     return ratios
 
 
-def _told(counts: Mapping[str, int]) -> str:
+def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing"
 
 

@@ -55,7 +55,7 @@ def doctor(
     else:
         for name, value in {"engine": kind, **facts}.items():
             if name != "problem" or value is not None:
-                print(f"{name.replace('_', ' '):20} {_told(value)}")
+                print(f"{name.replace('_', ' '):20} {_worded(value)}")
         if verdict:
             show_verdict(Console(), SAMPLE, verdict, full=True)
     problem = facts.get("problem")
@@ -87,7 +87,7 @@ def _progress(step: str) -> None:
     print(f"{step} ...", file=sys.stderr, flush=True)
 
 
-def _told(value: object) -> str:
+def _worded(value: object) -> str:
     match value:
         case None:
             return _UNKNOWN

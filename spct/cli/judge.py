@@ -52,7 +52,7 @@ def judge(
     shuffle: source.Shuffle = False,
     reward_model: Named = None,
     drop_bad: DropBad = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One object per line.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every judgement.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show prompt and cost only.")] = False,
     progress: Annotated[

@@ -110,6 +110,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in parameters.items()
         if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, Settings)
     }
+    # Keys at the top of a file belong to the command's own section: a stage's file of 0.1.0.
     single = [name for name, cls in wanted.items() if not _is_composite(cls)]
     sections = {k: v for name, cls in wanted.items() for k, v in _sections(name, cls).items()}
     sections |= {"engine": sections.pop("engine")} if "engine" in sections else {}  # last in help
@@ -117,6 +118,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
         "Sections", __base__=Settings, **{name: (cls, cls()) for name, cls in sections.items()}
     )
 
+    # Typer reads the signature and the annotations that are set below, not this one.
     @functools.wraps(command)
     def run(**given: Any) -> None:
         flags: dict[str, dict[str, Any]] = {section: {} for section in sections}
@@ -256,10 +258,12 @@ def finish(command: Any) -> Any:
             param.metavar = "<name>"
             words = [str(getattr(choice, "value", choice)) for choice in kind.choices]
             param.help = f"{param.help or ''} One of {', '.join(words)}."
+        # rich would read [default: 8] and spct[train] as style tags and print neither.
         if getattr(param, "help", None):
             param.help = escape(param.help)
         if kind is not None and (kind.is_path or param.name in PATHS) and param.callback is None:
             param.callback = _local
+        # Its own panel is what makes an option one of the many; hidden, and shown by --help-all.
         if folded and getattr(param, "rich_help_panel", None):
             param.hidden = True
     command.help = escape(command.help or "")

@@ -131,11 +131,13 @@ def in_words(argv: Sequence[str]) -> Iterator[None]:
         raise
     except SpctError as error:
         _end(error, error.exit_code)
+    # Typer's own: usage errors, and Abort where standard input ends in a prompt.
     except ONE_LINE as error:
         _end(explain(error), 2)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         _silence_stdout()
         sys.exit(0)
+    # Extras are imported where they are used, by us or by a library of ours.
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
@@ -143,6 +145,7 @@ def in_words(argv: Sequence[str]) -> Iterator[None]:
         _end(ExtraMissing(package, EXTRAS[package]), ExtraMissing.exit_code)
     except UnicodeEncodeError as error:  # a surrogate, or a terminal that is not UTF-8
         _end(f"cannot write {error.object[error.start : error.end]!r}: {error}", 5)
+    # What the store and the writers of files did not turn into a StoreError themselves.
     except OSError as error:
         _end(_reason(error), StoreError.exit_code)
     except MemoryError:

@@ -47,6 +47,7 @@ async def watched(
                 shown.show(tally, retries())
                 await asyncio.sleep(LIVE_S if shown.style == "rich" else LINE_S)
 
+        # A task of its own: verdicts may be minutes apart, and embedded engines work in threads.
         ticking = asyncio.create_task(tick())
         try:
             yield
@@ -64,6 +65,7 @@ class _Shown:
         chosen = style if style != "auto" else "rich" if sys.stderr.isatty() else "plain"
         self.total, self.style = total, chosen
         self._started = time.monotonic()
+        # Refreshed by hand: rich's own thread would draw while another writes a warning.
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
         if chosen == "rich":
             self._live.start()

@@ -42,7 +42,7 @@ def serve(
     """
     from spct.serve.server import check, run
 
-    check(serve)
+    check(serve)  # before a model is loaded, which takes its time
     logging.basicConfig(
         stream=sys.stderr,
         level=log_level.upper(),

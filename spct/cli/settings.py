@@ -65,6 +65,7 @@ def _every(file: Path | None, sets: list[str] | tuple[()]) -> tuple[Settings, Or
     )
     given: Any
     given, origins = resolve(kind, file=file, sets=sets)
+    # What `spct judge` comes to here: the engine installed, the shipped judge's own settings.
     settled = with_defaults(Config(engine=given.engine, judge=given.judge))
     for section, values in settled:
         before = getattr(given, section)

@@ -87,6 +87,7 @@ def train_rl(
     watched = dev_set(read(dev, drop_bad), found) if dev is not None else None
     asked = len(found)
     if rl.drop_easy:
+        # Set by accelerate and torchrun; sampling here would be done once by every process.
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(
                 "spct train rl on several processes with drop_easy = true: each would sample for "
@@ -177,7 +178,8 @@ def train_cloud(
     model: Model,
     data: Data,
     critiques: Annotated[
-        list[Path], typer.Option(help="Examples with meta.critiques, one text or null a response.")
+        list[Path],
+        typer.Option(help="Examples with meta.critiques: a text or null per response."),
     ],
     out: Out,
     cloud: CloudConfig,
@@ -233,6 +235,8 @@ def start_of(model: str) -> str:
     """The folder of a model to start from; a name on the hub is fetched before anything else."""
     from spct.engines.hub import hub_folder
 
+    # Asked here and not by the trainer: its libraries retry an unreachable hub for a minute, after
+    # half a minute of imports, and call a mistyped path a bad repository name.
     path = Path(model).expanduser()
     if path.is_dir():
         return str(path)

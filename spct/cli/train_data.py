@@ -56,6 +56,7 @@ def rft_data(
             read_rows(general) if general else (),
         )
     )
+    # verl reads conversations; the rows of TRL stay beside them, as the funnel counts those.
     if layout == "messages":
         path = out / "rows.jsonl"
         write_rows(map(as_messages, read_rows(path)), out / "messages.jsonl")

@@ -71,6 +71,7 @@ def explain(error: BaseException) -> str:
     if command == "config":  # it took the flags of engine and judge
         return f"spct config: no option {flag}; name a setting by --set, such as --set judge.k=4"
     known = sorted({name for p in context.command.params for name in (*p.opts, *p.secondary_opts)})
+    # difflib finds nothing near a word of one letter.
     short = flag[1:] if len(flag) == 3 else f"-{flag}"  # --k for -k, -config for --config
     meant = f"; did you mean {short}?" if short in known else ""
     meant = meant or did_you_mean(flag, [*known, *old], shown="{}")

@@ -1,4 +1,4 @@
-"""Settings of the training stages: one frozen model an entry point, unknown keys refused.
+"""Settings of the training stages: one frozen model per entry point, unknown keys refused.
 
 The defaults are the paper's where it states one; docs/training.md lists what it leaves open and
 what is chosen here. A field's description says what moving it does.
@@ -26,10 +26,10 @@ class Optimisation(Settings):
     )
     warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises.")
     batch_size: Positive = Field(
-        1024, description="Sequences (rollouts in RL) an optimizer step, over all processes."
+        1024, description="Sequences (rollouts in RL) per optimizer step, over all processes."
     )
     micro_batch_size: Positive = Field(
-        8, description="Sequences a process holds at once; lower it when memory runs out."
+        8, description="Sequences that a process holds at once; lower it when memory runs out."
     )
     max_steps: Positive = Field(900, description="Optimizer steps.")
     max_length: Positive = Field(
@@ -57,7 +57,7 @@ class RftDataConfig(Settings):
     """`spct data rft`: which trajectories become training rows."""
 
     n_samples: int = Field(
-        3, ge=0, description="Non-hinted samples an example (the paper's N_RFT)."
+        3, ge=0, description="Non-hinted samples per example (the paper's N_RFT)."
     )
     hinted: bool = Field(True, description="One more sample that is told the best response.")
     non_hinted: bool = Field(
@@ -90,8 +90,9 @@ class RlConfig(Optimisation):
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "constant", description="Decay after the warm-up; the paper does not state its own."
     )
-    batch_size: Positive = Field(512, description="Rollouts an optimizer step, over all processes.")
+    batch_size: Positive = Field(512, description="Rollouts per optimizer step of all processes.")
     group_size: int = Field(4, ge=2, description="Rollouts of one prompt (G).")
+    # The paper's 0.08 is higher than today's habit (0 to 0.01): it holds the format together.
     beta: float = Field(
         0.08,
         ge=0,
@@ -105,11 +106,14 @@ class RlConfig(Optimisation):
         ge=0,
         description="Extra pay for a readable judgement; small models may need 0.1 or so.",
     )
+    # The paper filters with another, smaller chat model; here the model being trained, unless
+    # `spct data rft-filter` ran before.
     drop_easy: bool = Field(True, description="Leave out prompts that all their samples got right.")
     easy_samples: int = Field(3, ge=1, description="Samples that must all be right to be easy.")
     passes: Positive = Field(
         1, description="Times each example enters, in another order each time."
     )
+    # A group whose rollouts all earn the same has no advantage and moves nothing.
     max_zero_variance: Share = Field(
         0.98,
         description="Stop when more groups than this share tie: there is nothing to learn from.",
@@ -124,7 +128,8 @@ class MetaConfig(Optimisation):
     """`spct train meta`: a one-logit head with binary cross-entropy."""
 
     learning_rate: float = Field(1e-5, gt=0, description="Peak rate of AdamW.")
-    batch_size: Positive = Field(512, description="Trajectories an optimizer step.")
+    batch_size: Positive = Field(512, description="Trajectories per optimizer step.")
+    # Judgements of a good model are mostly right; unweighted, the head says "right" to all.
     balance: bool = Field(True, description="Weigh the rarer class up to the commoner one's mass.")
 
 
@@ -132,7 +137,7 @@ class DecisionConfig(Optimisation):
     """`spct train decision`: a readout of option labels; the paper has none, so no rate either."""
 
     learning_rate: float = Field(4e-4, gt=0, description="Peak rate of AdamW (of the adapters).")
-    batch_size: Positive = Field(16, description="Pairs an optimizer step, over all processes.")
+    batch_size: Positive = Field(16, description="Pairs per optimizer step, over all processes.")
     lora_rank: int = Field(16, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
     log_score: float = Field(
         0.3, ge=0, description="Weight of the labels' cross-entropy beside the pairs' loss."
@@ -148,8 +153,9 @@ class DecisionConfig(Optimisation):
 class HeadConfig(Optimisation):
     """`spct train bradley-terry | pairwise | cloud`; the paper states none of these rates."""
 
+    # The paper states no rates for its scalar models.
     learning_rate: float = Field(1e-5, gt=0, description="Peak rate of AdamW.")
-    batch_size: Positive = Field(512, description="Pairs an optimizer step, over all processes.")
+    batch_size: Positive = Field(512, description="Pairs per optimizer step, over all processes.")
     dev_steps: int = Field(
         0,
         ge=0,
@@ -188,7 +194,7 @@ class ScalarConfig(HeadConfig):
 
 
 class PairwiseConfig(HeadConfig):
-    """`spct train pairwise`; a batch counts sequences, two a pair."""
+    """`spct train pairwise`; a batch counts sequences, two per pair."""
 
 
 class CloudConfig(Settings):
@@ -197,7 +203,7 @@ class CloudConfig(Settings):
     critic: SftConfig = Field(SftConfig(), description="Step 1: the critic's tuning.")
     head: ScalarConfig = Field(ScalarConfig(), description="Step 3: the head's training.")
     n_critiques: Positive = Field(
-        1, description="Own critiques a response; more vary the head's data."
+        1, description="Own critiques per response; more vary the head's data."
     )
     temperature: float = Field(0.5, ge=0, description="Of the critiques, in step 2 and in use.")
     max_critique_tokens: Positive = Field(512, description="Limit of one; a cut one is left out.")
