@@ -70,9 +70,10 @@ def read_adapter(folder: Path) -> Checkpoint:
     """Read a LoRA adapter's folder."""
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
+        lacks = f"{path.name} is missing" if folder.is_dir() else "there is no such folder"
         raise ConfigError(
-            f"loading the adapter {str(folder)!r}: {path.name} is missing; pickled adapters are "
-            "refused"
+            f"loading the adapter {str(folder)!r}: {lacks}; expected a folder as peft's "
+            "save_pretrained writes it (pickled adapters are refused)"
         )
     found = Checkpoint(read_object(folder / ADAPTER), shapes_of(path))
     check_no_code(folder, found.config)
