@@ -9,7 +9,7 @@ a policy wrote into its own response is text and stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 from spct.core.families import ALIASES, TEMPLATES, Template, template_named
@@ -116,7 +116,7 @@ def _checked(turns: list[Message], template: Template, where: str) -> Iterator[M
                 f"of the template {template.name}, which the reader does not know; leave the row "
                 "out, or send messages instead of templated text"
             )
-        yield Message(turn.role, re.sub(pattern_of(_PIPED), quoted, turn.content))
+        yield Message(turn.role, _any_of(_PIPED).sub(quoted, turn.content))
 
 
 @cache
@@ -131,9 +131,13 @@ def _signs() -> tuple[str, ...]:
     return tuple({*_PIPED, *(opens - {*tokens_of("-"), "[EOS]", "[BOS]", "[PAD]", "<<SYS>>"})})
 
 
-def _control(text: str, tokens: Iterable[str]) -> list[str]:
-    found = re.finditer(pattern_of(tokens) or r"(?!)", text)
-    return list(dict.fromkeys(mark[0] for mark in found))
+@cache
+def _any_of(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(pattern_of(tokens) or r"(?!)")
+
+
+def _control(text: str, tokens: tuple[str, ...]) -> list[str]:
+    return list(dict.fromkeys(mark[0] for mark in _any_of(tokens).finditer(text)))
 
 
 def _roles(turns: list[Message]) -> str:

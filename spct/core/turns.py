@@ -13,18 +13,32 @@ from spct.core.tokens import pattern_of
 from spct.errors import TemplateError
 from spct.types import Message
 
+_TAG = re.compile(r"</?[a-z_:]+>")
 _TOOLS = ("tool_declare", "available_tools")  # system turns of kimi and granite
+
+
+@dataclass(slots=True)
+class _Part:
+    label: str
+    texts: list[str]  # in the order of the text: strings that grow would cost their length again
 
 
 @dataclass(slots=True)
 class _Turn:
     kind: str  # system, user, assistant or result
     name: str = ""
-    pieces: list[Piece] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
+    is_empty: bool = True  # of plain text
+
+    def add(self, text: str, label: str = "", *, template: Template) -> None:
+        """Begin another part; an empty one leaves no mark."""
+        has_text = bool(trimmed(text, template))
+        if has_text or label.startswith("Result"):
+            self.parts.append(_Part(label, [text]))
+        self.is_empty = self.is_empty and (bool(label) or not has_text)
 
     def message(self, template: Template) -> Message:
-        pieces = [p._replace(text=trimmed(p.text, template)) for p in self.pieces]
-        pieces = [p for p in pieces if p.text or p.label.startswith("Result")]
+        pieces = [Piece(trimmed("".join(p.texts), template), p.label) for p in self.parts]
         if self.kind == "result":
             pieces = [p if p.label else result_of(p.text, self.name) for p in pieces]
             return Message("user", joined(pieces))
@@ -41,14 +55,13 @@ def turns_of(text: str, template: Template, where: str = "text") -> list[Message
     if not found or (before.strip() and not template.bare_system):
         raise _unknown(text, before, template, where)
     if before.strip():
-        turns.append(_Turn("system", pieces=[Piece(before)]))
+        turns.append(_Turn("system"))
+        turns[0].add(before, template=template)
     ends = [*(mark.start() for mark in found[1:]), len(text)]
     for mark, end in zip(found, ends, strict=True):
         _add(turns, mark, text[mark.end() : end], template, where)
-    if not turns:
-        raise _unknown(text, text, template, where)
-    kept = [t for t in turns if t.pieces or t is turns[-1]]
-    if len(kept) > 1 and not kept[-1].pieces and kept[-1].kind in ("user", "result"):
+    kept = [t for t in turns if t.parts or t is turns[-1]]
+    if len(kept) > 1 and not kept[-1].parts and kept[-1].kind in ("user", "result"):
         kept.pop()  # GLM ends a reply with the mark of whoever speaks next
     messages = [turn.message(template) for turn in kept]
     return [m for i, m in enumerate(messages) if m.content or i == len(messages) - 1]
@@ -57,55 +70,57 @@ def turns_of(text: str, template: Template, where: str = "text") -> list[Message
 def _add(
     turns: list[_Turn], mark: re.Match[str], text: str, template: Template, where: str
 ) -> None:
-    """Add a mark and the text after it to the turns, as one piece or a turn of its own."""
-    kind = template.opens.get(mark[0])
-    if kind is None and mark[0] not in template.inside:
-        turns += [_role(mark, text, template, where)]
-        if (
-            len(turns) > 1
-            and template.name == "harmony"
-            and turns[-1].kind == turns[-2].kind == "assistant"
-        ):
-            turns[-2].pieces += turns.pop().pieces  # the channels of one turn
-        return
-    if kind is not None:
-        turns.append(_Turn(kind, pieces=[Piece(text)] if trimmed(text, template) else []))
-        return
-    kind = template.inside[mark[0]]
-    turn = turns[-1] if turns else _Turn("")
-    is_empty = not any(trimmed(p.text, template) for p in turn.pieces if not p.label)
-    is_tag = re.fullmatch(r"</?[a-z_:]+>", mark[0]) is not None
-    if kind == "tools" and turn.kind in ("", "system", "user"):
-        _piece(turns, "system", Piece(text, "Tools:"))
-    elif kind in ("call", "thought") and turn.kind == "assistant":
-        turn.pieces.append(Piece(text, "Call of a tool:" if kind == "call" else "Thought:"))
-    elif kind == "result" and is_empty and turn.kind in ("user", "system", "result"):
+    """Add a mark and the text after it to the turns, as one part or a turn of its own."""
+    kind = template.inside.get(mark[0])
+    if kind is None:
+        opened, label = _role(mark, template, where)
+        is_going_on = template.name == "harmony" and turns and turns[-1].kind == "assistant"
+        if not (is_going_on and opened.kind == "assistant"):  # its channels are one turn
+            turns.append(opened)
+        turns[-1].add(text, label, template=template)
+    elif kind == "tools" and (not turns or turns[-1].kind in ("system", "user")):
+        if not turns or turns[-1].kind != "system":
+            turns.append(_Turn("system"))
+        turns[-1].add(text, "Tools:", template=template)
+    elif not turns:
+        raise _unknown(mark[0], mark[0], template, where)
+    else:
+        _add_inside(turns, kind, mark, text, template)
+
+
+def _add_inside(
+    turns: list[_Turn], kind: str, mark: re.Match[str], text: str, template: Template
+) -> None:
+    turn = turns[-1]
+    is_tag = _TAG.fullmatch(mark[0]) is not None
+    if kind in ("call", "thought") and turn.kind == "assistant":
+        label = "Call of a tool:" if kind == "call" else "Thought:"
+        turn.add(text, label, template=template)
+    elif kind == "result" and turn.is_empty and turn.kind in ("user", "system", "result"):
         turn.kind = "result"
-        turn.pieces.append(Piece(text, "Result of a tool:"))
+        turn.add(text, "Result of a tool:", template=template)
     elif kind == "result" and turn.kind == "assistant" and not is_tag:
-        turns.append(_Turn("result", pieces=[Piece(text, "Result of a tool:")]))
-    elif kind == "sep" and turn.pieces and turn.pieces[-1].label:
-        last = turn.pieces.pop()
-        turn.pieces.append(last._replace(text=f"{last.text}\n{text}"))
+        turns.append(_Turn("result"))
+        turns[-1].add(text, "Result of a tool:", template=template)
+    elif kind == "sep" and turn.parts and turn.parts[-1].label:
+        turn.parts[-1].texts += ["\n", text]
     elif kind == "resume":
         if trimmed(text, template):
-            turns.append(_Turn("assistant", pieces=[Piece(text)]))
-    elif kind == "more" and (is_empty or turn.pieces[-1].label or not is_tag):
-        if trimmed(text, template):
-            turn.pieces.append(Piece(text))
+            turns.append(_Turn("assistant"))
+            turns[-1].add(text, template=template)
+    elif kind == "more" and (turn.is_empty or turn.parts[-1].label or not is_tag):
+        turn.add(text, template=template)
     else:  # a mark where it has no meaning is quoted: a user may ask about <think>
-        last = turn.pieces.pop() if turn.pieces else Piece("")
-        turn.pieces.append(last._replace(text=f"{last.text}{quoted(mark)}{text}"))
+        if not turn.parts:
+            turn.parts.append(_Part("", []))
+        turn.parts[-1].texts += [quoted(mark), text]
+        turn.is_empty = turn.is_empty and bool(turn.parts[-1].label)
 
 
-def _piece(turns: list[_Turn], kind: str, piece: Piece) -> None:
-    if not turns or turns[-1].kind != kind:
-        turns.append(_Turn(kind))
-    turns[-1].pieces.append(piece)
-
-
-def _role(mark: re.Match[str], text: str, template: Template, where: str) -> _Turn:
-    """The turn that a role's mark opens."""
+def _role(mark: re.Match[str], template: Template, where: str) -> tuple[_Turn, str]:
+    """The turn that a role's mark opens, and what its text is where it is not plainly said."""
+    if mark[0] in template.opens:
+        return _Turn(template.opens[mark[0]]), ""
     groups = mark.groupdict()
     said = (groups.get("r") or groups.get("end") or "").strip()
     detail = (groups.get("s") or "").strip()
@@ -114,21 +129,20 @@ def _role(mark: re.Match[str], text: str, template: Template, where: str) -> _Tu
         channel, _, other = detail.partition(" to=")
         to = (to or other).split(" ")[0]
         if name not in ("system", "developer", "user", "assistant", ""):
-            return _Turn("result", name, [Piece(text)])  # a tool speaks under its own name
+            return _Turn("result", name), ""  # a tool speaks under its own name
         label = f"Call of the tool {to}:" if to else "Thought:" if channel == "analysis" else ""
-        name = name or "assistant"
-        return _Turn(KINDS[name], pieces=[Piece(text, label)] if text else [])
+        return _Turn(KINDS[name or "assistant"]), label
     if detail in ("tool", *_TOOLS):  # kimi: a system turn that says what it is
         name = detail
     if name in _TOOLS:
-        return _Turn("system", pieces=[Piece(text, "Tools:")])
+        return _Turn("system"), "Tools:"
     kind = KINDS.get(name.lower())
     if kind is None or kind == "call":
         raise TemplateError(
             f"{where}: got a turn of the role {name!r} in text of the template {template.name}, "
             f"expected one of {', '.join(KINDS)}"
         )
-    return _Turn(kind, pieces=[Piece(text)] if trimmed(text, template) else [])
+    return _Turn(kind), ""
 
 
 def trimmed(text: str, template: Template) -> str:
@@ -147,15 +161,18 @@ def begun(text: str, template: Template) -> str:
 
 def without(text: str, tokens: Iterable[str], *, at_start: bool) -> str:
     """The text without the tokens and the white space at one of its ends."""
-    some = pattern_of(tokens)
+    some = tuple(tokens)
     if not some:
         return text
     if at_start:
-        found = re.match(rf"(?:{some}|\s)*", text)
+        found = re.match(rf"(?:{pattern_of(some)}|\s)*", text)
         return text[found.end() :] if found else text
     end = len(text)
-    while found := re.search(rf"(?:{some}|\s+)\Z", text[max(0, end - 80) : end]):
-        end -= len(found[0])
+    while end:
+        token = next((t for t in some if text.endswith(t, 0, end)), None)
+        if token is None and not text[end - 1].isspace():
+            break
+        end -= len(token) if token else 1
     return text[:end]
 
 
