@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spct.core.format import meta_conversation
-from spct.engines.hf_load import load_tokenizer
 from spct.errors import ExtraMissing, TrainError
+from spct.models.encode import load_tokenizer
 from spct.train.config import MetaConfig
 from spct.train.heads import adapted_head
 from spct.train.outcome import correct, gold_problem
@@ -117,7 +117,7 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
         )
     except ImportError as error:
         raise ExtraMissing("transformers", "train") from error
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(model)  # the scorers' own: it pads with what ends no conversation
     kept = [r for r in rows if token_count(tokenizer, r["messages"]) <= config.max_length]
     weight = pos_weight([r["label"] for r in kept])
     begin(out, "meta", model, config, kept)
