@@ -169,10 +169,14 @@ def without(text: str, tokens: Iterable[str], *, at_start: bool) -> str:
         return text[found.end() :] if found else text
     end = len(text)
     while end:
+        near = text[
+            max(0, end - 4096) : end
+        ]  # a window, so that many pads cost no copy of the text
+        end -= len(near) - len(near.rstrip())
         token = next((t for t in some if text.endswith(t, 0, end)), None)
-        if token is None and not text[end - 1].isspace():
+        if token is None and (len(near.rstrip()) or not end):
             break
-        end -= len(token) if token else 1
+        end -= len(token) if token else 0
     return text[:end]
 
 
