@@ -171,3 +171,21 @@ def test_no_imports_go_round_in_a_circle_not_even_late_ones():
         for name in free:
             del left[name]
     assert sorted(left) == []
+
+
+MODEL_CLASSES = ("RM", "Model", "Engine", "Scorer", "Baseline")  # how their names end
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_nobody_but_the_resolver_asks_which_class_a_model_or_an_engine_is(file):
+    # readers.py is the part of the resolver that chooses how a decision is read
+    if file.relative_to(ROOT).as_posix() in ("models/load.py", "models/readers.py"):
+        return
+    for call in (
+        n for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Call)
+    ):
+        name = ast.unparse(call.func)
+        assert name != "copy.copy", "models are frozen: with_(...) gives a changed copy"
+        if name == "isinstance":
+            asked = {n.id for n in ast.walk(call.args[1]) if isinstance(n, ast.Name)}
+            assert not {one for one in asked if one.endswith(MODEL_CLASSES) and one != "BaseModel"}
