@@ -172,7 +172,7 @@ def test_an_endpoint_that_is_not_there_exits_with_4_and_its_address(run, monkeyp
         (["judge", str(EXAMPLES), "--template", "no.txt"], 2, "no.txt"),
         (["judge", str(EXAMPLES), "--config", "no.toml"], 2, "no.toml"),
         (["judge", str(EXAMPLES), "--vote", "meta_top"], 2, "needs a meta RM"),
-        (["judge", str(EXAMPLES), "--vote", "expected"], 2, "top_logprobs"),
+        (["judge", str(EXAMPLES), "--vote", "expected"], 4, "token probabilities"),
         (["judge", str(EXAMPLES), "--vote", "mean", "--k-meta", "2"], 2, "k_meta"),
         (["judge", str(EXAMPLES), "-k", "0"], 2, "judge.k = 0"),
         (["judge", str(EXAMPLES), "--sample-id", "zzz"], 2, "zzz"),
