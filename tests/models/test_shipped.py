@@ -236,7 +236,7 @@ def test_a_run_knows_who_judged_and_can_be_voted_again_anywhere(run, monkeypatch
     assert stored["engine"]["adapter"] and stored["judge"]["max_tokens"] == MAX_TOKENS
     assert run("sample", "one.jsonl", "-k", 2, "--progress", "none")[1] == out
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    code, lines, err = run("rescore", out.strip(), "--vote", "mean")
+    code, lines, err = run("rescore", out.strip(), "--vote", "mean", "--to", "-")
     assert code in (0, 3), err
     assert json.loads(lines)["trajectories"][0]["text"] and "failed" not in err
 
