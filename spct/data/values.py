@@ -128,13 +128,13 @@ def _cleaned(value: Any, depth: int) -> Any:
 class Seen:
     """A set of 64-bit keys, with the number of the row that brought each of them first.
 
-    Open addressing in two flat arrays: a dict of texts takes ten times the memory, and a file may
-    have millions of rows. Two different keys are taken for one with a chance of n * n / 2**65.
+    Open addressing in two flat arrays, 24 to 48 bytes per key: a dict of texts takes ten times the
+    memory, and a file may have millions of rows. Two different keys are taken for one with a chance
+    of n * n / 2**65.
     """
 
     def __init__(self) -> None:
-        self._keys = array("Q", bytes(8 * 1024))
-        self._rows = array("Q", bytes(8 * 1024))
+        self._keys, self._rows = _empty(2**16)
         self._n = 0
 
     def add(self, key: int, row: int) -> int:
@@ -146,7 +146,7 @@ class Seen:
             if found == key:
                 return self._rows[at]
             at = (at + 1) & mask
-        keys[at], self._rows[at] = key, row
+        keys[at], self._rows[at] = key, min(row, 0xFFFF_FFFF)
         self._n += 1
         if 2 * self._n > len(keys):
             self._grow()
@@ -154,10 +154,12 @@ class Seen:
 
     def _grow(self) -> None:
         old = zip(self._keys, self._rows, strict=True)
-        step = 4 if len(self._keys) < 2**18 else 2  # small tables grow fast, as moving keys costs
-        size = 8 * step * len(self._keys)
-        self._keys, self._rows = array("Q", bytes(size)), array("Q", bytes(size))
+        self._keys, self._rows = _empty(2 * len(self._keys))
         self._n = 0
         for key, row in old:
             if key:
                 self.add(key, row)
+
+
+def _empty(size: int) -> tuple[array[int], array[int]]:
+    return array("Q", bytes(8 * size)), array("I", bytes(4 * size))

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spct.core.plan import content_id
 from spct.data.files import MAX_LINE, dataset_hash, spool_stdin
 from spct.data.rows import convert_rows, read_examples, validate
+from spct.data.values import Seen
 from spct.errors import ConfigError, DataError
 from spct.types import Example, Message
 
@@ -308,3 +311,19 @@ def test_a_parquet_text_that_is_no_utf8_is_a_data_error(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"query": text}), tmp_path / "bad.parquet")
     with pytest.raises(DataError, match="readable Parquet"):
         list(read_examples(tmp_path / "bad.parquet"))
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 50), max_size=400))
+def test_what_was_seen_before_is_known_with_its_first_row(keys: list[int]) -> None:
+    seen, first = Seen(), dict[int, int]()
+    for row, key in enumerate(keys, 1):
+        assert seen.add(key, row) == first.get(key or 1, 0)
+        first.setdefault(key or 1, row)
+
+
+def test_the_memory_of_ids_does_not_hold_their_texts() -> None:
+    seen = Seen()
+    for row in range(1, 200_001):
+        assert seen.add(hash(f"id {row}"), row) == 0
+    assert seen.add(hash("id 77"), 0) == 77
+    assert sum(part.itemsize * len(part) for part in (seen._keys, seen._rows)) <= 48 * 200_000
