@@ -41,7 +41,7 @@ def compare(
 
     Example: spct compare pairs.jsonl -m default -m head=runs/bt -k 1,2,4,8 --out runs/compared
     """
-    from spct.measure.compare import check_scored
+    from spct.measure.compare import Comparison, check_scored
     from spct.measure.compare import compare as measure
     from spct.measure.compare_report import markdown, write_report
     from spct.measure.json_files import plain
@@ -53,8 +53,16 @@ def compare(
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
     examples = read(Path(data), drop_bad)[: compare.limit]
+
+    async def measured(store: Store) -> Comparison:
+        try:
+            return await measure(examples, models, ks=ks, n_timed=compare.timed, store=store)
+        finally:
+            for one in models.values():  # in the loop in which their connections were opened
+                await one.aclose()
+
     with Store.open(out / "replies", {"command": "compare"}) as store:
-        found = asyncio.run(measure(examples, models, ks=ks, n_timed=compare.timed, store=store))
+        found = asyncio.run(measured(store))
     for path in write_report(found, out):
         print(f"wrote {path}", file=sys.stderr)
     print(json.dumps(plain(asdict(found))) if as_json else markdown(found))
