@@ -143,6 +143,7 @@ def server() -> Iterator[FaultServer]:
     asyncio.run_coroutine_threadsafe(running.stop(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    loop.close()
 
 
 def command(*argv: str) -> tuple[int, str, str]:
