@@ -89,6 +89,14 @@ class ContextOverflow(EngineError):
     exit_code = 2
 
 
+class TemplateRefused(FormatError):
+    """A model's chat template cannot write these turns, such as one without a system role."""
+
+
+# What is wrong with one example alone: it stays unscored with its reason, and the others go on.
+EXAMPLE_FAULTS = (ContextOverflow, TemplateRefused)
+
+
 class TrainError(SpctError, RuntimeError):
     """A training stage cannot go on, with these data and settings."""
 

@@ -21,7 +21,7 @@ from spct.core.settle import read, require_logprobs, settle, with_meta_scores, w
 from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.stream import stream
 from spct.core.vote import Vote, mean_scores
-from spct.errors import ConfigError, ContextOverflow, first_error
+from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
 from spct.types import (
     JSON,
     Completion,
@@ -189,7 +189,7 @@ class GenerativeRM:
             params = replace(params, grammar=self.grammar(len(call.prompt.order)))
         try:
             completions = await self.engine.sample(call.prompt, len(call.indices), params)
-        except ContextOverflow as error:  # this example's fault, not the engine's
+        except EXAMPLE_FAULTS as error:  # this example's fault, not the engine's
             failed = Completion("", "error", error=str(error))
             completions = [failed] * len(call.indices)
         trajectories = read(call, completions, self.fmt, self.fingerprint, parse=self.parse)

@@ -47,8 +47,10 @@ def _davidson(trajectories: Sequence[Trajectory]) -> Rewards | None:
         pi, nu = new, ties / shared if ties else 0.0
         if moved < 1e-12:
             break
+    # rounded: the fit ends within 1e-12, and which end of that depends on the responses' order
     return tuple(
-        math.fsum(_share(pi[i], pi[j], nu) for j in range(n) if j != i) / (n - 1) for i in range(n)
+        round(math.fsum(_share(pi[i], pi[j], nu) for j in range(n) if j != i) / (n - 1), 9)
+        for i in range(n)
     )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spct.errors import FormatError
+from spct.errors import TemplateRefused
 from spct.types import Prompt
 
 
@@ -40,11 +40,11 @@ class Plain:
 
 
 def templated(tokenizer: Any, turns: Sequence[dict[str, str]], **how: Any) -> Any:
-    """What a chat template writes; a `FormatError` where it refuses these turns."""
+    """What a chat template writes; `TemplateRefused` where it refuses these turns."""
     try:
         return tokenizer.apply_chat_template(list(turns), **how)
     except Exception as error:  # a template is a program: it raises what it likes
         roles = ", ".join(turn["role"] for turn in turns)
-        raise FormatError(
+        raise TemplateRefused(
             f"the model's chat template cannot write the turns {roles}: {error!s:.300}"
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spct.measure.estimator import UNSCORED_POLICY
@@ -137,13 +137,17 @@ def _sections(rows: Sequence[Json]) -> str | None:
 def _reasons(rows: Sequence[Json]) -> str | None:
     found = [(r["model"], r["row"], r["abstention"]["reasons"]) for r in rows]
     lines = [
-        [model, row, ", ".join(f"{reason} {n}" for reason, n in reasons.items())]
+        [model, row, f"unscored {sum(reasons.values())}: {_listed(reasons)}"]
         for model, row, reasons in found
         if reasons
     ]
     if not lines:
         return None
     return "### Unscored judgements\n\n" + table(["Model", "Row", "Reasons"], lines)
+
+
+def _listed(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in reasons.items())
 
 
 def _calibration(rows: Sequence[Json]) -> str | None:

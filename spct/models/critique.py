@@ -22,7 +22,7 @@ from spct.core.recipe import DEFAULT_PARAMS, changed, params_identity, settings_
 from spct.core.settle import settle
 from spct.core.stream import stream
 from spct.core.vote import mean_scores
-from spct.errors import ConfigError, ContextOverflow, first_error
+from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.types import (
@@ -109,7 +109,7 @@ class CritiqueScalarRM:
         try:
             critiques_N = await self._critiques(prompts, seeds)
             trajectories = await self._score(example, prompts, seeds, critiques_N)
-        except ContextOverflow as error:
+        except EXAMPLE_FAULTS as error:
             gone = Completion("", "error", error=str(error))
             trajectories = [
                 self._trajectory(example, prompts, j, seeds[j], [gone] * example.n, None)
@@ -179,7 +179,7 @@ class CritiqueScalarRM:
         together = [c for several in conversations.values() for c in several]
         try:
             logits = await self.scorer.score(together) if together else []
-        except ContextOverflow as error:
+        except EXAMPLE_FAULTS as error:
             if len(conversations) == 1:
                 return {}, dict.fromkeys(conversations, str(error))
             parts = [await self._logits({j: c}, n) for j, c in conversations.items()]

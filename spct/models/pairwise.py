@@ -14,7 +14,7 @@ from itertools import permutations
 
 from spct.core.format import Format
 from spct.core.recipe import settings_of
-from spct.errors import ContextOverflow
+from spct.errors import EXAMPLE_FAULTS
 from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
 from spct.models.formats import PAIR
@@ -53,7 +53,7 @@ class PairwiseScalarRM(ScorerModel):
         conversations = [pair_conversation(example, i, j, self.fmt) for i, j in pairs]
         try:
             logits = await self.scorer.score(conversations)
-        except ContextOverflow as error:
+        except EXAMPLE_FAULTS as error:
             return scalar_verdict(example, Unscored("failed", str(error)), self.fingerprint, 0)
         # Half the difference of the two orders: a head's bias for the first slot cancels out.
         first_wins = dict(zip(pairs, logits, strict=True))

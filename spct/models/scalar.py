@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.errors import ContextOverflow, DataError, FormatError
+from spct.errors import EXAMPLE_FAULTS, DataError, FormatError
 from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
 from spct.types import (
@@ -52,7 +52,7 @@ class PointwiseScalarRM(ScorerModel):
             raise DataError(f"example {example.id!r} has no responses; expected at least one")
         try:
             logits = await self.scorer.score(conversations)
-        except ContextOverflow as error:
+        except EXAMPLE_FAULTS as error:
             # one response that does not fit leaves all unscored: rewards of some of them would be
             # read as a ranking of all
             return scalar_verdict(example, Unscored("failed", str(error)), self.fingerprint, 0)

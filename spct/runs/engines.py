@@ -15,7 +15,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from spct.core.plan import sample_seed
-from spct.errors import ConfigError, ContextOverflow, EngineError
+from spct.errors import EXAMPLE_FAULTS, ConfigError, EngineError
 from spct.runs.rows import Reply, is_failed
 from spct.runs.store import Store
 from spct.types import Completion, Engine, Probed, Prompt, RewardModel, SamplingParams
@@ -158,7 +158,7 @@ class RecordingEngine(Engine):
         asked = replace(params, seeds=tuple(seeds), on_completion=arrived)
         try:
             drawn = await self._engine.sample(prompt, len(seeds), asked)
-        except ContextOverflow as error:  # this example's own failure, kept as evidence
+        except EXAMPLE_FAULTS as error:  # this example's own failure, kept as evidence
             left = [at for at in range(len(seeds)) if at not in stored]
             await store(left, [Completion("", "error", error=str(error))] * len(left))
             raise

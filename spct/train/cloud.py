@@ -27,7 +27,7 @@ from pathlib import Path
 from spct.core.format import Format
 from spct.core.plan import sample_seed
 from spct.data.files import read_objects
-from spct.errors import ContextOverflow, DataError, ExtraMissing, TrainError
+from spct.errors import EXAMPLE_FAULTS, DataError, ExtraMissing, TrainError
 from spct.models.critique import critique_conversation, critique_prompt, is_usable
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
@@ -131,7 +131,7 @@ async def _written(
         )
         critiques: list[Completion] = []
         async with gate:
-            with suppress(ContextOverflow):  # counted as dropped: no text came back
+            with suppress(*EXAMPLE_FAULTS):  # counted as dropped: no text came back
                 critiques = await engine.sample(
                     critique_prompt(example, i, fmt), len(seeds), params
                 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spct
-from spct.errors import DataError, TrainError
+from spct.errors import DataError, TemplateRefused, TrainError
 from spct.measure.figures import save_figure
 from spct.models.encode import Conversation, Encoder
 from spct.models.head import new_head
@@ -58,8 +58,15 @@ def head_lora(config: Optimisation) -> LoraConfig | None:
 def encoded(
     encoder: Encoder, conversations: Sequence[Conversation], max_length: int
 ) -> list[list[int]] | None:
-    """Token ids of conversations that belong together; None if one of them is too long."""
-    ids = [encoder.ids(c) for c in conversations]
+    """Token ids of conversations that belong together; None if one of them cannot be read.
+
+    That is one that is too long, or that the model's chat template refuses; the latter is said.
+    """
+    try:
+        ids = [encoder.ids(c) for c in conversations]
+    except TemplateRefused as error:
+        print(f"a pair is left out: {error}", file=sys.stderr)
+        return None
     return None if max(map(len, ids)) > max_length else ids
 
 

@@ -17,7 +17,7 @@ from spct.core.format import FORMATS, POINTWISE, SINGLE, Format, load_format
 from spct.core.plan import Call, plan
 from spct.core.settle import read, settle
 from spct.core.vote import mean_scores
-from spct.errors import ContextOverflow, first_error
+from spct.errors import EXAMPLE_FAULTS, first_error
 from spct.runs.engines import RecordingEngine
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
@@ -113,7 +113,7 @@ class Sampler:
         params = replace(self.what.params, seeds=call.seeds)
         try:
             completions = await self.engine.sample(call.prompt, len(call.indices), params)
-        except ContextOverflow as error:  # of this call alone: its siblings may fit
+        except EXAMPLE_FAULTS as error:  # of this call alone: its siblings may fit
             completions = [Completion("", "error", error=str(error))] * len(call.indices)
         return read(call, completions, fmt, f"{self.engine.fingerprint}/{fmt.fingerprint}")
 

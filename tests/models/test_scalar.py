@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from spct.errors import ContextOverflow, DataError, FormatError
+from spct.errors import ContextOverflow, DataError, FormatError, TemplateRefused
 from spct.models.scalar import PointwiseScalarRM
 from spct.types import Example, Message
 from tests.models.scorers import Conversation, FunctionScorer
@@ -65,3 +65,16 @@ async def test_judge_many_yields_every_example_once() -> None:
     model = PointwiseScalarRM(FunctionScorer(length))
     verdicts = [v async for v in model.judge_many(toy_example(i) for i in range(20))]
     assert sorted(v.example_id for v in verdicts) == sorted(f"toy-{i}" for i in range(20))
+
+
+async def test_a_template_that_refuses_one_example_leaves_the_others() -> None:
+    def refusing(conversation: Conversation) -> float:
+        if conversation[0].content == "bad":
+            raise TemplateRefused("System role not supported")
+        return length(conversation)
+
+    examples = [Example(q, (Message("user", q),), ("a", "bb")) for q in ("one", "bad", "two")]
+    model = PointwiseScalarRM(FunctionScorer(refusing))
+    verdicts = {v.example_id: v async for v in model.judge_many(examples)}
+    assert [verdicts[q].rewards for q in ("one", "two")] == [(1.0, 2.0), (1.0, 2.0)]
+    assert verdicts["bad"].rewards is None and verdicts["bad"].unscored == {"failed": 1}
