@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from spct.cli.train import app as train
 from spct.cli.train_data import app as data
 from spct.config import EngineConfig
+from spct.errors import OverBudget
 from spct.models.engines import build_engine
 from spct.runs.codec import dump_example
 from spct.runs.store import Store
@@ -91,8 +92,9 @@ def test_what_an_adapter_judges_trains_a_meta_rm_on_it(
         ["rft", str(examples), "--out", str(run), "--engine", "hf", "--model", tiny_model,
          "--adapter", str(adapter), "--set", "n_samples=1", "--set", "max_tokens=4"],
     )  # fmt: skip
-    assert drawn.exit_code == 0, drawn.output
-    assert json.loads(drawn.stdout)["totals"]["unscored"] == 6  # four tokens are no judgement
+    # four tokens are no judgement: nothing is scored, which is said and ends with 3
+    assert isinstance(drawn.exception, OverBudget), drawn.output
+    assert "12 of 12 judgements are unscored" in str(drawn.exception)
     with Store.read(run) as store:
         fingerprints = {t.fingerprint for v in store.verdicts() for t in v.trajectories}
     plain = build_engine(EngineConfig(kind="hf", model=tiny_model)).fingerprint
