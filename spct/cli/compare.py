@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from spct.cli.bad_rows import DropBad, read
+from spct.cli.bad_rows import DropBad
 from spct.cli.options import takes_settings
+from spct.cli.source import Source
 from spct.errors import ConfigError
 from spct.measure.config import CompareConfig
 
@@ -52,7 +53,9 @@ def compare(
     models = {name: load_reward_model(spec, k=max(ks)) for name, spec in map(_named, model)}
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
-    examples = read(Path(data), drop_bad)[: compare.limit]
+    # how the file is read, said before anything is paid
+    source = Source(data, limit=compare.limit, drop_bad=drop_bad)
+    examples = source.read(told=True)
 
     async def measured(store: Store) -> Comparison:
         try:
