@@ -116,9 +116,12 @@ def _ranking_of(folders: Sequence[Path]) -> dict[str, Any] | None:
     from spct.measure.ranking import rank as ranked
     from spct.measure.ranking import ranking_json, systems_of
 
+    # a run's first example says whether its rows name systems: a large one is not read for nothing
+    first = next(iter(_judged(folders)), None)
+    if first is None:
+        return None
     try:
-        named = [pair for pair in _judged(folders) if systems_of(pair[0]) is not None]
-        return dict(ranking_json(ranked(named))) if named else None
+        return dict(ranking_json(ranked(_judged(folders)))) if systems_of(first[0]) else None
     except DataError:
         return None
 
