@@ -12,6 +12,7 @@ import json
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -95,6 +96,15 @@ class Index:
                 if limit is not None and n_read >= limit:
                     break
             return n_read
+
+    def wait_for_rows(self, seconds: float) -> bool:
+        """Whether somebody is reading the run already; waits for the first rows, no longer."""
+        end = time.monotonic() + seconds
+        while self._writing.locked():
+            if self.facts()["n"] or time.monotonic() > end:
+                return True
+            time.sleep(0.02)
+        return False
 
     def page(self, filters: Mapping[str, str], *, offset: int, limit: int) -> dict[str, Any]:
         """Rows in the order asked for, with how many fit the filters in all."""

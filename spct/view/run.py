@@ -22,6 +22,8 @@ from spct.view.marks import Marks
 from spct.view.settings import RunSettings, settings_of
 from spct.view.votes import votes_of
 
+FIRST_ROWS_S = 1.0  # what a first screen waits for an index that is being built
+
 
 class RunView:
     """A run folder behind the page. `follow` in a thread keeps the list up with the run."""
@@ -94,7 +96,9 @@ class RunView:
         with Store.read(self.folder) as store:
             stored = store.counts()["verdicts"]
         if not found["indexed"] and stored:
-            self.index.follow(limit=offset + limit)
+            # a follower holds the index until it has read the whole run: its first rows will do
+            if not self.index.wait_for_rows(FIRST_ROWS_S):
+                self.index.follow(limit=offset + limit)
             found = self.index.page(filters, offset=offset, limit=limit)
         return found | {"stored": stored}
 

@@ -5,6 +5,7 @@ import pytest
 
 from spct.errors import DataError
 from spct.view.index import Index
+from spct.view.run import RunView
 from tests.view.runs import HOSTILE, a_run, judged, write_run
 
 
@@ -115,3 +116,11 @@ def test_hostile_texts_are_indexed(tmp_path):
     index = Index(folder)
     index.follow()
     assert ids(index, q="<script>") == ["h"]
+
+
+def test_a_first_screen_does_not_wait_for_the_whole_index(tmp_path):
+    view = RunView(a_run(tmp_path / "run"), "run")
+    with view.index._writing:  # a follower that is at a large run
+        page = view.page({}, offset=0, limit=50)  # would wait for ever
+        assert page["indexed"] == 0 and page["stored"] == 6
+    assert view.page({}, offset=0, limit=50)["indexed"] == 6
