@@ -21,11 +21,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from spct.protocols import Engine
 from spct.runs.engines import RecordingEngine
 from spct.runs.store import Store
 from spct.types import (
     Completion,
-    Engine,
     Judgement,
     Message,
     Principle,

@@ -26,19 +26,16 @@ if TYPE_CHECKING:
     from spct.data.rows import read_examples
     from spct.engines.scripted import ScriptedEngine
     from spct.models.load import load_reward_model
+    from spct.protocols import Engine, RewardModel, Scorer, Traits
     from spct.train.outcome import advantages, correct, outcome_reward
     from spct.types import (
         Completion,
-        Engine,
         Example,
         Judgement,
         Message,
         Principle,
         Prompt,
-        RewardModel,
         SamplingParams,
-        Scorer,
-        Traits,
         Trajectory,
         Unscored,
         Usage,
@@ -103,8 +100,9 @@ _HOMES = {
     "spct.engines.scripted": "ScriptedEngine",
     "spct.models.load": "load_reward_model",
     "spct.train.outcome": "advantages correct outcome_reward",
-    "spct.types": "Completion Engine Example Judgement Message Principle Prompt RewardModel "
-    "SamplingParams Scorer Traits Trajectory Unscored Usage Verdict",
+    "spct.protocols": "Engine RewardModel Scorer Traits",
+    "spct.types": "Completion Example Judgement Message Principle Prompt SamplingParams "
+    "Trajectory Unscored Usage Verdict",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spct.core.plan import content_id
 from spct.errors import ConfigError, did_you_mean
-from spct.types import Engine, Example, Message, RewardModel, Verdict
+from spct.protocols import Engine, RewardModel
+from spct.types import Example, Message, Verdict
 
 if TYPE_CHECKING:
     from spct.config import Config

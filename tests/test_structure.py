@@ -25,11 +25,10 @@ CORE += ["guided", "ties", "vote", "stopping", "predictive", "plan", "settle", "
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
 EXTRA = {"released", "guided", "ties", "predictive"}
-# What stands before the line: readers of what others wrote, and what makes texts harmless.
-READERS = ["parts", "conversation", "tokens", "families", "turns", "templated"]
-READERS += ["grammar", "folding", "markers", "neutralise"]
+# What stands before the line: what makes texts harmless.
+READERS = ["tokens", "grammar", "folding", "markers", "neutralise"]
 # Each package, and the packages that it may import; the root's nouns are open to all.
-ROOT_MODULES = {"types", "errors", "config", "settings", "strict_json"}
+ROOT_MODULES = {"types", "protocols", "errors", "config", "settings", "strict_json"}
 ALLOWED = {
     "core": set(),
     "engines": {"core"},
@@ -68,7 +67,12 @@ def test_the_core_needs_the_standard_library_alone_and_points_one_way(name):
     ours, foreign = imports_of(ROOT / "core" / f"{name}.py")
     assert foreign == set()
     line = [*READERS, *CORE]
-    known = {"types", "errors", *(f"core.{before}" for before in line[: line.index(name)])}
+    known = {
+        "types",
+        "protocols",
+        "errors",
+        *(f"core.{before}" for before in line[: line.index(name)]),
+    }
     assert ours <= known
 
 
@@ -117,7 +121,6 @@ LONG_FILES = {
     "engines/openvino.py": 340,
     "runs/store.py": 355,
     "train/decision.py": 350,
-    "types.py": 400,
 }
 LONG_FUNCTIONS = {"runs/export.py:_schema": 61, "train/decision.py:train": 66}
 LONG_FUNCTIONS["view/api.py:create_app"] = 78  # one route after the other

@@ -41,11 +41,12 @@ from spct.models.critique import CritiqueScalarRM
 from spct.models.hf_scorer import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.protocols import Engine, RewardModel
 from spct.runs.store import Store
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import SftConfig
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.types import Engine, Example, RewardModel, SamplingParams
+from spct.types import Example, SamplingParams
 
 BASE = Path(__file__).parent / "weights"
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"

@@ -32,11 +32,12 @@ from spct.models.critique import CritiqueScalarRM
 from spct.models.load import load_scorer
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.protocols import RewardModel
 from spct.settings import Settings, read_toml, validated
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
 from spct.train.pairs import PairFunnel, pairs_of
-from spct.types import Example, RewardModel, SamplingParams
+from spct.types import Example, SamplingParams
 
 SETS = ("truthfulqa", "evouna", "gsm8k", "ukp", "ukp_shorter", "pandalm", "llmbar")
 PARADIGMS = ("bradley-terry", "pairwise", "cloud", "judge")

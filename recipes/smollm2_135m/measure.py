@@ -28,11 +28,12 @@ from spct.engines.hf import HFEngine
 from spct.measure.bias import first_picks
 from spct.measure.estimator import by, credits_at
 from spct.measure.metrics import health
+from spct.protocols import Engine
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
-from spct.types import Engine, Example, SamplingParams, Verdict
+from spct.types import Example, SamplingParams, Verdict
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
 SUBSET_SIZE = 40  # of each: the 200 items of `make reproduce` and of the sampled rows

@@ -18,8 +18,9 @@ from spct.config import Config
 from spct.errors import ConfigError, EndpointError, EngineError, printable
 from spct.models.engines import build_engine, engine_kind
 from spct.models.judges import adapter_shown, build_judge, with_defaults
+from spct.protocols import Engine
 from spct.runs.codec import dump_verdict
-from spct.types import Engine, Example, Message, Verdict
+from spct.types import Example, Message, Verdict
 
 SAMPLE = Example(
     "doctor",

@@ -21,10 +21,11 @@ from spct.config import Config
 from spct.core.plan import plan
 from spct.errors import ConfigError, printable
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
+from spct.protocols import RewardModel
 from spct.runs.codec import dump_example, dump_verdict, to_line
 from spct.runs.judging import Tally, judge_into
 from spct.settings import Origins
-from spct.types import Example, RewardModel, Verdict
+from spct.types import Example, Verdict
 
 # Votes whose rewards are means of scores, and so stand on the judge's scale.
 MEANS = frozenset({"mean", "expected", "meta_top", "meta_weighted"})

@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.text import Text
 
 from spct.config import EngineConfig
+from spct.protocols import RewardModel
 from spct.runs.judging import Tally
-from spct.types import RewardModel
 
 Style = Literal["auto", "rich", "plain", "json", "none"]
 FIRST_S, LIVE_S, LINE_S = 1.0, 0.25, 10.0  # when a first line comes, and how often the next

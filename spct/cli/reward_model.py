@@ -8,8 +8,8 @@ import typer
 
 from spct.config import Config
 from spct.errors import ConfigError
+from spct.protocols import RewardModel
 from spct.settings import Origins
-from spct.types import RewardModel
 
 Named = Annotated[
     str | None,

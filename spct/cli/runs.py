@@ -19,13 +19,14 @@ from spct.core.vote import Vote, vote_named
 from spct.errors import ConfigError, StoreError
 from spct.measure.rules import credit, is_gold_tie
 from spct.models.judges import build_format
+from spct.protocols import Scorer
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
 from spct.runs.folder import CONFIG_NAME, atomic_text, read_config
 from spct.runs.judging import Tally
 from spct.runs.store import Store
 from spct.settings import Origins, validated
-from spct.types import Example, Scorer, Trajectory, Verdict
+from spct.types import Example, Trajectory, Verdict
 
 Run = Annotated[Path, typer.Argument(help="A run folder.", exists=False)]
 Runs = Annotated[Path, typer.Argument(help="A run folder, of bench too.", exists=False)]

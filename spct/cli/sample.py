@@ -18,6 +18,7 @@ from spct.cli.reward_model import Named, load_named
 from spct.config import Config
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
+from spct.protocols import RewardModel
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.identity import digest_of_all
@@ -25,7 +26,7 @@ from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back, open_run
 from spct.runs.store import Store
 from spct.settings import Origins
-from spct.types import Example, RewardModel, Verdict
+from spct.types import Example, Verdict
 
 Out = Annotated[
     Path | None,

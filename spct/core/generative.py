@@ -22,18 +22,8 @@ from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.stream import stream
 from spct.core.vote import Vote, mean_scores
 from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
-from spct.types import (
-    JSON,
-    Completion,
-    Engine,
-    Example,
-    SamplingParams,
-    Scorer,
-    Traits,
-    Trajectory,
-    Usage,
-    Verdict,
-)
+from spct.protocols import Engine, Scorer, Traits
+from spct.types import JSON, Completion, Example, SamplingParams, Trajectory, Usage, Verdict
 
 _LONG = 20_000  # characters of an example
 

@@ -13,7 +13,8 @@ from spct.core.parse import Parse
 from spct.core.plan import Call
 from spct.core.vote import Vote, best
 from spct.errors import EngineError
-from spct.types import Completion, Example, Scorer, Trajectory, Unscored, Usage, Verdict
+from spct.protocols import Scorer
+from spct.types import Completion, Example, Trajectory, Unscored, Usage, Verdict
 
 
 def read(

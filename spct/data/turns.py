@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from spct.core.conversation import read_messages, read_response
-from spct.core.families import TEMPLATES
-from spct.core.templated import response_of as without_close
-from spct.core.templated import split_prompt
-from spct.core.turns import fits
+from spct.data.chat.conversation import read_messages, read_response
+from spct.data.chat.families import TEMPLATES
+from spct.data.chat.templated import response_of as without_close
+from spct.data.chat.templated import split_prompt
+from spct.data.chat.turns import fits
 from spct.data.faults import Fault, RowError, bad, misread
 from spct.errors import DataError
 from spct.types import Message

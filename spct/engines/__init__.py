@@ -1,1 +1,1 @@
-"""Turns one prompt into n completions: the implementations of `spct.types.Engine`."""
+"""Turns one prompt into n completions: the implementations of `spct.protocols.Engine`."""

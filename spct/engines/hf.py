@@ -28,7 +28,8 @@ from spct.engines.probe import (
 from spct.engines.spellings import summed
 from spct.engines.weights import content_key, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
-from spct.types import Completion, Engine, Prompt, SamplingParams, TokenLogprob, Usage
+from spct.protocols import Engine
+from spct.types import Completion, Prompt, SamplingParams, TokenLogprob, Usage
 
 try:
     import torch

@@ -31,15 +31,8 @@ from spct.engines.probe import (
 from spct.engines.spellings import summed
 from spct.engines.weights import as_f16, content_key, facts_of, find_model
 from spct.errors import ConfigError, EngineError, ExtraMissing
-from spct.types import (
-    Completion,
-    Engine,
-    FinishReason,
-    Prompt,
-    SamplingParams,
-    TokenLogprob,
-    Usage,
-)
+from spct.protocols import Engine
+from spct.types import Completion, FinishReason, Prompt, SamplingParams, TokenLogprob, Usage
 
 try:
     import xllamacpp

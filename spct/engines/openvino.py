@@ -36,15 +36,8 @@ from spct.engines.probe import (
 )
 from spct.engines.weights import as_f16, content_key, facts_of, find_model, folder_facts
 from spct.errors import ConfigError, EngineError, ExtraMissing
-from spct.types import (
-    Completion,
-    Engine,
-    FinishReason,
-    Prompt,
-    SamplingParams,
-    TokenLogprob,
-    Usage,
-)
+from spct.protocols import Engine
+from spct.types import Completion, FinishReason, Prompt, SamplingParams, TokenLogprob, Usage
 
 try:
     import openvino_genai as genai

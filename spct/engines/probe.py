@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spct.errors import ConfigError, ContextOverflow
-from spct.types import Completion, Engine, Message, Prompt, SamplingParams
+from spct.protocols import Engine
+from spct.types import Completion, Message, Prompt, SamplingParams
 
 OnStep = Callable[[str], None]  # is told what is tried next, as a probe may take minutes
 

@@ -12,7 +12,8 @@ import random
 import re
 from collections.abc import Callable
 
-from spct.types import Completion, Engine, Prompt, SamplingParams, Usage
+from spct.protocols import Engine
+from spct.types import Completion, Prompt, SamplingParams, Usage
 
 Reply = Callable[[Prompt, int], str | Completion]
 

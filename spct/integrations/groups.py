@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from spct.core.conversation import read_messages, read_response
+from spct.data.chat.conversation import read_messages, read_response
 from spct.errors import DataError
 from spct.runs.identity import content_id
 from spct.types import Example, Message

@@ -24,7 +24,8 @@ from typing import Any, TypeVar, cast
 from spct.engines.retry import RetryPolicy
 from spct.errors import ConfigError, DataError, EndpointError, EngineError, FormatError, TrainError
 from spct.models.remote import MemberRewards, RemoteRM, RemoteVerdict
-from spct.types import Example, RewardModel, Verdict
+from spct.protocols import RewardModel
+from spct.types import Example, Verdict
 
 T = TypeVar("T")
 log = logging.getLogger("spct.integrations")

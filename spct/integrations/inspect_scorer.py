@@ -14,7 +14,8 @@ from inspect_ai.solver import TaskState
 from spct.errors import EndpointError
 from spct.integrations.groups import runs_of
 from spct.integrations.hook import Hook, Judged
-from spct.types import Judgement, RewardModel
+from spct.protocols import RewardModel
+from spct.types import Judgement
 
 
 @scorer(metrics=[mean(), stderr()])

@@ -22,8 +22,8 @@ from typing import Any
 from spct.errors import ConfigError
 from spct.integrations.groups import Run, Turns, runs_of
 from spct.integrations.hook import ENVIRONMENT, Hook, rewards_or_none
+from spct.protocols import RewardModel
 from spct.runs.identity import content_id
-from spct.types import RewardModel
 
 log = logging.getLogger("spct.integrations")
 Rewards = list[float | None]

@@ -23,8 +23,8 @@ from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
 from spct.measure.rows import Part
 from spct.measure.runner import Job, Progress, labels, run_job, seconds_of, silent
 from spct.models.load import load_reward_model
+from spct.protocols import RewardModel
 from spct.runs.folder import atomic_text, claimed, write_run_files
-from spct.types import RewardModel
 
 Json = dict[str, Any]
 

@@ -23,11 +23,12 @@ from spct.measure.estimator import shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.measure.json_files import write_json
 from spct.measure.metrics import abstention
+from spct.protocols import RewardModel
 from spct.runs.engines import RecordingEngine
 from spct.runs.identity import digest, digest_of_all
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
-from spct.types import Example, RewardModel, Usage, Verdict
+from spct.types import Example, Usage, Verdict
 
 KS = (1, 2, 4, 8, 16, 32)
 SIZES = (1, 2, 3, 5)  # numbers of responses that the table names

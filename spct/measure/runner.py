@@ -20,12 +20,13 @@ from typing import Any
 from spct.errors import ConfigError
 from spct.measure.loading import Loaded
 from spct.measure.rows import Mode, Part, without_texts
+from spct.protocols import Engine, RewardModel
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.identity import of_judgements
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
-from spct.types import Engine, Example, RewardModel, Verdict
+from spct.types import Example, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from spct.core.recipe import changed
 from spct.core.settle import settle
 from spct.core.stream import stream
 from spct.core.vote import mean_scores
-from spct.types import JSON, Engine, Example, RewardModel, Scorer, Trajectory, Usage, Verdict
+from spct.protocols import Engine, RewardModel, Scorer
+from spct.types import JSON, Example, Trajectory, Usage, Verdict
 
 
 # eq=False: engines and scorers hold threads, connections and weights, which cannot be compared, so

@@ -13,7 +13,8 @@ from spct.core.recipe import settings_of
 from spct.core.vote import Rewards, best
 from spct.errors import ConfigError
 from spct.models.base import FrozenModel
-from spct.types import Example, Traits, Verdict
+from spct.protocols import Traits
+from spct.types import Example, Verdict
 
 Rule = Callable[[Example, int], Rewards]
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from spct.errors import CheckFailed, ContextOverflow, SpctError
 from spct.models.encode import Conversation
-from spct.types import Message, Scorer
+from spct.protocols import Scorer
+from spct.types import Message
 
 if TYPE_CHECKING:
     from spct.models.hf_scorer import HFScorer

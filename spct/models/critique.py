@@ -25,18 +25,16 @@ from spct.core.vote import mean_scores
 from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
+from spct.protocols import Engine, Scorer, Traits
 from spct.types import (
     JSON,
     Completion,
-    Engine,
     Example,
     Judgement,
     Message,
     Prompt,
     Reason,
     SamplingParams,
-    Scorer,
-    Traits,
     Trajectory,
     Unscored,
     Usage,

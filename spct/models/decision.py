@@ -22,15 +22,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from spct.core.decision import Answer, Kind, Question, Reader, tempered
 from spct.core.format import Format
 from spct.core.parse import Scale
 from spct.core.plan import order_of
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
+from spct.engines.readouts.decision import Answer, Kind, Question, Reader, tempered
 from spct.errors import ConfigError, FormatError
 from spct.models.base import FrozenModel
+from spct.protocols import Traits
 from spct.types import (
     JSON,
     Completion,
@@ -39,7 +40,6 @@ from spct.types import (
     Judgement,
     Message,
     Prompt,
-    Traits,
     Trajectory,
     Unscored,
     Usage,

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from spct.config import EngineConfig
 from spct.errors import ConfigError, ExtraMissing
-from spct.types import Engine
+from spct.protocols import Engine
 
 EMBEDDED = {"openvino": "openvino_genai", "llamacpp": "xllamacpp"}  # engine -> its package
 NO_ADAPTER = "none"  # the setting that asks for the plain default model

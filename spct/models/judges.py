@@ -14,7 +14,8 @@ from spct.core.vote import vote_named
 from spct.errors import ConfigError
 from spct.models.engines import EMBEDDED, adapters_of, build_engine, kind_found
 from spct.models.shipped import Shipped, shipped
-from spct.types import Engine, SamplingParams, Scorer
+from spct.protocols import Engine, Scorer
+from spct.types import SamplingParams
 
 
 def with_defaults(config: Config) -> Config:

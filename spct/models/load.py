@@ -41,8 +41,9 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.readers import DecisionSettings, decision_from_card, decision_model
 from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.protocols import Engine, RewardModel, Scorer
 from spct.settings import Settings, read_toml, validated
-from spct.types import Engine, RewardModel, SamplingParams, Scorer
+from spct.types import SamplingParams
 
 if TYPE_CHECKING:
     from spct.models.hf_scorer import HFScorer

@@ -19,7 +19,8 @@ from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
 from spct.models.formats import PAIR
 from spct.models.scalar import scalar_verdict
-from spct.types import Example, Judgement, Traits, Unscored, Verdict
+from spct.protocols import Traits
+from spct.types import Example, Judgement, Unscored, Verdict
 
 
 @dataclass(frozen=True, eq=False)

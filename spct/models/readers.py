@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from spct.config import EngineConfig
-from spct.core.decision import MIN_MASS, Question, Reader
 from spct.core.format import Format
 from spct.engines.readouts.asking import Wording, load_wording
+from spct.engines.readouts.decision import MIN_MASS, Question, Reader
 from spct.errors import ConfigError
 from spct.models.decision import ONE_STATE, Asking, DecisionRM, asking
 from spct.models.engines import adapters_of, build_engine, engine_kind
 from spct.models.model_card import ModelCard
+from spct.protocols import Engine
 from spct.settings import Settings
-from spct.types import Engine
 
 if TYPE_CHECKING:
     from spct.engines.readouts.hf import HFBackend

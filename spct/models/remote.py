@@ -16,8 +16,9 @@ from spct.engines.retry import Failure, RetryPolicy, classify_status, retry_afte
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, DataError, EndpointError
 from spct.models.base import FrozenModel
+from spct.protocols import Traits
 from spct.strict_json import NotStrictJSON, read_json
-from spct.types import Example, Message, Reason, Traits, Usage, Verdict
+from spct.types import Example, Message, Reason, Usage, Verdict
 
 log = logging.getLogger("spct.models")
 _AGAIN = frozenset({"rate_limited", "down", "timeout", "garbage"})

@@ -14,13 +14,13 @@ from spct.core.vote import mean_scores
 from spct.errors import EXAMPLE_FAULTS, DataError, FormatError
 from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
+from spct.protocols import Traits
 from spct.types import (
     Completion,
     Example,
     Judgement,
     Message,
     Prompt,
-    Traits,
     Trajectory,
     Unscored,
     Usage,

@@ -16,9 +16,10 @@ from hashlib import sha256
 
 from spct.core.plan import sample_seed
 from spct.errors import EXAMPLE_FAULTS, ConfigError, EngineError
+from spct.protocols import Engine, Probed, RewardModel
 from spct.runs.rows import Reply, is_failed
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Probed, Prompt, RewardModel, SamplingParams
+from spct.types import Completion, Prompt, SamplingParams
 
 Sample = tuple[str, int]  # an example's id and the seed that its plan gives to one sample
 Again = dict[Sample, Completion]  # samples to draw once more, with the reply that does not count

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 import spct
+from spct.protocols import RewardModel
 from spct.serve.config import ServeConfig, is_loopback
 from spct.serve.docs_page import POLICY, docs_page
 from spct.serve.errors import ErrorType, HttpError, invalid
@@ -28,7 +29,6 @@ from spct.serve.routes.engines import add_engines
 from spct.serve.routes.native import add_native
 from spct.serve.routes.shared import ERRORS, Wires
 from spct.serve.routes.trainers import add_trainers
-from spct.types import RewardModel
 
 
 class Alive(BaseModel):

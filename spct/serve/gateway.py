@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import spct
 from spct.errors import DataError, EngineError, FormatError, first_error
+from spct.protocols import RewardModel
 from spct.runs.identity import digest
 from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
@@ -20,7 +21,7 @@ from spct.serve.metrics import Metrics
 from spct.serve.readiness import Readiness
 from spct.serve.samples import Outcome, Sample, SampleOutcome, check_query, check_response, example
 from spct.serve.slots import Slots
-from spct.types import Example, RewardModel
+from spct.types import Example
 
 T = TypeVar("T")
 log = logging.getLogger("spct.serve")

@@ -11,7 +11,8 @@ import logging
 from typing import Any
 
 from spct.errors import ConfigError, SpctError
-from spct.types import Example, Message, RewardModel, Unscored, Verdict
+from spct.protocols import RewardModel
+from spct.types import Example, Message, Unscored, Verdict
 
 log = logging.getLogger("spct.serve")
 

@@ -32,6 +32,7 @@ from spct.models.critique import critique_conversation, critique_prompt, is_usab
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.models.model_card import ModelCard, Template, read_card
+from spct.protocols import Engine
 from spct.train import scalar, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import CloudConfig
@@ -39,7 +40,7 @@ from spct.train.pairs import Pair
 from spct.train.resume import begin
 from spct.train.scalar import ConversationPair
 from spct.train.sft import Row, TrainReport
-from spct.types import Completion, Engine, Example, SamplingParams
+from spct.types import Completion, Example, SamplingParams
 
 CRITIC, ADAPTER, HEAD, OWN = "critic", "critic-adapter", "head", "own_critiques.jsonl"
 

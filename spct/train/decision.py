@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spct
-from spct.core.decision import YES_NO
 from spct.data.prepare import split_by_prompt
 from spct.engines.hf_load import load_tokenizer
 from spct.engines.readouts.asking import Wording
+from spct.engines.readouts.decision import YES_NO
 from spct.engines.readouts.hf import chat_ids, spellings
 from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.measure.temperature import binary_ece, fit_temperature

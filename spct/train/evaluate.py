@@ -26,13 +26,14 @@ from spct.measure.intervals import Interval, difference, mean_interval, prompts_
 from spct.measure.json_files import plain
 from spct.measure.metrics import Calibration, Health, calibrated, health
 from spct.models.hf_scorer import load_scorer
+from spct.protocols import Engine, Scorer
 from spct.runs.engines import RecordingEngine
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.settings import Settings
 from spct.train.outcome import correct
 from spct.train.sampling import Draw, Formats, Sampler
-from spct.types import Engine, Example, SamplingParams, Scorer, Verdict
+from spct.types import Example, SamplingParams, Verdict
 
 
 class EvaluateConfig(Settings):

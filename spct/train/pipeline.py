@@ -23,6 +23,7 @@ from spct.config import EngineConfig
 from spct.data.rows import read_examples
 from spct.errors import ConfigError
 from spct.models.engines import build_engine
+from spct.protocols import Engine
 from spct.runs.folder import RunLock, atomic_text, write_run_files
 from spct.runs.identity import differences
 from spct.runs.store import Store
@@ -36,7 +37,7 @@ from spct.train.evaluate import evaluate as measure
 from spct.train.meta_data import Drawn
 from spct.train.resume import FREE
 from spct.train.sampling import Draw, Formats, draw_into, formats_from
-from spct.types import Engine, Example, SamplingParams
+from spct.types import Example, SamplingParams
 
 Stage = Literal["cold_start", "rft_data", "rft", "rl", "meta_data", "meta", "evaluate"]
 STAGES: tuple[Stage, ...] = (

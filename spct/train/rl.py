@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from spct.core.plan import order_of
 from spct.engines.hf_load import load_tokenizer
 from spct.errors import ExtraMissing, TrainError
+from spct.protocols import Engine
 from spct.runs.judging import judge_into
 from spct.train.adapters import saved_ends, starting_model
 from spct.train.config import RlConfig
@@ -42,7 +43,7 @@ from spct.train.sft import (
     set_attention,
     token_count,
 )
-from spct.types import Completion, Engine, Example, Judgement, SamplingParams, Usage, Verdict
+from spct.types import Completion, Example, Judgement, SamplingParams, Usage, Verdict
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

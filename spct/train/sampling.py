@@ -18,11 +18,12 @@ from spct.core.plan import Call, plan
 from spct.core.settle import read, settle
 from spct.core.vote import mean_scores
 from spct.errors import EXAMPLE_FAULTS, first_error
+from spct.protocols import Engine
 from spct.runs.engines import RecordingEngine
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
-from spct.types import JSON, Completion, Engine, Example, SamplingParams, Trajectory, Verdict
+from spct.types import JSON, Completion, Example, SamplingParams, Trajectory, Verdict
 
 
 @dataclass(frozen=True, slots=True)

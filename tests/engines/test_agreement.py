@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spct.types import Engine, Example, Message, Prompt, SamplingParams
+from spct.protocols import Engine
+from spct.types import Example, Message, Prompt, SamplingParams
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,8 @@ import pytest
 
 from spct.engines.lora import check_is_plain, find_lora
 from spct.errors import ConfigError, ContextOverflow, DataError, EngineError
-from spct.types import Completion, Engine, Message, Prompt, SamplingParams
+from spct.protocols import Engine
+from spct.types import Completion, Message, Prompt, SamplingParams
 
 GRAMMAR = "root ::= [a-c]{3,5}\n"
 NATIVE = ("openvino", "llamacpp")

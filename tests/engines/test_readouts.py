@@ -8,15 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from spct.core.decision import Answer, Question
 from spct.engines.openai.engine import OpenAIEngine
 from spct.engines.readouts.asking import Wording, load_wording
+from spct.engines.readouts.decision import Answer, Question
 from spct.engines.readouts.endpoint import WireReader
 from spct.engines.readouts.local import LocalReader
 from spct.engines.readouts.tokens import TokenReader
 from spct.engines.readouts.wires import GarbageAnswers, read_reply, request_of
 from spct.errors import EngineError, FormatError
-from spct.types import Completion, Engine, TokenLogprob, Unscored, Usage
+from spct.protocols import Engine
+from spct.types import Completion, TokenLogprob, Unscored, Usage
 
 YES = Question("good", "yes_no", "Is it good?", texts=("it is right", None))
 PICK = Question("best", "choice", "Which?", ("Response 1", "Response 2"))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from spct.core.decision import Answer
 from spct.core.format import PAIRWISE, SINGLE
 from spct.core.generative import GenerativeRM
+from spct.engines.readouts.decision import Answer
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError, FormatError
 from spct.models.baselines import Baseline
@@ -17,7 +17,8 @@ from spct.models.decision import DecisionRM, asking
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
-from spct.types import Example, Message, RewardModel
+from spct.protocols import RewardModel
+from spct.types import Example, Message
 from tests.models.scorers import FunctionScorer
 from tests.models.test_decision import Says, likes
 

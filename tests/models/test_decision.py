@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from spct.core.decision import Answer
+from spct.engines.readouts.decision import Answer
 from spct.errors import ConfigError
 from spct.models.decision import DecisionRM, asking
 from spct.models.load import load_reward_model

@@ -18,11 +18,12 @@ from spct.errors import (
     OverBudget,
     StoreError,
 )
+from spct.protocols import Engine
 from spct.runs.engines import recorded
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Example, Message, Prompt, SamplingParams, Verdict
+from spct.types import Completion, Example, Message, Prompt, SamplingParams, Verdict
 
 EXAMPLES = [
     Example(f"id-{i}", (Message("user", f"Which tide is number {i}?"),), ("ebb tide", "flood"))

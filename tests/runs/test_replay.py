@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from spct.errors import ConfigError, ContextOverflow, EngineError
+from spct.protocols import Engine
 from spct.runs.engines import RecordingEngine, call_keys
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Message, Prompt, SamplingParams
+from spct.types import Completion, Message, Prompt, SamplingParams
 from tests.runs.nouns import params_of, prompt_of, reply_of
 
 

@@ -25,9 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spct.errors import StoreError
+from spct.protocols import Engine
 from spct.runs.engines import RecordingEngine
 from spct.runs.store import Store
-from spct.types import Completion, Engine, Prompt, SamplingParams
+from spct.types import Completion, Prompt, SamplingParams
 from tests.runs.nouns import params_of, prompt_of, reply_of, verdict_of
 
 IN_FLIGHT = 16

@@ -16,10 +16,11 @@ from spct.core.generative import GenerativeRM
 from spct.core.vote import best, mean_scores
 from spct.engines.scripted import ScriptedEngine
 from spct.models.base import FrozenModel
+from spct.protocols import Traits
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
 from spct.serve.server import http_config
-from spct.types import Example, Traits, Verdict
+from spct.types import Example, Verdict
 
 
 def scripted(k: int = 2) -> GenerativeRM:

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from spct.core.templated import TEMPLATES
+from spct.data.chat.templated import TEMPLATES
 from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
 from tests.serve.local import scripted

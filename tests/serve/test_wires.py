@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spct.core.templated import TEMPLATES
+from spct.data.chat.templated import TEMPLATES
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError
 from spct.serve.samples import Outcome, SampleOutcome

@@ -11,11 +11,12 @@ import pytest
 from spct.engines.hf import HFEngine
 from spct.engines.hf_load import base_of, is_adapter
 from spct.errors import ConfigError, DataError
+from spct.protocols import Engine
 from spct.train import rl, sft
 from spct.train.adapters import merged_folder, starting_model
 from spct.train.config import RlConfig, SftConfig
 from spct.train.sampling import Formats
-from spct.types import Engine, Example, SamplingParams
+from spct.types import Example, SamplingParams
 from tests.train.conftest import templated_rows
 
 slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

@@ -3,9 +3,9 @@ import json
 
 import pytest
 
-from spct.core.decision import YES_NO
 from spct.data.prepare import split_by_prompt
 from spct.engines.readouts.asking import Wording
+from spct.engines.readouts.decision import YES_NO
 from spct.errors import ConfigError, TrainError
 from spct.models.decision import asking
 from spct.models.load import load_reward_model

@@ -40,7 +40,8 @@ from spct.engines.probe import OnStep, hand_on
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EndpointError, EngineError
-from spct.types import Completion, Engine, FinishReason, Prompt, SamplingParams, Usage
+from spct.protocols import Engine
+from spct.types import Completion, FinishReason, Prompt, SamplingParams, Usage
 
 log = logging.getLogger(__name__)
 

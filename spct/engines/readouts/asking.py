@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from spct.core.decision import Question, labels_of
 from spct.core.neutralise import neutralise
+from spct.engines.readouts.decision import Question, labels_of
 from spct.errors import FormatError
 from spct.types import Message
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from spct.core.decision import Answer, Question, averaged, rotations
 from spct.engines.caller import Request
 from spct.engines.openai.engine import OpenAIEngine
 from spct.engines.openai.openai_errors import failure
+from spct.engines.readouts.decision import Answer, Question, averaged, rotations
 from spct.engines.readouts.wires import GarbageAnswers, Wire, read_reply, request_of
 from spct.engines.retry import Failure
 from spct.engines.transport import Http

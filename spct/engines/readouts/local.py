@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from spct.core.decision import (
+from spct.engines.readouts.asking import Wording, load_wording
+from spct.engines.readouts.decision import (
     MIN_MASS,
     Answer,
     Question,
@@ -23,7 +24,6 @@ from spct.core.decision import (
     normalised,
     rotations,
 )
-from spct.engines.readouts.asking import Wording, load_wording
 from spct.errors import EngineError
 from spct.types import Message, Unscored, Usage
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from spct.core.decision import (
+from spct.engines.readouts.asking import Wording, load_wording
+from spct.engines.readouts.decision import (
     MIN_MASS,
     Answer,
     Question,
@@ -19,8 +20,8 @@ from spct.core.decision import (
     read_labels,
     rotations,
 )
-from spct.engines.readouts.asking import Wording, load_wording
-from spct.types import Completion, Engine, Prompt, SamplingParams, Unscored, Usage
+from spct.protocols import Engine
+from spct.types import Completion, Prompt, SamplingParams, Unscored, Usage
 
 _TOP = 20  # what OpenAI-compatible endpoints give at most
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from spct.core.decision import Answer, Question, checked
+from spct.engines.readouts.decision import Answer, Question, checked
 from spct.strict_json import NotStrictJSON, read_json
 from spct.types import Unscored, Usage
 

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from spct.core.templated import template_named
+from spct.data.chat.templated import template_named
 from spct.serve.errors import ErrorReply, HttpError
 from spct.serve.gateway import Gateway
 from spct.serve.replay import UNSCORED

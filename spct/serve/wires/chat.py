@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
-from spct.core import templated
-from spct.core.conversation import read_messages, read_response
-from spct.core.templated import Template, template_named
+from spct.data.chat import templated
+from spct.data.chat.conversation import read_messages, read_response
+from spct.data.chat.templated import Template, template_named
 from spct.errors import DataError, TemplateError
 from spct.serve.errors import HttpError, invalid
 from spct.types import Message

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.core.templated import Template
+from spct.data.chat.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.samples import Sample
 from spct.serve.wires.chat import Texts

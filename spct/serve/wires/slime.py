@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from spct.core.templated import Template, response_of
+from spct.data.chat.templated import Template, response_of
 from spct.serve.config import ServeConfig
 from spct.serve.samples import Sample, SampleOutcome
 from spct.serve.wires.chat import Query, messages, split_prompt

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.core.templated import Template
+from spct.data.chat.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
 from spct.serve.samples import Sample

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spct.core.templated import Template
+from spct.data.chat.templated import Template
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.samples import Outcome, Sample, example

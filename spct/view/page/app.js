@@ -6,7 +6,8 @@ const layers = new Set();
 function useKeys(keys) {
   const layer = useRef({});
   layer.current.keys = keys;
-  useEffect(() => {
+  // before the screen is painted: a key pressed the moment it is seen must not be lost
+  useLayoutEffect(() => {
     const own = layer.current;
     layers.add(own);
     return () => layers.delete(own);
@@ -50,7 +51,8 @@ function App({ source }) {
     const timer = source.live && setInterval(again, 5000);
     return () => clearInterval(timer);
   }, []);
-  useEffect(() => { document.getElementById("main")?.focus({ preventScroll: true }); scrollTo(0, 0); }, [place.parts.join("/")]);
+  // before the paint too: later it would take the focus from a field that was just chosen
+  useLayoutEffect(() => { document.getElementById("main")?.focus({ preventScroll: true }); scrollTo(0, 0); }, [place.parts.join("/")]);
   const [screen = "run", first = "0", second] = place.parts[0] ? place.parts : ["run", "0"];
   const index = Number(first);
   const run = runs[index] ?? runs[0];

@@ -1,6 +1,6 @@
 /* Texts of strangers become text nodes and nothing else: no markup of theirs is ever parsed. */
 "use strict";
-const { html, render, useState, useEffect, useRef } = htmPreact;
+const { html, render, useState, useEffect, useLayoutEffect, useRef } = htmPreact;
 
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]/g;
 const PAIRS = /[\ud800-\udbff][\udc00-\udfff]/g;

@@ -4,9 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.conversation import KINDS
-from spct.core.templated import TEMPLATES, response_of, split_prompt, split_sample, template_named
 from spct.core.tokens import ALL_TOKENS
+from spct.data.chat.conversation import KINDS
+from spct.data.chat.templated import (
+    TEMPLATES,
+    response_of,
+    split_prompt,
+    split_sample,
+    template_named,
+)
 from spct.errors import ConfigError, TemplateError
 from spct.types import Message
 

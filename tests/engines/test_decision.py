@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.decision import (
+from spct.engines.readouts.decision import (
     Answer,
     Question,
     averaged,

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from spct.core.families import ALIASES, TEMPLATES, Template, template_named
 from spct.core.tokens import ALL_TOKENS, pattern_of, tokens_of
-from spct.core.turns import begun, fits, quoted, turns_of, without
+from spct.data.chat.families import ALIASES, TEMPLATES, Template, template_named
+from spct.data.chat.turns import begun, fits, quoted, turns_of, without
 from spct.errors import TemplateError
 from spct.types import Message
 

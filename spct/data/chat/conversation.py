@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from spct.core.parts import Piece, call_of, items_of, joined, parts_of, refuse, result_of
+from spct.data.chat.parts import Piece, call_of, items_of, joined, parts_of, refuse, result_of
 from spct.errors import DataError
 from spct.types import Message
 

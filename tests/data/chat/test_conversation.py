@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.conversation import read_messages, read_response
+from spct.data.chat.conversation import read_messages, read_response
 from spct.errors import DataError
 
 

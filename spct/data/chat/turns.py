@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from spct.core.conversation import KINDS
-from spct.core.families import TEMPLATES, Template
-from spct.core.parts import Piece, joined, result_of
 from spct.core.tokens import pattern_of
+from spct.data.chat.conversation import KINDS
+from spct.data.chat.families import TEMPLATES, Template
+from spct.data.chat.parts import Piece, joined, result_of
 from spct.errors import TemplateError
 from spct.types import Message
 
