@@ -73,7 +73,7 @@ def bench(
     from spct.settings import validated
 
     named = {"benchmarks": tuple(map(str, benchmarks)), **settings}
-    return run_bench(models, validated(BenchConfig, named, "bench()"), out, quiet=True)[1]
+    return run_bench(models, validated(BenchConfig, named, "bench()"), out)[1]
 
 
 def rft(examples: Iterable[Example], engine: Engine, out: Path, **settings: Any) -> Funnel:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from spct.cli.options import takes_settings
-from spct.cli.progress import Style
+from spct.cli.progress import Style, watched
 from spct.cli.source import Source
 from spct.measure.config import BenchConfig
+from spct.runs.judging import Tally
 
 
 @takes_settings
@@ -43,17 +46,28 @@ def bench(
     from spct.measure.command import check, run_bench
     from spct.measure.json_files import plain
     from spct.measure.markdown import markdown
+    from spct.measure.runner import seconds_of
     from spct.view.export import write_page
 
     quiet = progress == "none"
     for name in bench.benchmarks:
         if Path(name).is_file():  # how a file of the user's is read, before anything is paid
             Source(name, drop_bad=bench.drop_bad).read(told=not quiet)
+
+    def watch(part: str, tally: Tally, left: int) -> AbstractAsyncContextManager[None]:
+        return watched(tally, left, progress, part=part)
+
     folder, found = run_bench(
-        models, bench, out, fresh=fresh, accept_drift=accept_drift, quiet=quiet
+        models, bench, out, fresh=fresh, accept_drift=accept_drift, watch=watch
     )
     report = plain(found)
     write_page(folder)
+    if not quiet:
+        seconds = sum(entry["seconds"] for entry in seconds_of(folder).values())
+        print(
+            f"{folder}: report.md, report.json, report.html, figures; judged for {seconds:.1f} s",
+            file=sys.stderr,
+        )
     print(json.dumps(report, ensure_ascii=False) if as_json else markdown(report))
     check(report, bench)
 

@@ -36,10 +36,18 @@ async def opened(model: RewardModel, engine: EngineConfig, style: Style) -> None
 
 @asynccontextmanager
 async def watched(
-    tally: Tally, total: int | None, style: Style, retries: Callable[[], int] = lambda: 0
+    tally: Tally,
+    total: int | None,
+    style: Style,
+    retries: Callable[[], int] = lambda: 0,
+    *,
+    part: str | None = None,
 ) -> AsyncIterator[None]:
-    """Show a tally as it grows while the body runs, and once more at its end."""
-    with closing(_Shown(total, style)) as shown:
+    """Show a tally as it grows while the body runs, and once more at its end.
+
+    `part` names what is judged where a command judges several things, one after the other.
+    """
+    with closing(_Shown(total, style, part)) as shown:
 
         async def tick() -> None:
             await asyncio.sleep(LIVE_S if shown.style == "rich" else FIRST_S)
@@ -61,9 +69,9 @@ async def watched(
 class _Shown:
     """One place on standard error."""
 
-    def __init__(self, total: int | None, style: Style) -> None:
+    def __init__(self, total: int | None, style: Style, part: str | None) -> None:
         chosen = style if style != "auto" else "rich" if sys.stderr.isatty() else "plain"
-        self.total, self.style = total, chosen
+        self.total, self.style, self.part = total, chosen, part
         self._started = time.monotonic()
         # Refreshed by hand: rich's own thread would draw while another writes a warning.
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
@@ -73,12 +81,14 @@ class _Shown:
     def show(self, tally: Tally, retries: int) -> None:
         """Show the tally as it is now."""
         facts = self._facts(tally, retries, time.monotonic() - self._started)
+        named = {} if self.part is None else {"part": self.part}
+        line = _line(facts) if self.part is None else f"{self.part}: {_line(facts)}"
         if self.style == "json":
-            print(json.dumps(facts), file=sys.stderr, flush=True)
+            print(json.dumps(named | facts), file=sys.stderr, flush=True)
         elif self.style == "plain":
-            print(_line(facts), file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
         elif self.style == "rich":
-            self._live.update(Text(_line(facts)), refresh=True)
+            self._live.update(Text(line), refresh=True)
 
     def close(self) -> None:
         """Leave the terminal as it was. Idempotent."""

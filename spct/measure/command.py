@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +19,7 @@ from spct.measure.markdown import markdown
 from spct.measure.probes import probe_reports, probes_of
 from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
 from spct.measure.rows import Part
-from spct.measure.runner import Job, Progress, labels, run_job, seconds_of, silent
+from spct.measure.runner import Job, Watch, labels, run_job, unwatched
 from spct.models.load import load_reward_model
 from spct.protocols import RewardModel
 from spct.runs.folder import atomic_text, claimed, write_run_files
@@ -36,7 +34,7 @@ def run_bench(
     *,
     fresh: bool = False,
     accept_drift: bool = False,
-    quiet: bool = False,
+    watch: Watch = unwatched,
 ) -> tuple[Path, Json]:
     """The whole command but its printing: the run folder and the report; `check` judges it.
 
@@ -63,15 +61,12 @@ def run_bench(
         if config.probes
     ]
     job = Job(models, k, config.greedy, fresh, accept_drift)
-    progress = silent if quiet else _printer()
     written = {"identity": made, "settings": plain(described)}
     with claimed(Path("runs"), "bench", made, plain(described), fresh=fresh, at=out) as claim:
         write_run_files(claim.folder, written)
-        parts = asyncio.run(run_job(job, [*loaded, *probes], claim.folder, progress))
+        parts = asyncio.run(run_job(job, [*loaded, *probes], claim.folder, watch))
         report = _reported(loaded, probes, parts, settings, described)
         _write(claim.folder, report, loaded, parts, settings, written)
-    if not quiet:
-        _say_where(claim.folder)
     return claim.folder, report
 
 
@@ -161,22 +156,3 @@ def _write(
     write_json(folder / "report.json", report)
     with atomic_text(folder / "report.md") as file:
         file.write(markdown(plain(report)))
-
-
-def _printer() -> Progress:
-    """A line on standard error at most every ten seconds, and one at each part's end."""
-    shown = 0.0
-
-    def show(part: str, done: int, total: int) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if done == total or now - shown > 10:
-            shown = now
-            print(f"{part}: {done} of {total}", file=sys.stderr, flush=True)
-
-    return show
-
-
-def _say_where(folder: Path) -> None:
-    seconds = sum(entry["seconds"] for entry in seconds_of(folder).values())
-    print(f"{folder}: report.md, report.json, figures; judged for {seconds:.1f} s", file=sys.stderr)

@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from spct.protocols import Engine, RewardModel
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.identity import of_judgements
-from spct.runs.judging import judge_into
+from spct.runs.judging import Tally, judge_into
 from spct.runs.store import Store
 from spct.types import Example, Verdict
 
@@ -40,15 +41,17 @@ class Job:
     accept_drift: bool = False
 
 
-Progress = Callable[[str, int, int], None]  # part, done, total
+# What shows a part while it is judged: its name, its tally, how many are left to judge.
+Watch = Callable[[str, Tally, int], AbstractAsyncContextManager[None]]
 
 
-def silent(part: str, done: int, total: int) -> None:
-    """Report nothing."""
+def unwatched(part: str, tally: Tally, left: int) -> AbstractAsyncContextManager[None]:
+    """Show nothing."""
+    return nullcontext()
 
 
 async def run_job(
-    job: Job, benchmarks: Sequence[Loaded], folder: Path, progress: Progress = silent
+    job: Job, benchmarks: Sequence[Loaded], folder: Path, watch: Watch = unwatched
 ) -> dict[str, list[Part]]:
     """Judge what is not stored yet; the parts of each benchmark by its name."""
     parts: dict[str, list[Part]] = {loaded.benchmark.name: [] for loaded in benchmarks}
@@ -59,7 +62,7 @@ async def run_job(
             for loaded in benchmarks:
                 greedy = job.greedy and loaded.benchmark.with_greedy
                 for mode in _modes(model, greedy=greedy):
-                    part = await _run_part(job, label, model, loaded, mode, folder, progress)
+                    part = await _run_part(job, label, model, loaded, mode, folder, watch)
                     parts[loaded.benchmark.name].append(part)
     finally:
         for model in job.models.values():
@@ -103,7 +106,7 @@ async def _run_part(
     loaded: Loaded,
     mode: Mode,
     folder: Path,
-    progress: Progress,
+    watch: Watch,
 ) -> Part:
     where = folder / "parts" / slug(label) / slug(loaded.benchmark.name) / mode
     k = job.k if mode == "sampled" else 1
@@ -118,16 +121,18 @@ async def _run_part(
 
         def seen(example: Example, verdict: Verdict) -> None:
             verdicts[example.id] = without_texts(verdict)
-            progress(name, len(verdicts), len(loaded.examples))
 
+        tally, left = Tally(), len(loaded.examples) - n_before
         try:
-            await judge_into(
-                drawing(model, k, mode, fixed=loaded.benchmark.two_orders, engine=recording),
-                loaded.examples,
-                put=store.put_verdict,
-                finished=frozenset(verdicts),
-                on_verdict=seen,
-            )
+            async with watch(name, tally, left):
+                await judge_into(
+                    drawing(model, k, mode, fixed=loaded.benchmark.two_orders, engine=recording),
+                    loaded.examples,
+                    put=store.put_verdict,
+                    finished=frozenset(verdicts),
+                    on_verdict=seen,
+                    tally=tally,
+                )
         finally:
             if len(verdicts) > n_before and (recording is None or recording.n_drawn):
                 seconds = time.monotonic() - started

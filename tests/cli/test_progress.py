@@ -66,3 +66,9 @@ async def test_an_error_inside_comes_out_and_the_clock_stops():
         async with watched(Tally(), 1, "plain"):
             raise KeyError
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_part_is_named_where_a_command_judges_several(capsys) -> None:
+    async with watched(Tally(), 2, "plain", part="first on pairs, greedy"):
+        pass
+    assert capsys.readouterr().err.startswith("first on pairs, greedy: 0/2 ")

@@ -41,7 +41,7 @@ def benched(path: Path, out: Path | None, **changes: Any) -> dict[str, Any]:
     models = changes.pop("models", ("length", "scripted"))
     settings: dict[str, Any] = {"benchmarks": (str(path),), "samples": "1,2,4", "resamples": 200}
     config = validated(BenchConfig, settings | changes, "test")
-    _, report = run_bench(models, config, out, quiet=True)
+    _, report = run_bench(models, config, out)
     check(report, config)
     return report
 
