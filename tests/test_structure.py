@@ -21,10 +21,10 @@ CORE = [
     "format",
     "ballot",
 ]
-CORE += ["guided", "ties", "vote", "stopping", "predictive", "plan", "settle", "recipe"]
+CORE += ["guided", "ties", "vote", "stopping", "predictive", "budget", "plan", "settle", "recipe"]
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
-EXTRA = {"released", "guided", "ties", "predictive"}
+EXTRA = {"released", "guided", "ties", "predictive", "budget"}
 # What stands before the line: what makes texts harmless.
 READERS = ["tokens", "grammar", "folding", "markers", "neutralise"]
 # Each package, and the packages that it may import; the root's nouns are open to all.

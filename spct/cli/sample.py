@@ -16,6 +16,7 @@ from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
 from spct.config import Config
+from spct.core.budget import Spending, read_budget
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
 from spct.protocols import RewardModel
@@ -23,7 +24,8 @@ from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.identity import digest_of_all
 from spct.runs.judging import Tally, judge_into
-from spct.runs.run import look_back, open_run
+from spct.runs.run import Before, look_back, open_run
+from spct.runs.spending import judge_within, spending_of
 from spct.runs.store import Store
 from spct.settings import Origins
 from spct.types import Example, Verdict
@@ -31,6 +33,28 @@ from spct.types import Example, Verdict
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="The run folder: it continues where there is a run."),
+]
+Root = Annotated[
+    Path, typer.Option("--output-dir", help="Where run folders go that --out does not name.")
+]
+Amount = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="<amount>",
+        help="For the whole file, such as 2M-tokens or 500-calls: a round of orders for each "
+        "example, the rest where the winner is least sure; -k is the most for one.",
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, keep the old run.")]
+Retry = Annotated[
+    bool, typer.Option("--retry-unscored", help="Ask again for judgements that do not count.")
+]
+AcceptDrift = Annotated[
+    bool, typer.Option("--accept-drift", help="Continue although the settings changed.")
+]
+Durable = Annotated[
+    bool, typer.Option("--durable", help="Survive a power loss too, at the cost of speed.")
 ]
 
 
@@ -56,19 +80,12 @@ def sample(
     reward_model: Named = None,
     drop_bad: DropBad = False,
     out: Out = None,
-    root: Annotated[
-        Path, typer.Option("--output-dir", help="Where run folders go that --out does not name.")
-    ] = Path("runs"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, keep the old run.")] = False,
-    retry_unscored: Annotated[
-        bool, typer.Option("--retry-unscored", help="Ask again for judgements that do not count.")
-    ] = False,
-    accept_drift: Annotated[
-        bool, typer.Option("--accept-drift", help="Continue although the settings changed.")
-    ] = False,
-    durable: Annotated[
-        bool, typer.Option("--durable", help="Survive a power loss too, at the cost of speed.")
-    ] = False,
+    root: Root = Path("runs"),
+    budget: Amount = None,
+    fresh: Fresh = False,
+    retry_unscored: Retry = False,
+    accept_drift: AcceptDrift = False,
+    durable: Durable = False,
     progress: Annotated[Style, typer.Option(help="On standard error.")] = "auto",
     max_unscored: source.MaxUnscored = 1.0,
 ) -> None:
@@ -80,16 +97,22 @@ def sample(
     """
     if accept_drift and (out is None or not (out / DB_NAME).is_file()):
         raise ConfigError("--accept-drift continues a run under other settings: name it with --out")
+    if budget is not None and retry_unscored:
+        raise ConfigError(
+            "--retry-unscored asks again for replies that the --budget has paid for; leave one out"
+        )
+    within = None if budget is None else read_budget(budget)
     config = with_defaults(config)  # so that the run's settings say what judged
     seed = config.judge.seed if shuffle else None
     chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
     examples = chosen.read(told=config.engine.kind != "scripted")
 
     def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
+        spent = {} if within is None else {"budget": str(within)}
         return open_run(
             root,
             Path(chosen.file).stem,
-            identity | {"data": digest_of_all(examples)},
+            identity | {"data": digest_of_all(examples)} | spent,
             {"reward_model": {"name": reward_model}} if reward_model else config.model_dump(),
             at=out,
             fresh=fresh,
@@ -99,7 +122,9 @@ def sample(
 
     job = Job()
     model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
-    done = job.run(_sample_all(job, config, model, examples, store_of, retry_unscored, progress))
+    spending = None if within is None else spending_of(model, within)
+    work = _sample_all(job, config, model, examples, store_of, retry_unscored, progress, spending)
+    done = job.run(work)
     print(done.folder)
     done.whole.check(max_unscored)
 
@@ -119,6 +144,7 @@ async def _sample_all(
     store_of: Opened,
     retry_unscored: bool,
     progress: Style,
+    spending: Spending | None,
 ) -> Done:
     try:
         await opened(model, config.engine, progress)
@@ -135,26 +161,42 @@ async def _sample_all(
                 return model.engine.retries if model.engine else 0
 
             async with watched(tally, left, progress, retries):
-                await judge_into(
-                    recording_model,
-                    job.gate(examples),
-                    put=store.put_verdict,
-                    finished=before.finished,
-                    on_verdict=count,
-                    tally=tally,
-                )
-            _report(tally, recording, store, len(before.finished))
-            return Done(store.folder, before.tally)
+                if spending is not None:
+                    put = store.put_verdict
+                    await judge_within(
+                        spending, recording_model, examples, put=put, gate=job.gate, tally=tally
+                    )
+                else:
+                    await judge_into(
+                        recording_model,
+                        job.gate(examples),
+                        put=store.put_verdict,
+                        finished=before.finished,
+                        on_verdict=count,
+                        tally=tally,
+                    )
+            if spending is not None:
+                print(spending.summary(), file=sys.stderr)
+            _report(tally, recording, store, before, spending)
+            return Done(store.folder, before.tally if spending is None else tally)
     finally:
         await model.aclose()
 
 
-def _report(tally: Tally, recording: RecordingEngine | None, store: Store, n_before: int) -> None:
+def _report(
+    tally: Tally,
+    recording: RecordingEngine | None,
+    store: Store,
+    before: Before,
+    spending: Spending | None,
+) -> None:
     damaged = f"; {store.n_damaged} damaged rows were set aside" if store.n_damaged else ""
     drawn, replayed = (recording.n_drawn, recording.n_replayed) if recording else (0, 0)
+    if spending is not None:  # its steps read again what they drew themselves
+        replayed = tally.judgements - drawn
     print(
-        f"{tally.summary()}\n{drawn} replies drawn, {replayed} taken from the store; {n_before} "
-        f"examples were finished before, {store.counts()['verdicts']} verdicts are stored now"
-        f"{damaged}",
+        f"{tally.summary()}\n{drawn} replies drawn, {replayed} taken from the store; "
+        f"{len(before.finished)} examples were finished before, {store.counts()['verdicts']} "
+        f"verdicts are stored now{damaged}",
         file=sys.stderr,
     )

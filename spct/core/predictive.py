@@ -46,18 +46,23 @@ def predictive(error: float = 0.02, fit: Fit | None = None) -> Stopping:
     check_level("predictive", error)
 
     def is_decided(state: State) -> bool:
-        leads = leads_of(state.rows)
-        if leads is None:
-            return False
-        chance = 0.0
-        for differences in leads:
-            chance += overtaken(differences, state.left, state.swing, fit)
-            if chance > error:
-                return False
-        return True
+        return doubt(state.rows, state.left, state.swing, fit) <= error
 
     measured = f",noise={fit.noise:.4g},spread={fit.spread:.4g}" if fit else ""
     return Stopping(f"predictive{error:g}{measured}", is_decided, each_round)
+
+
+def doubt(rows: Sequence[Rewards], left: int, swing: float, fit: Fit | None = None) -> float:
+    """The predicted chance that `left` more judgements give another winner; 1 where nobody leads.
+
+    An upper bound: the chances of the rivals are added up.
+    """
+    if not left:
+        return 0.0
+    leads = leads_of(rows) if rows else None
+    if leads is None:
+        return 1.0
+    return min(1.0, math.fsum(overtaken(d, left, swing, fit) for d in leads))
 
 
 def overtaken(

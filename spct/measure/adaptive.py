@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from spct.core.budget import Budget, Item, Spending
 from spct.core.parse import Scale
 from spct.core.predictive import predictive
 from spct.core.settle import settle
@@ -17,7 +18,7 @@ from spct.core.stopping import Stopping, exact, sign_flip
 from spct.core.vote import Vote
 from spct.measure.intervals import Interval, wilson
 from spct.measure.rows import Part
-from spct.types import Verdict
+from spct.types import Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,61 @@ def replay(
     return Replay(rule.name, stated, stopped, mean, wilson(changed, len(decided)))
 
 
+def can_stop(part: Part) -> bool:
+    """Whether a rule could reason about the part's votes.
+
+    A head's logits have no bounds to reason with, and a vote without rows no totals.
+    """
+    stoppable = part.vote.rows is not None and part.vote.swing is not None
+    return part.mode == "sampled" and part.scale is not None and stoppable
+
+
 def replays(
     part: Part, k: int, full: Mapping[str, Verdict], error: float = 0.02
 ) -> Sequence[Replay]:
     """Every rule against fixed k; none where nothing can stop (the first look is after 4)."""
-    # A head's logits have no bounds to reason with, and a vote without rows no totals.
-    stoppable = part.vote.rows is not None and part.vote.swing is not None
-    if part.mode != "sampled" or k <= 4 or part.scale is None or not stoppable:
+    if k <= 4 or not can_stop(part):
         return ()
     rules = ((exact, 0.0), (predictive(error), error), (sign_flip(error), error))
     found = [replay(part, k, rule, full, stated) for rule, stated in rules]
     return [r for r in found if r.verdicts]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What one budget over all items reaches with the tokens of `k` samples for each."""
+
+    k: int
+    tokens: float
+    verdicts: Mapping[str, Verdict]
+    mean_samples: float
+
+
+def spread(part: Part, k: int, most: int) -> Spread | None:
+    """Replay one budget, `most` samples at most for one item; None where no round fits in it.
+
+    That is what `spct sample --budget` would have drawn of the stored samples.
+    """
+    assert part.scale is not None
+    held = {id: v.trajectories for id, v in part.verdicts.items() if v.k_drawn >= most}
+
+    def tokens(id: str, m: int) -> int:
+        used = sum((t.completion.usage for t in held[id][:m]), Usage())
+        return used.prompt_tokens + used.completion_tokens
+
+    items = [
+        Item(id, n, tokens(id, min(n, most)))
+        for id, n in ((id, len(ts[0].prompt.order)) for id, ts in held.items())
+    ]
+    budget = Budget(sum(tokens(id, k) for id in held), "tokens")
+    first = sum(item.size for item in items)
+    if not 0 < first <= budget.amount:
+        return None
+    longest = int(part.config.get("max_tokens", 0))
+    spending, found = Spending(budget, most, part.vote, part.scale, longest), dict[str, Verdict]()
+    for step in spending.steps(items):
+        for id, m in step.items():
+            found[id] = settle(id, held[id][:m], part.vote, m)
+            spending.add(found[id])
+    mean = sum(v.k_drawn for v in found.values()) / len(found)
+    return Spread(k, spending.spent, found, mean)

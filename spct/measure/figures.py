@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from spct.measure.intervals import Interval
 
 Json = dict[str, Any]
-_STYLES = {"Meta": "--s", "greedy": "^", "reward": "D"}  # by the kind of row; "-o" for the others
+_STYLES = {
+    "Meta": "--s",
+    "greedy": "^",
+    "reward": "D",
+    "one budget": ":v",
+}  # by the kind of row; "-o" for the others
 
 
 class Line(NamedTuple):
@@ -106,6 +111,10 @@ def _bench_figure(
         if row["score"] is not None:
             points = found.setdefault((row["model"], kind), {})
             points[x_of(row)] = Interval(**row["score"]["overall"])
+    spread = [one for one in b["budgets"] if name == "tokens" and one["score"] is not None]
+    for one in spread:
+        points = found.setdefault((one["model"], "one budget"), {})
+        points[one["tokens"] / max(1, b["units"])] = Interval(**one["score"])
     lines = {
         f"{model}, {kind}": Line(points, _STYLES.get(kind, "-o"))
         for (model, kind), points in found.items()

@@ -30,6 +30,7 @@ def _benchmark(b: Json, report: Json) -> str:
     parts += [_score_table(b, rows), _bias_table(rows), _cost_table(rows, b)]
     parts += [_sections(rows), _reasons(rows), _calibration(rows), _adaptive(b["adaptive"])]
     parts += [
+        _budgets(b["budgets"]),
         _neighbours(b["neighbours"]),
         _probes(b.get("probes", [])),
         _failing(b["failing"]),
@@ -192,6 +193,29 @@ def _adaptive(found: Sequence[Json]) -> str | None:
         return None
     head = ["Model", "Rule", "Score", "Mean samples", "Winner changed (Wilson)", "Stated"]
     return "### Adaptive voting, replayed from the stored samples\n\n" + table(head, lines)
+
+
+def _budgets(found: Sequence[Json]) -> str | None:
+    if not found:
+        return None
+    lines = [
+        [
+            one["model"],
+            f"k = {one['k']}",
+            interval(one["uniform"]),
+            interval(one["score"]),
+            f"{one['tokens']:.0f}",
+            number(one["mean_samples"], 2),
+        ]
+        for one in found
+    ]
+    text = (
+        "The tokens of k samples for each item, spent by `spct sample --budget` instead: a round "
+        f"for each, the rest where the winner is least sure, at most {found[0]['most']}.\n\n"
+    )
+    head = ["Model", "Tokens of", "Score, k for each", "Score, one budget", "Tokens spent"]
+    head += ["Mean samples"]
+    return "### One budget for all items, replayed\n\n" + text + table(head, lines)
 
 
 def _neighbours(found: Sequence[Json]) -> str | None:

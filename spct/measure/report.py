@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from spct.errors import DataError
-from spct.measure.adaptive import replays
+from spct.measure.adaptive import can_stop, replays, spread
 from spct.measure.bias import length, neighbour, position
 from spct.measure.estimator import UNSCORED_POLICY, named
 from spct.measure.failing import failing, last_rows
@@ -65,6 +65,7 @@ def benchmark_report(loaded: Loaded, parts: Sequence[Part], settings: Settings) 
         "two_orders": benchmark.two_orders,
         "rows": [_row_report(loaded, row, settings) for row in rows],
         "adaptive": _plain_some(_adaptive_report(loaded, part, rows, settings) for part in sampled),
+        "budgets": [line for part in sampled for line in _budgets(loaded, part, rows, settings)],
         "neighbours": _plain_some(
             _neighbour_report(loaded, part, rows, settings) for part in sampled
         ),
@@ -146,6 +147,25 @@ def _adaptive_report(
             for replay in found
         ],
     }
+
+
+def _budgets(loaded: Loaded, part: Part, rows: Sequence[Row], settings: Settings) -> Iterable[Json]:
+    """One budget for all items beside the same tokens spent on k samples for each."""
+    *ks, most = sorted(set(settings.ks))
+    if not ks or _row_at(rows, part, most) is None or not can_stop(part):
+        return
+    for k in ks:
+        found, uniform = spread(part, k, most), _row_at(rows, part, k)
+        if found is not None and uniform is not None:
+            yield {
+                "model": part.model,
+                "k": k,
+                "uniform": _accuracy(loaded, uniform, settings),
+                "most": most,
+                "tokens": found.tokens,
+                "mean_samples": found.mean_samples,
+                "score": _accuracy(loaded, row_of(part, "budget", found.verdicts, most), settings),
+            }
 
 
 def _row_at(rows: Sequence[Row], part: Part, k: int) -> Row | None:

@@ -51,21 +51,29 @@ class Tally:
     _causes: Counter[tuple[Reason, str]] = field(default_factory=Counter)
     _said: dict[tuple[Reason, str], str] = field(default_factory=dict)
 
-    def add(self, verdict: Verdict) -> None:
-        """Count one verdict."""
-        self.examples += 1
-        self.without_rewards += verdict.rewards is None
-        self.judgements += verdict.k_drawn
-        self.ties += len(verdict.best) > 1
-        self.usage += verdict.usage
+    def add(self, verdict: Verdict, instead_of: Verdict | None = None) -> None:
+        """Count one verdict, which may replace an earlier one of the same example."""
+        if instead_of is not None:
+            self._count(instead_of, -1)
+        self._count(verdict, 1)
+
+    def _count(self, verdict: Verdict, times: int) -> None:
+        used = verdict.usage
+        self.examples += times
+        self.without_rewards += times * (verdict.rewards is None)
+        self.judgements += times * verdict.k_drawn
+        self.ties += times * (len(verdict.best) > 1)
+        self.usage += Usage(
+            times * used.prompt_tokens, times * used.completion_tokens, times * used.calls
+        )
         for t in verdict.trajectories:
             if isinstance(t.outcome, Unscored):
                 reason, detail = t.outcome.reason, " ".join(t.outcome.detail.split())
-                self.unscored[reason] = self.unscored.get(reason, 0) + 1
+                self.unscored[reason] = self.unscored.get(reason, 0) + times
                 # Details quote the row that they are about: numbers and quoted words are left out
                 # of what makes two of them the same cause.
                 cause = reason, _VARYING.sub("", detail)[:_LONGEST]
-                self._causes[cause] += 1
+                self._causes[cause] += times
                 self._said.setdefault(cause, detail[:_LONGEST])
 
     @property

@@ -7,19 +7,23 @@ exact rule can equal what is left but never exceed it.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from spct.core.budget import Budget
 from spct.core.generative import GenerativeRM
 from spct.core.predictive import predictive
 from spct.core.stopping import Stopping, exact, sign_flip
 from spct.engines.scripted import ScriptedEngine
-from spct.measure.adaptive import replay, replays
+from spct.measure.adaptive import replay, replays, spread
 from spct.measure.benchmarks import ours
 from spct.measure.loading import load_benchmark
 from spct.measure.rows import Part
-from spct.types import Prompt
+from spct.runs.judging import Tally
+from spct.runs.spending import judge_within, spending_of
+from spct.types import Example, Prompt, Trajectory, Verdict
 from tests.measure.makers import pairs_file
 
 JUDGE = {"vote": "mean", "scale": (1, 10), "judge": True}
@@ -70,3 +74,29 @@ async def test_nothing_is_replayed_for_one_wave_or_for_votes_without_a_bound(
     scalar = {"vote": "mean", "judge": False}  # a head's numbers have no bounds to reason with
     assert replays(Part("m", "sampled", verdicts, scalar), 8, verdicts) == ()
     assert replays(Part("m", "greedy", verdicts, JUDGE), 8, verdicts) == ()
+
+
+async def test_a_budget_is_replayed_as_it_would_have_been_spent(tmp_path: Path) -> None:
+    k, examples = 16, load_benchmark(ours(pairs_file(tmp_path / "p.jsonl", 40))).examples
+    rm = GenerativeRM(ScriptedEngine(noisy), k=k, seed=5)
+    config = JUDGE | {"max_tokens": rm.params.max_tokens}
+    part = Part("m", "sampled", {e.id: await rm.judge(e) for e in examples}, config)
+    assert spread(part, 1, k) is None  # one sample each is less than a round
+    replayed = spread(part, 6, k)
+    assert replayed is not None
+    limit = sum(usage_of(v.trajectories[:6]) for v in part.verdicts.values())
+    assert replayed.tokens <= limit < replayed.tokens * 1.1
+    live, last = spending_of(rm, Budget(limit, "tokens")), dict[str, Verdict]()
+
+    async def put(verdict: Verdict, example: Example, place: int) -> None:
+        last[verdict.example_id] = verdict
+
+    await judge_within(live, rm, examples, put=put, tally=Tally())
+    assert {id: v.k_drawn for id, v in replayed.verdicts.items()} == {
+        id: v.k_drawn for id, v in last.items()
+    }
+
+
+def usage_of(trajectories: Sequence[Trajectory]) -> int:
+    used = [t.completion.usage for t in trajectories]
+    return sum(u.prompt_tokens + u.completion_tokens for u in used)
