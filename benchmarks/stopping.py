@@ -7,7 +7,8 @@ has an item's own mean and noise of the same size (correlation .5 within an item
 one judgement is right with the accuracy named; scores are whole numbers from 1 to 10. Every rule
 decides by the mean of what it drew. `changed` counts, among the items with a winner at k, those
 whose winner at the stop differs. ASC (arXiv 2305.11860) stops when a Beta posterior on winners is
-.95 sure, ESC (2401.10480) when a window of 4 agrees; both look at winners only.
+.95 sure, ESC (2401.10480) when a window of 4 agrees; both look at winners only. The last table
+spends one budget over items of all three judges, as `spct sample --budget` does.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
+from spct.core.budget import Budget, Item, Spending
 from spct.core.parse import TEN
 from spct.core.predictive import Fit, fit_stopping, predictive
+from spct.core.settle import settle
 from spct.core.stopping import State, Stopping, exact, sign_flip
 from spct.core.vote import best, mean_scores
+from spct.types import Completion, Judgement, Prompt, Trajectory, Usage
 
 Rows = list[tuple[float, float]]
 ACCURACIES = (0.885, 0.80, 0.59)
@@ -117,6 +121,37 @@ def cell(rule: Callable[[Rows], int], items: Sequence[Rows]) -> str:
     return f"{math.fsum(drawn) / len(drawn):.2f}, {100 * changed:.2f}%"
 
 
+def judgements(id: str, rows: Rows) -> list[Trajectory]:
+    """A stream as the judgements of an example, a call each."""
+    prompt, reply = Prompt(id, (), (0, 1)), Completion("", usage=Usage(calls=1))
+    return [
+        Trajectory(id, i, i, prompt, reply, Judgement((), "", row), "simulated")
+        for i, row in enumerate(rows)
+    ]
+
+
+def one_budget(count: int, seed: int, most: int = 32) -> None:
+    """Print accuracy for the calls of k judgements each: k for each, and one budget for all."""
+    items = [rows for a in ACCURACIES for rows in streams(a, most, count, seed)]
+    drawn = {str(i): judgements(str(i), rows) for i, rows in enumerate(items)}
+    print(f"\none budget for {len(items)} items, at most {most} each: accuracy, %\n")
+    print("| calls of | k for each | one budget | longest |\n|---|---|---|---|")
+    for k in (2, 4, 6, 8, 16, most):
+        even = {id: settle(id, some[:k], mean_scores, k) for id, some in drawn.items()}
+        spending = Spending(Budget(k * len(items), "calls"), most, mean_scores, TEN, 0)
+        found = {}
+        for step in spending.steps([Item(id, 2, 1) for id in drawn]):
+            for id, m in step.items():
+                found[id] = settle(id, drawn[id][:m], mean_scores, m)
+                spending.add(found[id])
+        right = [
+            100 * math.fsum((0 in v.best) / len(v.best) for v in some.values()) / len(some)
+            for some in (even, found)
+        ]
+        longest = max(v.k_drawn for v in found.values())
+        print(f"| k = {k} | {right[0]:.1f} | {right[1]:.1f} | {longest} |")
+
+
 def main() -> None:
     """Print one table for each k, and what a look costs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -133,6 +168,7 @@ def main() -> None:
         print(f"\nk = {k}, n = 2, {args.streams} streams\n\n| rule | {heads} |\n|---|---|---|---|")
         for name, row in cells.items():
             print(f"| {name} | " + " | ".join(row) + " |")
+    one_budget(args.streams // 3, args.seed)
     rows = streams(0.59, 32, 200, args.seed)
     look = predictive(0.02)
     times = []
