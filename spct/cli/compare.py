@@ -38,7 +38,8 @@ def compare(
 ) -> None:
     """Show which reward models gain from more samples, and what they cost, on the same examples.
 
-    The same command continues: no reply that `OUT/replies` holds is drawn again.
+    The same command continues: no reply that `OUT/replies` holds is drawn again. What each model
+    said stands in `OUT/verdicts` and, to read, in `OUT/report.html`.
 
     Example: spct compare pairs.jsonl -m default -m head=runs/bt -k 1,2,4,8 --out runs/compared
     """
@@ -48,6 +49,7 @@ def compare(
     from spct.measure.json_files import plain
     from spct.models.load import load_reward_model
     from spct.runs.store import Store
+    from spct.view.export import write_page
 
     ks = compare.samples
     models = {name: load_reward_model(spec, k=max(ks)) for name, spec in map(_named, model)}
@@ -59,14 +61,21 @@ def compare(
 
     async def measured(store: Store) -> Comparison:
         try:
-            return await measure(examples, models, ks=ks, n_timed=compare.timed, store=store)
+            return await measure(
+                examples,
+                models,
+                ks=ks,
+                n_timed=compare.timed,
+                store=store,
+                verdicts=out / "verdicts",
+            )
         finally:
             for one in models.values():  # in the loop in which their connections were opened
                 await one.aclose()
 
     with Store.open(out / "replies", {"command": "compare"}) as store:
         found = asyncio.run(measured(store))
-    for path in write_report(found, out):
+    for path in [*write_report(found, out), write_page(out)]:
         print(f"wrote {path}", file=sys.stderr)
     print(json.dumps(plain(asdict(found))) if as_json else markdown(found))
     check_scored(found)

@@ -69,6 +69,7 @@ def _serve(found: Sequence[Any], port: int, ranking: Any, *, open_browser: bool)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind(("127.0.0.1", port))
+        held.listen(128)  # before the address is told: a browser that is quick waits, not fails
     except OSError as error:
         raise ConfigError(
             f"--port {port}: {error.strerror}; leave it out to take a free one"

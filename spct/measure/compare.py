@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from spct.core.vote import best
@@ -23,10 +24,13 @@ from spct.measure.estimator import shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.measure.json_files import write_json
 from spct.measure.metrics import abstention
+from spct.measure.runner import slug
 from spct.protocols import RewardModel
+from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine
 from spct.runs.identity import digest, digest_of_all
 from spct.runs.judging import judge_into
+from spct.runs.run import finished
 from spct.runs.store import Store
 from spct.types import Example, Usage, Verdict
 
@@ -84,11 +88,12 @@ async def compare(
     ks: Sequence[int] = KS,
     n_timed: int = 16,
     store: Store | None = None,
+    verdicts: Path | None = None,
 ) -> Comparison:
     """Judge with every model in turn; examples need gold that prefers some response.
 
     With a `store` no reply that it holds is drawn again, so a killed comparison continues; cost is
-    measured without it.
+    measured without it. `verdicts` is a folder that keeps what each model said as a run of its own.
     """
     wanted = tuple(sorted(set(ks)))
     if not models:
@@ -101,7 +106,9 @@ async def compare(
         raise ConfigError(f"n_timed is {n_timed}; what an example costs needs at least one")
     usable, left_out = comparable(examples)
     curves = [
-        await _curve(name, model, usable, wanted, usable[:n_timed], store)
+        await _curve(
+            name, model, usable, wanted, usable[:n_timed], store, verdicts and verdicts / slug(name)
+        )
         for name, model in models.items()
     ]
     return Comparison(len(usable), left_out, wanted, tuple(curves))
@@ -137,6 +144,7 @@ async def _curve(
     ks: tuple[int, ...],
     timed: Sequence[Example],
     store: Store | None,
+    kept: Path | None,
 ) -> Curve:
     samples = model.traits.gains_from_samples
     takes = {n: model.traits.takes(n) for n in SIZES}
@@ -144,7 +152,7 @@ async def _curve(
     drawing = at_k(model, ks[-1])
     if store is not None and drawing.engine is not None:
         drawing = drawing.with_(engine=RecordingEngine(drawing.engine, store))
-    verdicts = await verdicts_of(drawing, examples)
+    verdicts = await _kept_verdicts(drawing, examples, kept)
     prompts = prompts_of(examples)
     points, credits_K = [], []
     for k in ks:
@@ -166,15 +174,35 @@ async def _curve(
     return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, takes)
 
 
-async def verdicts_of(model: RewardModel, examples: Iterable[Example]) -> dict[str, Verdict]:
-    """What a model says of each example, by id."""
-    found: dict[str, Verdict] = {}
+async def verdicts_of(
+    model: RewardModel, examples: Sequence[Example], store: Store | None = None
+) -> dict[str, Verdict]:
+    """What a model says of each example, by id; a `store` keeps it, and is asked first."""
+    ids = {e.id for e in examples}
+    found = {v.example_id: v for v in finished(store, ids, k=1)} if store else {}
 
     def keep(example: Example, verdict: Verdict) -> None:
         found[example.id] = verdict
 
-    await judge_into(model, examples, on_verdict=keep)
+    put = store.put_verdict if store else None
+    await judge_into(model, examples, put=put, finished=frozenset(found), on_verdict=keep)
     return found
+
+
+async def _kept_verdicts(
+    model: RewardModel, examples: Sequence[Example], folder: Path | None
+) -> dict[str, Verdict]:
+    """Judge into a run folder of the model's own; one of other settings or data is set aside."""
+    if folder is None:
+        return await verdicts_of(model, examples)
+    await model.open()  # the identity names the model that an endpoint serves
+    identity = json.loads(json.dumps({**model.identity(), "data": digest_of_all(examples)}))
+    is_other = False
+    if (folder / DB_NAME).is_file():
+        with Store.read(folder) as before:
+            is_other = before.config != identity
+    with Store.open(folder, identity, fresh=is_other) as store:
+        return await verdicts_of(model, examples, store)
 
 
 def at_k(model: RewardModel, k: int) -> RewardModel:

@@ -26,6 +26,7 @@ from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.identity import of_judgements
 from spct.runs.judging import Tally, judge_into
+from spct.runs.run import finished
 from spct.runs.store import Store
 from spct.types import Example, Verdict
 
@@ -115,7 +116,7 @@ async def _run_part(
     with Store.open(where, identity, fresh=job.fresh, accept_drift=job.accept_drift) as store:
         # A verdict on fewer samples than asked for now is judged again: its replies are stored, so
         # only the missing ones are drawn.
-        verdicts = _finished(store, loaded, k)
+        verdicts = {v.example_id: without_texts(v) for v in finished(store, loaded.by_id.keys(), k)}
         n_before, started = len(verdicts), time.monotonic()
         recording = None if model.engine is None else RecordingEngine(model.engine, store)
 
@@ -138,12 +139,6 @@ async def _run_part(
                 seconds = time.monotonic() - started
                 _add_seconds(folder, name, seconds, len(verdicts) - n_before)
     return Part(label, mode, verdicts, {**identity, **_settings(model)})
-
-
-def _finished(store: Store, loaded: Loaded, k: int) -> dict[str, Verdict]:
-    done = store.finished_ids() & loaded.by_id.keys()
-    slim = (without_texts(v) for v in store.verdicts() if v.example_id in done)
-    return {v.example_id: v for v in slim if v.k_asked >= k}
 
 
 def drawing(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from spct.runs.engines import Again
 from spct.runs.folder import claimed, write_run_files
 from spct.runs.judging import Tally
 from spct.runs.store import Store
-from spct.types import Unscored
+from spct.types import Unscored, Verdict
 
 
 @contextmanager
@@ -70,3 +70,12 @@ def look_back(store: Store, *, retry_unscored: bool = False) -> Before:
             before.finished.add(verdict.example_id)
             before.tally.add(verdict)
     return before
+
+
+def finished(store: Store, ids: Container[str], k: int) -> Iterator[Verdict]:
+    """The verdicts on `ids` that need no more work: at least k were asked for, no call failed."""
+    return (
+        v
+        for v in store.verdicts()
+        if v.k_asked >= k and "failed" not in v.unscored and v.example_id in ids
+    )

@@ -13,8 +13,10 @@ from typing import Any
 from spct.errors import DataError, SpctError
 from spct.measure.agreement import cohens_kappa
 from spct.measure.outcomes import outcome_of
+from spct.measure.runner import slug
 from spct.runs.codec import Record, load_verdict
 from spct.runs.database import DB_NAME
+from spct.runs.folder import CONFIG_NAME, read_config
 from spct.runs.store import Store
 from spct.view.figures import accuracy_of, compared, figures_of
 from spct.view.index import Index, id_of, key_of
@@ -31,7 +33,7 @@ class RunView:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
         with Store.read(folder) as store:
-            self.settings: RunSettings = settings_of(store.config)
+            self.settings: RunSettings = settings_of({**store.config, **_voted_by(folder)})
         self.index, self.marks = Index(folder), Marks(folder)
         self._kept: dict[str, tuple[int, Any]] = {}
         self._stop = threading.Event()
@@ -145,7 +147,9 @@ def folders_in(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Each folder that holds a run.db, or all below it (bench, compare), with a name to show."""
     for folder in folders:
         is_run = (folder / DB_NAME).is_file()
-        inside = [folder] if is_run else sorted(p.parent for p in folder.rglob(DB_NAME))
+        below = [] if is_run else sorted(p.parent for p in folder.rglob(DB_NAME))
+        # compare keeps replies apart from verdicts: a store of replies alone shows nothing
+        inside = [folder] if is_run else [p for p in below if _n_verdicts(p)] or below
         if not inside:
             raise DataError(
                 f"no run in {str(folder)!r}: expected the folder of spct sample, bench, compare or"
@@ -154,6 +158,24 @@ def folders_in(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         for one in inside:
             inner = "" if one == folder else f"/{one.relative_to(folder)}"
             yield one, f"{folder.resolve().name}{inner}"
+
+
+def _voted_by(folder: Path) -> Mapping[str, Any]:
+    """How a bench part is voted: its store leaves that out, the run's config.json has it."""
+    *before, label, benchmark, mode = folder.absolute().parts[-5:]
+    if len(before) < 2 or before[1] != "parts":
+        return {}
+    parts = (read_config(folder.absolute().parents[3] / CONFIG_NAME) or {}).get("parts", {})
+    for model, by_part in parts.items():
+        for name, found in by_part.items():
+            if (slug(model), slug(name)) == (label, slug(f"{benchmark}.{mode}")):
+                return {key: found[key] for key in ("vote", "k_meta", "scale") if key in found}
+    return {}
+
+
+def _n_verdicts(folder: Path) -> int:
+    with Store.read(folder) as store:
+        return store.counts()["verdicts"]
 
 
 def runs_in(folders: Sequence[Path]) -> list[RunView]:

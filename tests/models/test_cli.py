@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from spct.cli.compare import compare
 from spct.errors import ConfigError, DataError
+from spct.view.run import runs_in
 from tests.models.tiny import toy_example
 
 app = typer.Typer()
@@ -40,7 +41,11 @@ def test_compare_prints_the_tables_and_writes_the_figure(data: str, tmp_path: Pa
     shown = run(data, "--model", "fake=scripted", "--out", str(out), "-k", "1,2,4", "--timed", "2")
     assert "6 examples; left out: none" in shown
     assert shown.count("| fake |") == 4
-    assert {p.name for p in out.iterdir()} >= {"compare.md", "accuracy_vs_k.png"}
+    assert {p.name for p in out.iterdir()} >= {"compare.md", "accuracy_vs_k.png", "report.html"}
+    (view,) = runs_in([out])  # what the model said is a run; the store of replies is none
+    assert view.name == "out/verdicts/fake" and view.facts()["n"] == 6
+    assert all(row["outcome"] != "no gold" for row in view.page({}, offset=0, limit=9)["rows"])
+    view.close()
 
 
 def test_compare_prints_json_alone_on_stdout(data: str, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,3 +172,18 @@ async def test_a_comparison_that_continues_draws_no_stored_reply_again(tmp_path:
         drawn.append((judge.n_samples + critic.n_samples, found.curves[0].points[1].accuracy))
     assert drawn[0][0] > 4 * len(EXAMPLES) and drawn[1][0] == 0  # what it costs is kept too
     assert drawn[0][1] == drawn[1][1]
+
+
+async def test_each_model_keeps_its_verdicts_until_it_is_another_model(tmp_path: Path) -> None:
+    async def compared(likes: Callable[..., float], examples: list[Example]) -> set[str]:
+        models = {"a b": PairwiseScalarRM(FunctionScorer(likes))}
+        await compare(examples, models, ks=(1,), n_timed=1, verdicts=tmp_path)
+        (folder,) = tmp_path.iterdir()
+        with Store.read(folder) as store:
+            return {v.example_id for v in store.verdicts()}
+
+    ids = {e.id for e in EXAMPLES}
+    assert await compared(likes_good, EXAMPLES) == ids
+    assert await compared(likes_good, EXAMPLES) == ids
+    assert await compared(likes_good, EXAMPLES[:3]) == {e.id for e in EXAMPLES[:3]}  # other data
+    assert len(list(tmp_path.glob("*/run-*.db"))) == 1

@@ -87,6 +87,7 @@ def addresses(runs, tmp_path_factory):
 def page(request, browser, addresses):
     """A new tab at the list; it fails on any error of the page's scripts."""
     context = browser.new_context(viewport={"width": 1024, "height": 900})
+    context.set_default_timeout(60_000)  # CI has two cores, and others at work on them
     tab = context.new_page()
     problems = []
     tab.on("pageerror", lambda error: problems.append(str(error)))
@@ -99,7 +100,7 @@ def page(request, browser, addresses):
     assert problems == []
 
 
-def until(page, condition, seconds=9):
+def until(page, condition, seconds=60):
     """Wait for a condition in the page; evaluated from outside, for its policy refuses eval."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):

@@ -1,9 +1,11 @@
+import json
 import os
 import sqlite3
 
 import pytest
 
 from spct.errors import DataError
+from spct.measure.runner import slug
 from spct.view.index import Index
 from spct.view.run import RunView
 from tests.view.runs import HOSTILE, a_run, judged, write_run
@@ -124,3 +126,13 @@ def test_a_first_screen_does_not_wait_for_the_whole_index(tmp_path):
         page = view.page({}, offset=0, limit=50)  # would wait for ever
         assert page["indexed"] == 0 and page["stored"] == 6
     assert view.page({}, offset=0, limit=50)["indexed"] == 6
+
+
+def test_a_part_of_a_benchmark_is_voted_as_its_run_says(tmp_path):
+    folder = tmp_path / "parts" / slug("m x") / "b" / "sampled"
+    write_run(folder, [judged("a", [(9.0, 1.0)] * 2)], {"engine": "e"})
+    assert RunView(folder, "m").settings.vote.name == "mean"
+    config = {"parts": {"m x": {"b.sampled": {"vote": "majority", "scale": [0, 1]}}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = RunView(folder, "m").settings
+    assert found.vote.name == "majority" and (found.scale.low, found.scale.high) == (0, 1)
