@@ -17,7 +17,15 @@ from random import Random
 from typing import TypeVar
 
 from spct.engines.gate import Gate
-from spct.engines.retry import CallRetries, Failure, Outage, RetryBudget, RetryPolicy
+from spct.engines.retry import (
+    STARVED_S,
+    CallRetries,
+    Failure,
+    Outage,
+    RetryBudget,
+    RetryPolicy,
+    Starvation,
+)
 from spct.engines.transport import Http, Transport
 from spct.errors import EndpointError
 
@@ -67,7 +75,7 @@ class Caller:
         self.transport, self.gate, self.outage = transport, gate, outage
         self.policy, self.budget = policy, budget
         self.attempt_timeout_s, self.deadline_s = attempt_timeout_s, deadline_s
-        self.stats = EngineStats()
+        self.stats, self.starvation = EngineStats(), Starvation()
         self._trial_lock = asyncio.Lock()
         self._last_down = ""
         self._rng = Random()  # for jitter only, never for sampling
@@ -88,7 +96,13 @@ class Caller:
             if outcome.kind == "down" and self.outage.is_open and clock() < retries.deadline:
                 self._stop_if_it_lasts()
                 continue
-            wait = retries.next_wait_s(outcome, clock(), self._rng)
+            wait = retries.next_wait_s(outcome, clock(), self._rng, self.stats.answered)
+            if self.starvation.lasted_s >= STARVED_S:
+                raise EndpointError(
+                    f"calling {self.transport.base_url}: {outcome.message}; every call was rate "
+                    f"limited for {self.starvation.lasted_s:.0f} s; when the limit is over, run the same "
+                    "command again"
+                )
             if wait is None:
                 return replace(outcome, message=f"{outcome.message} ({retries.why})")
             self.stats.retries += 1
@@ -137,9 +151,11 @@ class Caller:
         now, limit = asyncio.get_running_loop().time(), self.gate.limit
         if not isinstance(outcome, Failure):
             self.stats.answered += 1
+            self.starvation.answered()
             limit.succeeded(now, self.gate.in_flight)
         elif outcome.kind == "rate_limited":
             self.stats.rate_limited += 1
+            self.starvation.limited(now)
             limit.rate_limited(now, outcome.wait_s)
             self.gate.close_for(outcome.wait_s or 0.0)
             if self.stats.rate_limited == 1:

@@ -3,7 +3,10 @@
 Everything here is arithmetic on times that the caller passes in (seconds of a monotonic clock), so
 the policy is tested against a virtual clock. Nothing sleeps and nothing does I/O.
 
-- A rate limit (429) is not the call's fault: it is waited out, and only the deadline ends it.
+- A rate limit (429) is not the call's fault: it is waited out while the endpoint answers anybody.
+  Where it answers nobody for `STARVED_S`, the run stops; one that a gateway passes on inside a 200
+  (its provider's, with nothing to say that waiting helps) is then given up after as many tries as
+  any other failure.
 - Other retryable failures (408, 409, 5xx, timeouts, garbage) cost one of the call's retries and
   one of the engine's retry budget, so that a sick endpoint is not answered with a storm.
 - While the endpoint is down altogether, one call at a time tries and the others wait; that is
@@ -31,15 +34,20 @@ FailureKind = Literal[
 ]
 
 LONGEST_WAIT_S = 120.0
+STARVED_S = 300.0  # twice the longest wait that a server may ask for, and more
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one attempt failed; `wait_s` is the wait that the server asked for, if it was sane."""
+    """Why one attempt failed; `wait_s` is the wait that the server asked for, if it was sane.
+
+    `is_passed_on` says that it stood inside a 200: a gateway's word for its provider.
+    """
 
     kind: FailureKind
     message: str
     wait_s: float | None = None
+    is_passed_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +190,29 @@ class Outage:
 
 
 @dataclass(slots=True)
+class Starvation:
+    """For how long an endpoint has answered every call of an engine with a rate limit."""
+
+    _since: float = -math.inf
+    _last: float = -math.inf
+
+    @property
+    def lasted_s(self) -> float:
+        """From the first rate limit since the last answer to the last one."""
+        return self._last - self._since if self._last > -math.inf else 0.0
+
+    def limited(self, now: float) -> None:
+        """Note a rate limit; one long after the last begins anew, as nobody asked meanwhile."""
+        if now - self._last > 2 * LONGEST_WAIT_S:
+            self._since = now
+        self._last = now
+
+    def answered(self) -> None:
+        """Note an answer."""
+        self._since = self._last = -math.inf
+
+
+@dataclass(slots=True)
 class CallRetries:
     """The retries of one call. `next_wait_s` is None to give up, and then `why` says why."""
 
@@ -192,20 +223,29 @@ class CallRetries:
     n_garbage: int = 0
     n_limited: int = 0
     why: str = ""
+    _answered: int = -1
+    _n_starved: int = 0
 
-    def next_wait_s(self, failure: Failure, now: float, rng: Random) -> float | None:
-        """How long to wait before the next attempt after this failure."""
+    def next_wait_s(
+        self, failure: Failure, now: float, rng: Random, answered: int = 0
+    ) -> float | None:
+        """How long to wait before the next attempt; `answered` counts the engine's answers."""
         if failure.kind == "rate_limited":
             self.n_limited += 1
+            if answered != self._answered:
+                self._answered, self._n_starved = answered, 0
+            self._n_starved += 1
+            if failure.is_passed_on and self._n_starved > self.policy.max_retries:
+                self.why = f"gave up after {self._n_starved} attempts with nobody answered between"
+                return None
             wait = self.policy.backoff_s(self.n_limited, rng)
         elif (refusal := self._refusal(failure)) is not None:
             self.why = refusal
             return None
         else:
             wait = self.policy.backoff_s(self.n_failed, rng)
-        if (
-            failure.wait_s is not None
-        ):  # never earlier than asked; late by a jitter, not all at once
+        if failure.wait_s is not None:
+            # never earlier than asked; late by a jitter, not all at once
             wait = failure.wait_s * (1 + self.policy.jitter * rng.random())
         if now + wait >= self.deadline:
             self.why = "the call's deadline leaves no time for another attempt"

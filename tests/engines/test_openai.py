@@ -417,6 +417,30 @@ async def test_an_error_inside_a_200_is_what_it_says(code: object, kind: str) ->
     assert getattr(made.stats, kind) == 1 and made.stats.retries == 1
 
 
+async def test_a_limit_passed_on_in_every_200_is_given_up_with_its_reason() -> None:
+    limited = as_json({"error": {"message": "Provider returned error", "code": 429}})
+    async with serving(always=lambda call: limited) as (server, made):
+        completion = await one(made)
+    assert completion.finish_reason == "error" and server.n_calls == 6
+    assert "Provider returned error' (gave up after 6 attempts with nobody" in str(completion.error)
+
+
+async def test_an_error_beside_choices_leaves_them_unscored() -> None:
+    def beside(call: Any) -> Any:
+        return as_json({**chat_reply(call.json), "error": {"message": "upstream died"}})
+
+    def within(call: Any) -> Any:
+        reply = chat_reply(call.json)
+        return as_json({**reply, "choices": [{**reply["choices"][0], "error": {"code": 502}}]})
+
+    def without(call: Any) -> Any:
+        return as_json({**chat_reply(call.json), "error": {"code": 0, "message": ""}})
+
+    for odd, ends in ((beside, "error"), (within, "error"), (without, "stop")):
+        async with serving(always=odd) as (_, made):
+            assert (await one(made)).finish_reason == ends
+
+
 async def test_a_refused_key_inside_a_200_or_as_litellms_400_stops_the_run() -> None:
     said = "litellm.AuthenticationError: AuthenticationError: OpenAIException - Incorrect API key"
     body = {"error": {"message": said, "type": None, "param": None, "code": "400"}}

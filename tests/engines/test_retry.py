@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from random import Random
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spct.engines.openai.engine import OpenAIEngine
 from spct.engines.retry import (
     LONGEST_WAIT_S,
     CallRetries,
@@ -17,9 +19,13 @@ from spct.engines.retry import (
     Outage,
     RetryBudget,
     RetryPolicy,
+    Starvation,
     classify_status,
     retry_after_s,
 )
+from spct.engines.transport import Http
+from spct.errors import EndpointError
+from spct.types import Message, Prompt, SamplingParams
 
 NOW = 1_445_412_480.0  # Wed, 21 Oct 2015 07:28:00 GMT
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
@@ -227,3 +233,40 @@ def test_an_outage_is_open_exactly_after_four_failures_in_a_row(
             outage.failed(i * step)
         assert outage.is_open == (in_a_row >= 4)
         assert not (outage.has_lasted(i * step) and in_a_row < 4)
+
+
+def test_a_limit_is_waited_out_while_others_are_answered() -> None:
+    passed_on = Failure("rate_limited", "x", is_passed_on=True)
+    retries = CallRetries(POLICY, RetryBudget(), 10_000)
+    rng = Random(0)
+    for i in range(50):  # somebody was answered between any two
+        assert retries.next_wait_s(passed_on, 10.0 * i, rng, answered=i) is not None
+    waits = [retries.next_wait_s(passed_on, 500.0 + i, rng, answered=49) for i in range(5)]
+    assert None not in waits[:4] and waits[4] is None and "nobody answered" in retries.why
+
+
+def test_how_long_nobody_was_answered_is_measured_while_somebody_asks() -> None:
+    starvation = Starvation()
+    assert starvation.lasted_s == 0
+    for now in range(0, 301, 100):
+        starvation.limited(now)
+    assert starvation.lasted_s == 300
+    starvation.limited(300 + 2 * LONGEST_WAIT_S + 1)
+    assert starvation.lasted_s == 0, "nobody asked for a while"
+    starvation.limited(300 + 3 * LONGEST_WAIT_S)
+    starvation.answered()
+    assert starvation.lasted_s == 0
+
+
+async def test_an_endpoint_that_only_limits_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spct.engines.caller.STARVED_S", 0.2)
+    engine = OpenAIEngine(base_url="http://127.0.0.1:9/v1", model="m", retry=RetryPolicy(base_s=0))
+    slow = Http(429, {}, b'{"error": {"message": "slow down"}}')
+
+    async def limited(*_: object) -> Http:
+        await asyncio.sleep(0.01)
+        return slow
+
+    monkeypatch.setattr(engine.transport, "exchange", limited)
+    with pytest.raises(EndpointError, match="slow down.*every call was rate limited"):
+        await engine.sample(Prompt((Message("user", "q"),), (0,)), 1, SamplingParams())

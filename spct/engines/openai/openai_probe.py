@@ -17,7 +17,6 @@ from spct.engines.openai.openai_errors import (
     NRefused,
     failure,
     failure_in_200,
-    read_error,
 )
 from spct.engines.openai.openai_wire import (
     GRAMMAR_FIELDS,
@@ -29,6 +28,7 @@ from spct.engines.openai.openai_wire import (
     strict_json,
     translated,
 )
+from spct.engines.openai.vendors import read_error
 from spct.engines.probe import OnStep
 from spct.engines.retry import Failure
 from spct.engines.transport import Http, Transport

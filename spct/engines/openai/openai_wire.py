@@ -109,6 +109,8 @@ def read_reply(body: bytes, n: int) -> Reply:
     if not isinstance(reply, dict):
         raise GarbageReply(f"the body is a JSON {type(reply).__name__}, expected an object")
     choices = reply.get("choices")
+    if choices and _is_error(reply.get("error")):
+        raise GarbageReply(f"an error beside the choices: {json.dumps(reply['error'])[:500]}")
     if not isinstance(choices, list) or not choices:
         raise GarbageReply(f"no choices in the reply: {json.dumps(reply)[:500]}")
     completions = [_completion(choice) for choice in _in_order(choices)[:n]]
@@ -134,6 +136,11 @@ def strict_json(body: bytes) -> Any:
 _MINUS_INFINITY = re.compile(rb'("logprob"\s*:\s*)-Infinity')
 
 
+def _is_error(value: object) -> bool:
+    """Whether a field `error` says that there is one: not null, empty, or an object of nothings."""
+    return any(value.values()) if isinstance(value, dict) else bool(value)
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -150,6 +157,8 @@ def _completion(choice: object) -> Completion:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise GarbageReply(f"a choice without a message: {json.dumps(choice)[:200]}")
     message = choice["message"]
+    if _is_error(choice.get("error")):
+        return _failed("the choice carries an error", choice)
     finish = finish_reason(choice.get("finish_reason"))
     try:
         content, has_thought = _content(message.get("content"))
