@@ -97,11 +97,10 @@ class Caller:
                 self._stop_if_it_lasts()
                 continue
             wait = retries.next_wait_s(outcome, clock(), self._rng, self.stats.answered)
-            if self.starvation.lasted_s >= STARVED_S:
+            if (lasted_s := self.starvation.lasted_s) >= STARVED_S:
                 raise EndpointError(
                     f"calling {self.transport.base_url}: {outcome.message}; every call was rate "
-                    f"limited for {self.starvation.lasted_s:.0f} s; when the limit is over, run the same "
-                    "command again"
+                    f"limited for {lasted_s:.0f} s; when that is over, run the same command again"
                 )
             if wait is None:
                 return replace(outcome, message=f"{outcome.message} ({retries.why})")

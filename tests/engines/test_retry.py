@@ -268,5 +268,5 @@ async def test_an_endpoint_that_only_limits_stops_the_run(monkeypatch: pytest.Mo
         return slow
 
     monkeypatch.setattr(engine.transport, "exchange", limited)
-    with pytest.raises(EndpointError, match="slow down.*every call was rate limited"):
-        await engine.sample(Prompt((Message("user", "q"),), (0,)), 1, SamplingParams())
+    with pytest.raises(EndpointError, match=r"slow down.*every call was rate limited"):
+        await engine.sample(Prompt("a", (Message("user", "q"),), (0,)), 1, SamplingParams())
