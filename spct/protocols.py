@@ -89,6 +89,10 @@ class Scorer(Protocol):
 
 
 Need = Literal["logprobs", "meta"]
+# How a model comes to a probability for each option of a typed question: it has `decide` (a
+# decision model), from the logits of the options' texts, from their summed pairwise margins, or
+# from the share of its judgements that an option wins.
+AnswersBy = Literal["itself", "logits", "margins", "votes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ class Traits:
     `settings` are the names that `with_` takes. `gains_from_samples` says whether a larger k can
     change a verdict. `scale` bounds its scores; None where they are unbounded logits. `needs` is
     what its engine or its judgements must bring. `joins_groups` says whether members of one group
-    may be asked for in several calls, as through a gateway.
+    may be asked for in several calls, as through a gateway. `answers` says how it answers typed
+    questions (spct/models/answering.py); None: it does not.
     """
 
     min_responses: int = 1
@@ -109,6 +114,7 @@ class Traits:
     needs: frozenset[Need] = frozenset()
     settings: frozenset[str] = frozenset()
     joins_groups: bool = False
+    answers: AnswersBy | None = None
 
     def takes(self, n: int) -> bool:
         """Whether the model judges n responses at once."""

@@ -83,6 +83,7 @@ class GenerativeRM:
             scale=(self.fmt.score_scale.low, self.fmt.score_scale.high),
             needs=frozenset([self.vote.needs] if self.vote.needs else []),
             settings=settings_of(self),
+            answers="votes",
         )
 
     @property

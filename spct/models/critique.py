@@ -73,6 +73,7 @@ class CritiqueScalarRM:
             gains_from_samples=True,
             takes_reference=self.fmt.shows_reference,
             settings=settings_of(self),
+            answers="logits",
         )
 
     @property

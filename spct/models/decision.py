@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spct.core.format import Format
+from spct.core.neutralise import neutralise
 from spct.core.parse import Scale
 from spct.core.plan import order_of
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.engines.readouts.decision import Answer, Kind, Question, Reader, tempered
+from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
 from spct.errors import ConfigError, FormatError
 from spct.models.base import FrozenModel
 from spct.protocols import Traits
@@ -124,17 +125,13 @@ class DecisionRM(FrozenModel):
             min_responses=1 if self.asking.is_pointwise else 2,
             scale=(scale.low, scale.high),
             settings=settings_of(self),
+            answers="itself",
         )
 
     @property
     def fingerprint(self) -> str:
         """Reader, model and wording."""
         return f"{self.reader.fingerprint}/{self.asking.ask}-{self.asking.state.fingerprint}"
-
-    @property
-    def usage(self) -> Usage:
-        """What the reader has read so far."""
-        return self.reader.usage
 
     def identity(self) -> Mapping[str, JSON]:
         """All that the rewards depend on."""
@@ -150,6 +147,12 @@ class DecisionRM(FrozenModel):
     async def open(self) -> None:
         """Open the reader."""
         await self.reader.open()
+
+    async def decide(self, state: str, questions: Sequence[Question]) -> Answers:
+        """Answer questions of a caller's own about a state, which is neutralised."""
+        found = await self.reader.answer(neutralise(state), questions)
+        pairs = zip(found.answers, questions, strict=True)
+        return Answers([self._tempered(a, q.kind) for a, q in pairs], found.usage)
 
     async def judge(self, example: Example) -> Verdict:
         """Ask about one example; what is not answered is unscored with its reason."""
@@ -178,14 +181,15 @@ class DecisionRM(FrozenModel):
         ]
         states = [self.asking.state.render(one, (0,)).messages[0].content for one in singles]
         found = await asyncio.gather(*(self.reader.answer(s, [question]) for s in states))
-        answers = [self._tempered(answers[0], question.kind) for answers in found]
+        answers = [self._tempered(one.answers[0], question.kind) for one in found]
+        usage = sum((one.usage for one in found), Usage())
         prompt = Prompt(
             example.id,
             tuple(Message("user", state) for state in states),
             tuple(range(example.n)),
         )
         reward = _expected if self.asking.ask == "score" else _first
-        return self._trajectory(prompt, 0, [question] * example.n, answers, reward)
+        return self._trajectory(prompt, 0, [question] * example.n, answers, usage, reward)
 
     async def _together(self, example: Example, index: int, order: tuple[int, ...]) -> Trajectory:
         """One state that shows all responses in this order."""
@@ -200,15 +204,13 @@ class DecisionRM(FrozenModel):
                 for name in names
             ]
         found = await self.reader.answer(prompt.messages[0].content, questions)
-        answers = [self._tempered(a, q.kind) for a, q in zip(found, questions, strict=True)]
-        if ask == "yes_no_each":
-            return self._trajectory(prompt, index, questions, answers, _first)
-        (answer,) = answers
-        if isinstance(answer, Unscored):
-            return self._trajectory(prompt, index, questions, answers, _first)
-        shown = answer.probabilities
+        asked_each = zip(found.answers, questions, strict=True)
+        answers = [self._tempered(a, q.kind) for a, q in asked_each]
+        if ask == "yes_no_each" or isinstance(answers[0], Unscored):
+            return self._trajectory(prompt, index, questions, answers, found.usage, _first)
+        shown = answers[0].probabilities
         scores = tuple(shown[order.index(i)] for i in range(example.n))
-        return self._scored(prompt, index, scores, questions, [answer])
+        return self._scored(prompt, index, scores, questions, [answers[0]], found.usage)
 
     def _tempered(self, answer: Answer | Unscored, kind: Kind) -> Answer | Unscored:
         if isinstance(answer, Unscored):
@@ -221,6 +223,7 @@ class DecisionRM(FrozenModel):
         index: int,
         questions: Sequence[Question],
         answers: Sequence[Answer | Unscored],
+        usage: Usage,
         reward: Any,
     ) -> Trajectory:
         """Scores from one answer per response, in the order shown; unscored if one is missing."""
@@ -228,14 +231,11 @@ class DecisionRM(FrozenModel):
         for question, answer in zip(questions, answers, strict=True):
             if isinstance(answer, Unscored):
                 why = f"{question.name}: {answer.detail}" if answer.detail else question.name
-                outcome = Unscored(answer.reason, why)
-                return Trajectory(
-                    prompt.example_id, index, 0, prompt, Completion(""), outcome, self.fingerprint
-                )
+                return self._read(prompt, index, Unscored(answer.reason, why), usage)
             known.append(answer)
         shown = [reward(answer) for answer in known]
         scores = tuple(shown[prompt.order.index(i)] for i in range(len(prompt.order)))
-        return self._scored(prompt, index, scores, questions, known)
+        return self._scored(prompt, index, scores, questions, known, usage)
 
     def _scored(
         self,
@@ -244,15 +244,19 @@ class DecisionRM(FrozenModel):
         scores: tuple[float, ...],
         questions: Sequence[Question],
         answers: Sequence[Answer],
+        usage: Usage,
     ) -> Trajectory:
         decided = tuple(
             Decided(q.name, q.options, a.probabilities, a.confidence, a.option_mass)
             for q, a in zip(questions, answers, strict=True)
         )
-        outcome = Judgement((), "", scores, decisions=decided)
-        return Trajectory(
-            prompt.example_id, index, 0, prompt, Completion(""), outcome, self.fingerprint
-        )
+        return self._read(prompt, index, Judgement((), "", scores, decisions=decided), usage)
+
+    def _read(
+        self, prompt: Prompt, index: int, outcome: Judgement | Unscored, usage: Usage
+    ) -> Trajectory:
+        read = Completion("", usage=usage)
+        return Trajectory(prompt.example_id, index, 0, prompt, read, outcome, self.fingerprint)
 
     async def aclose(self) -> None:
         """Close the reader."""

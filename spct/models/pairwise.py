@@ -45,6 +45,7 @@ class PairwiseScalarRM(ScorerModel):
             most,
             takes_reference=self.fmt.shows_reference,
             settings=settings_of(self),
+            answers="margins",
         )
 
     async def judge(self, example: Example) -> Verdict:

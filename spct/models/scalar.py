@@ -43,7 +43,7 @@ class PointwiseScalarRM(ScorerModel):
     @property
     def traits(self) -> Traits:
         """Any number of responses, and no place for a reference."""
-        return Traits(takes_reference=False, settings=settings_of(self))
+        return Traits(takes_reference=False, settings=settings_of(self), answers="logits")
 
     async def judge(self, example: Example) -> Verdict:
         """Score each response; one that does not fit the context leaves the example unscored."""

@@ -25,6 +25,7 @@ from spct.serve.keys import Keyring
 from spct.serve.middleware import GatewayMiddleware
 from spct.serve.replay import Replays
 from spct.serve.replaying import JudgingRoute, describe
+from spct.serve.routes.decisions import add_decisions
 from spct.serve.routes.engines import add_engines
 from spct.serve.routes.native import add_native
 from spct.serve.routes.shared import ERRORS, Wires
@@ -88,6 +89,7 @@ def create_app(
     if is_loopback(config.host):
         _add_docs(app)
     add_native(app, wires)
+    add_decisions(app, wires)
     add_trainers(app, wires)
     add_engines(app, wires)
     _add_error_handlers(app)

@@ -72,6 +72,9 @@ class ServeConfig(Settings):
     template: str | None = Field(
         None, description="The chat template family of templated text that trainers send."
     )
+    answer_temperature: float = Field(
+        1.0, gt=0, description="Divides a scalar model's log odds on /v1/systemone, /v1/decisions."
+    )
     labels_as_reference: bool = Field(
         False, description="Show a trainer's label to the judge as the reference answer."
     )

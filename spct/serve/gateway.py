@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import spct
-from spct.errors import DataError, EngineError, FormatError, first_error
+from spct.engines.readouts.decision import Answers, Question
+from spct.errors import ConfigError, DataError, EngineError, FormatError, first_error
+from spct.models.answering import Decider, answer_of, check_takes, decider, example_of
 from spct.protocols import RewardModel
 from spct.runs.identity import digest
 from spct.serve.coalesce import Coalescer
@@ -21,7 +23,7 @@ from spct.serve.metrics import Metrics
 from spct.serve.readiness import Readiness
 from spct.serve.samples import Outcome, Sample, SampleOutcome, check_query, check_response, example
 from spct.serve.slots import Slots
-from spct.types import Example
+from spct.types import Example, Unscored, Usage
 
 T = TypeVar("T")
 log = logging.getLogger("spct.serve")
@@ -90,24 +92,70 @@ class Gateway:
     async def judge(self, asked: Example, caller: str, k: int | None = None) -> Outcome:
         """Judge one example; an engine or deadline failure is an outcome, a bad example a 422."""
         model = self.model if k is None else self._with_k(k)
+        verdict = await self._in_slot(lambda: model.judge(asked), "responses")
+        if isinstance(verdict, str):
+            return self._failed(verdict)
+        self.readiness.note(verdict)
+        self.metrics.count_verdict(verdict, caller)
+        return Outcome(verdict)
+
+    async def _in_slot(self, work: Callable[[], Awaitable[T]], param: str) -> T | str:
+        """Do what asks the model, in its turn and time; why it failed, where it did."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.config.deadline_s), self.slots.slot():
                 started = loop.time()
-                verdict = await model.judge(asked)
+                done = await work()
                 self.metrics.judge_seconds.observe(loop.time() - started)
+                return done
         except TimeoutError:
-            return self._failed(f"no verdict within {self.config.deadline_s:g} s")
+            return f"no verdict within {self.config.deadline_s:g} s"
         except (FormatError, DataError) as error:
-            raise invalid(str(error), "responses") from error
+            raise invalid(str(error), param) from error
         except EngineError as error:
             log.warning("the engine failed: %s (--log-level debug says more)", type(error).__name__)
             log.debug("%s", error)
             self.readiness.note_trouble(f"the engine failed ({type(error).__name__})")
-            return self._failed(f"the engine failed ({type(error).__name__})")
-        self.readiness.note(verdict)
-        self.metrics.count_verdict(verdict, caller)
-        return Outcome(verdict)
+            return f"the engine failed ({type(error).__name__})"
+
+    @property
+    def answering_name(self) -> str:
+        """The name on answers to typed questions, which says what they are made of."""
+        how = self.model.traits.answers
+        if how == "votes":
+            return f"{self.name}:votes@{self.model.identity().get('k')}"
+        return self.name if how in (None, "itself") else f"{self.name}:{how}"
+
+    async def answer(self, state: str, questions: Sequence[Question], caller: str) -> Answers:
+        """Answer typed questions about a state; one that fails is unscored, never a number."""
+        if (model := decider(self.model)) is not None:
+            found = await self._in_slot(lambda: _decided(model, state, questions), "questions")
+            if isinstance(found, str):
+                self.metrics.judged.labels("failed").inc(len(questions))
+                return Answers([Unscored("failed", found)] * len(questions))
+            self.metrics.count_answers(found, caller)
+            return found
+        if self.model.traits.answers is None:
+            raise HttpError(404, "wire_not_enabled", "the model served answers no typed questions")
+        if len(questions) > self.config.max_examples:
+            raise invalid(
+                f"{len(questions)} questions; each is a judgement of its own here, and the limit "
+                f"is {self.config.max_examples}",
+                "questions",
+            )
+        try:
+            for question in questions:
+                check_takes(self.model, question)
+        except DataError as error:
+            raise invalid(str(error), "questions") from error
+        outcomes = await self.judge_all([example_of(state, q) for q in questions], caller)
+        answers = [
+            Unscored("failed", outcome.why)
+            if outcome.verdict is None
+            else answer_of(outcome.verdict, self.model, self.config.answer_temperature)
+            for outcome in outcomes
+        ]
+        return Answers(answers, sum((o.verdict.usage for o in outcomes if o.verdict), Usage()))
 
     async def judge_all(
         self, asked: Sequence[Example], caller: str, k: int | None = None
@@ -163,6 +211,13 @@ class Gateway:
     def _failed(self, error: str) -> Outcome:
         self.metrics.judged.labels("failed").inc()
         return Outcome(None, error)
+
+
+async def _decided(model: Decider, state: str, questions: Sequence[Question]) -> Answers:
+    try:
+        return await model.decide(state, questions)
+    except ConfigError as error:  # more options than labels of one token
+        raise DataError(str(error)) from error
 
 
 async def _together(work: Sequence[Coroutine[None, None, T]]) -> list[T]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from spct.engines.readouts.decision import Answers
 from spct.serve.groups import Closed
-from spct.types import Verdict
+from spct.types import Unscored, Usage, Verdict
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -67,9 +68,7 @@ class Metrics:
         """Count one judged example and who it was judged for."""
         rewards = verdict.rewards
         self.judged.labels("unscored" if rewards is None else "scored").inc()
-        self.tokens.labels("prompt", key).inc(verdict.usage.prompt_tokens)
-        self.tokens.labels("completion", key).inc(verdict.usage.completion_tokens)
-        self.lm_calls.labels(key).inc(verdict.usage.calls)
+        self._count_usage(verdict.usage, key)
         if verdict.k_counted:
             self.trajectories.labels("scored").inc(verdict.k_counted)
         for reason, times in verdict.unscored.items():
@@ -77,6 +76,20 @@ class Metrics:
         if rewards is not None and len(rewards) > 1:
             self.ties.inc(len(verdict.best) > 1)
             self.no_spread.inc(len(set(rewards)) == 1)
+
+    def count_answers(self, found: Answers, key: str) -> None:
+        """Count the answers of a decision model and who they were for."""
+        missing = [answer for answer in found.answers if isinstance(answer, Unscored)]
+        self.judged.labels("scored").inc(len(found.answers) - len(missing))
+        self.judged.labels("unscored").inc(len(missing))
+        for answer in missing:
+            self.trajectories.labels(answer.reason).inc()
+        self._count_usage(found.usage, key)
+
+    def _count_usage(self, usage: Usage, key: str) -> None:
+        self.tokens.labels("prompt", key).inc(usage.prompt_tokens)
+        self.tokens.labels("completion", key).inc(usage.completion_tokens)
+        self.lm_calls.labels(key).inc(usage.calls)
 
     def count_group(self, closed: Closed) -> None:
         """Count one group that closed."""

@@ -59,7 +59,7 @@ class Server:
 def ask(reader, *questions):
     async def run():
         try:
-            return await reader.answer("The state.", questions)
+            return (await reader.answer("The state.", questions)).answers
         finally:
             await reader.aclose()
 
@@ -106,7 +106,6 @@ def test_a_wire_answers_every_kind_in_one_request(wire, reply):
         assert len(server.asked) == 1 and server.asked[0][0] == f"/v1/{wire}"
     assert yes.probabilities == (0.75, 0.25) and pick.probabilities == (0.75, 0.25)
     assert level.expected == pytest.approx(0.75)
-    assert reader.usage == Usage(7, 0, 1)
     assert (yes.option_mass is not None) == (wire == "systemone")
 
 
@@ -303,7 +302,7 @@ def test_openvino_and_hf_give_the_same_probabilities(tmp_path):
         found = []
         for backend in (OpenVINOBackend(), HFBackend(model, tokenizer, "f16")):
             reader = LocalReader(backend, n_rotations=2, min_mass=0.0)
-            found.append(asyncio.run(reader.answer(state, questions)))
+            found.append(asyncio.run(reader.answer(state, questions)).answers)
         for ours, theirs in zip(*found, strict=True):
             assert ours.probabilities == pytest.approx(theirs.probabilities, abs=5e-3)
             assert ours.option_mass == pytest.approx(theirs.option_mass, abs=5e-3)

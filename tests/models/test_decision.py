@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from spct.engines.readouts.decision import Answer
+from spct.engines.readouts.decision import Answer, Answers
 from spct.errors import ConfigError
 from spct.models.decision import DecisionRM, asking
 from spct.models.load import load_reward_model
@@ -14,7 +14,6 @@ class Says:
     """A reader that answers by a function of (state, question)."""
 
     fingerprint = "says"
-    usage = Usage()
 
     def __init__(self, answer):
         self.say, self.seen = answer, []
@@ -24,7 +23,7 @@ class Says:
 
     async def answer(self, state, questions):
         self.seen.append((state, [q.name for q in questions]))
-        return [self.say(state, q) for q in questions]
+        return Answers([self.say(state, q) for q in questions], Usage(5, 0, 1))
 
     async def aclose(self):
         pass
@@ -53,6 +52,7 @@ def likes(word):
 def test_levels_become_the_expected_level_of_each_response():
     verdict = judge(DecisionRM(Says(likes("Red")), asking("score")), example())
     assert verdict.rewards == pytest.approx((0.5, 3.75)) and verdict.winner == 1
+    assert verdict.usage == Usage(10, 0, 2)
     first, second = verdict.trajectories[0].judgement.decisions
     assert second.probabilities[4] == 0.75 and second.option_mass == 0.8 and len(first.options) == 5
     assert first.confidence < second.confidence

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from spct.errors import ConfigError, DataError
 from spct.types import Unscored, Usage
@@ -70,6 +70,11 @@ class Answer:
             return 1.0
         entropy = -math.fsum(p * math.log(p) for p in self.probabilities if p > 0)
         return max(0.0, 1 - entropy / math.log(n))
+
+    @property
+    def top(self) -> int:
+        """The likeliest option; the first of several."""
+        return self.probabilities.index(max(self.probabilities))
 
     @property
     def expected(self) -> float:
@@ -170,11 +175,23 @@ def tempered(answer: Answer, temperature: float) -> Answer:
     """The answer with its log odds divided by a temperature: above 1 less sure, below 1 surer."""
     if temperature == 1:
         return answer
-    logs = [math.log(max(p, 1e-12)) / temperature for p in answer.probabilities]
-    top = max(logs)
-    weights = [math.exp(log - top) for log in logs]
+    logits = [math.log(max(p, 1e-12)) for p in answer.probabilities]
+    return Answer(softmax(logits, temperature), answer.option_mass)
+
+
+def softmax(logits: Sequence[float], temperature: float = 1.0) -> tuple[float, ...]:
+    """Probabilities whose log odds are the logits' differences, divided by the temperature."""
+    top = max(logits)
+    weights = [math.exp((logit - top) / temperature) for logit in logits]
     total = math.fsum(weights)
-    return Answer(tuple(w / total for w in weights), answer.option_mass)
+    return tuple(w / total for w in weights)
+
+
+class Answers(NamedTuple):
+    """One answer per question, in order, and what reading them cost."""
+
+    answers: list[Answer | Unscored]
+    usage: Usage = Usage()
 
 
 class Reader(Protocol):
@@ -185,17 +202,12 @@ class Reader(Protocol):
         """Names reader, model and wording: what the probabilities come from."""
         ...
 
-    @property
-    def usage(self) -> Usage:
-        """Tokens read and calls made so far."""
-        ...
-
     async def open(self) -> None:
         """Find out what the fingerprint needs."""
         ...
 
-    async def answer(self, state: str, questions: Sequence[Question]) -> list[Answer | Unscored]:
-        """One answer per question, in order; raise `EngineError` if it cannot answer at all."""
+    async def answer(self, state: str, questions: Sequence[Question]) -> Answers:
+        """Answer all questions about a state; raise `EngineError` if it cannot answer at all."""
         ...
 
     async def aclose(self) -> None:

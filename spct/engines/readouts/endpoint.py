@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from spct.engines.caller import Request
 from spct.engines.openai.engine import OpenAIEngine
 from spct.engines.openai.openai_errors import failure
-from spct.engines.readouts.decision import Answer, Question, averaged, rotations
+from spct.engines.readouts.decision import Answer, Answers, Question, averaged, rotations
 from spct.engines.readouts.wires import GarbageAnswers, Wire, read_reply, request_of
 from spct.engines.retry import Failure
 from spct.engines.transport import Http
@@ -19,15 +19,12 @@ from spct.types import Reason, Unscored, Usage
 
 MOST = 400  # questions in one request, as both wires allow
 
-Answers = tuple[list[Answer | Unscored], Usage]
-
 
 class WireReader:
     """Asks all questions about a state in one request; option orders are further requests."""
 
     def __init__(self, endpoint: OpenAIEngine, wire: Wire, *, n_rotations: int = 1) -> None:
         self.endpoint, self.wire, self.n_rotations = endpoint, wire, n_rotations
-        self.usage = Usage()
 
     @property
     def fingerprint(self) -> str:
@@ -38,26 +35,29 @@ class WireReader:
         """Find the model's name if none was given."""
         await self.endpoint.open()
 
-    async def answer(self, state: str, questions: Sequence[Question]) -> list[Answer | Unscored]:
+    async def answer(self, state: str, questions: Sequence[Question]) -> Answers:
         """One request per rotation and 400 questions; what fails is unscored with its reason."""
         await self.open()
-        found: list[Answer | Unscored] = []
+        found, usage = list[Answer | Unscored](), Usage()
         for start in range(0, len(questions), MOST):
-            found += await self._rotated(state, questions[start : start + MOST])
-        return found
+            some = await self._rotated(state, questions[start : start + MOST])
+            found, usage = found + some.answers, usage + some.usage
+        return Answers(found, usage)
 
-    async def _rotated(self, state: str, questions: Sequence[Question]) -> list[Answer | Unscored]:
+    async def _rotated(self, state: str, questions: Sequence[Question]) -> Answers:
         n_rounds = self.n_rotations if any(q.kind == "choice" for q in questions) else 1
         rounds: list[list[tuple[tuple[int, ...], Answer | Unscored]]] = [[] for _ in questions]
+        usage = Usage()
         for r in range(n_rounds):
             orders = [_order(q, r) for q in questions]
             turned = [_turned(q, order) for q, order in zip(questions, orders, strict=True)]
-            answers = await self._ask(state, turned)
+            answers, used = await self._ask(state, turned)
+            usage += used
             for kept, order, answer in zip(rounds, orders, answers, strict=True):
                 kept.append((order, answer))
-        return [averaged(kept) for kept in rounds]
+        return Answers([averaged(kept) for kept in rounds], usage)
 
-    async def _ask(self, state: str, questions: Sequence[Question]) -> list[Answer | Unscored]:
+    async def _ask(self, state: str, questions: Sequence[Question]) -> Answers:
         fields = request_of(self.wire, self.endpoint.model, state, questions)
         body = json.dumps(fields).encode()
         url = self.endpoint.transport.url(self.wire)
@@ -74,11 +74,8 @@ class WireReader:
         got = await self.endpoint.call(request, read)
         if isinstance(got, Failure):
             reason: Reason = "refused" if got.kind == "refused" else "failed"
-            self.usage += Usage(calls=1)
-            return [Unscored(reason, got.message)] * len(questions)
-        answers, usage = got
-        self.usage += usage
-        return answers
+            return Answers([Unscored(reason, got.message)] * len(questions), Usage(calls=1))
+        return got
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -18,6 +18,7 @@ from spct.engines.readouts.asking import Wording, load_wording
 from spct.engines.readouts.decision import (
     MIN_MASS,
     Answer,
+    Answers,
     Question,
     averaged,
     labels_of,
@@ -83,7 +84,6 @@ class LocalReader:
     ) -> None:
         self.backend, self.wording = backend, wording or load_wording()
         self.n_rotations, self.min_mass, self._close = n_rotations, min_mass, close
-        self.usage = Usage()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decisions")
 
     @property
@@ -94,22 +94,22 @@ class LocalReader:
     async def open(self) -> None:
         """The backend is loaded already."""
 
-    async def answer(self, state: str, questions: Sequence[Question]) -> list[Answer | Unscored]:
+    async def answer(self, state: str, questions: Sequence[Question]) -> Answers:
         """All questions about one state; one that does not fit is unscored."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._answer, state, list(questions))
 
-    def _answer(self, state: str, questions: list[Question]) -> list[Answer | Unscored]:
+    def _answer(self, state: str, questions: list[Question]) -> Answers:
         readings = [r for i, q in enumerate(questions) for r in self._readings(state, i, q)]
         longest = max(len(r.ids) for r in readings)
         if longest >= self.backend.context_length:
             why = f"{longest} tokens; the model takes {self.backend.context_length}"
-            return [Unscored("failed", why)] * len(questions)
-        masses = self._read(readings)
+            return Answers([Unscored("failed", why)] * len(questions))
+        masses, usage = self._read(readings)
         kept: list[list[tuple[tuple[int, ...], Answer | Unscored]]] = [[] for _ in questions]
         for reading, mass in zip(readings, masses, strict=True):
             kept[reading.question].append((reading.order, normalised(mass, min_mass=self.min_mass)))
-        return [averaged(answers) for answers in kept]
+        return Answers([averaged(answers) for answers in kept], usage)
 
     def _readings(self, state: str, i: int, question: Question) -> list[_Reading]:
         labels = []
@@ -128,19 +128,18 @@ class LocalReader:
             for order in rotations(len(question.options), count)
         ]
 
-    def _read(self, readings: Sequence[_Reading]) -> list[list[float]]:
+    def _read(self, readings: Sequence[_Reading]) -> tuple[list[list[float]], Usage]:
         """One pass over what the prompts share, then over what is each one's own."""
         # at least one token is left to each, so that it has a last position
         shared = _common([r.ids[:-1] for r in readings]) if len(readings) > 1 else []
         rests = [r.ids[len(shared) :] for r in readings]
-        self.usage += Usage(len(shared) + sum(map(len, rests)), 0, 1)
         masses = self.backend.masses(shared, rests, [r.labels for r in readings])
         if not all(math.isfinite(m) for row in masses for m in row):
             raise EngineError(
                 f"reading decisions from {self.backend.name}: logits that are not finite; the "
                 "weights are damaged, or the precision overflows"
             )
-        return masses
+        return masses, Usage(len(shared) + sum(map(len, rests)), 0, 1)
 
     async def aclose(self) -> None:
         """End the thread. Idempotent."""

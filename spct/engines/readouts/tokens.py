@@ -14,6 +14,7 @@ from spct.engines.readouts.asking import Wording, load_wording
 from spct.engines.readouts.decision import (
     MIN_MASS,
     Answer,
+    Answers,
     Question,
     averaged,
     labels_of,
@@ -42,7 +43,6 @@ class TokenReader:
     ) -> None:
         self.engine, self.wording = engine, wording or load_wording()
         self.n_rotations, self.min_mass = n_rotations, min_mass
-        self.usage = Usage()
 
     @property
     def fingerprint(self) -> str:
@@ -53,25 +53,25 @@ class TokenReader:
         """Let the engine find out what its fingerprint needs."""
         await self.engine.open()
 
-    async def answer(self, state: str, questions: Sequence[Question]) -> list[Answer | Unscored]:
+    async def answer(self, state: str, questions: Sequence[Question]) -> Answers:
         """Ask all questions at once; an engine with a prefix cache reads the state once."""
-        return list(await asyncio.gather(*(self._ask(state, q) for q in questions)))
+        found = await asyncio.gather(*(self._ask(state, q) for q in questions))
+        return Answers([answer for answer, _ in found], sum((u for _, u in found), Usage()))
 
-    async def _ask(self, state: str, question: Question) -> Answer | Unscored:
+    async def _ask(self, state: str, question: Question) -> tuple[Answer | Unscored, Usage]:
         n = len(question.options)
         count = self.n_rotations if question.kind == "choice" else 1
         orders = rotations(n, count)
-        answers = await asyncio.gather(*(self._read(state, question, o) for o in orders))
-        return averaged(list(zip(orders, answers, strict=True)))
+        replies = await asyncio.gather(*(self._reply(state, question, o) for o in orders))
+        labels = labels_of(question)
+        answers = [(o, self._from(reply, labels)) for o, reply in zip(orders, replies, strict=True)]
+        return averaged(answers), sum((reply.usage for reply in replies), Usage())
 
-    async def _read(
-        self, state: str, question: Question, order: tuple[int, ...]
-    ) -> Answer | Unscored:
+    async def _reply(self, state: str, question: Question, order: tuple[int, ...]) -> Completion:
         prompt = Prompt(question.name, self.wording.messages(state, question, order), order)
         params = SamplingParams(temperature=1.0, max_tokens=1, seeds=(0,), top_logprobs=_TOP)
         (completion,) = await self.engine.sample(prompt, 1, params)
-        self.usage += completion.usage
-        return self._from(completion, labels_of(question))
+        return completion
 
     def _from(self, completion: Completion, labels: Sequence[str]) -> Answer | Unscored:
         if completion.finish_reason == "error":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from spct.engines.readouts.decision import Answer, Question, checked
+from spct.engines.readouts.decision import Answer, Answers, Question, checked
 from spct.strict_json import NotStrictJSON, read_json
 from spct.types import Unscored, Usage
 
@@ -61,9 +61,7 @@ def _decisions_question(q: Question) -> JSON:
     return {**shared, "type": q.kind, many: entries}
 
 
-def read_reply(
-    wire: Wire, body: bytes, questions: Sequence[Question]
-) -> tuple[list[Answer | Unscored], Usage]:
+def read_reply(wire: Wire, body: bytes, questions: Sequence[Question]) -> Answers:
     """The answers in the order of the questions, and what the call cost."""
     try:
         reply = read_json(body)
@@ -82,7 +80,7 @@ def read_reply(
         if not isinstance(given, list) or len(given) != len(questions):
             raise GarbageAnswers(f"`answers` is not a list of {len(questions)}")
         answers = [_answer(a, q, _decisions_masses) for a, q in zip(given, questions, strict=True)]
-    return answers, _usage(reply.get("usage"))
+    return Answers(answers, _usage(reply.get("usage")))
 
 
 def _answer(entry: object, q: Question, masses: Any) -> Answer | Unscored:

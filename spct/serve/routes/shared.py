@@ -76,6 +76,10 @@ class Wires:
                 "--on-unscored NUMBER (what the trainer gets then, counted in /metrics) or "
                 "--on-unscored error (a 424)",
             )
+        self.count_unknown(request, wire)
+
+    def count_unknown(self, request: BaseModel, wire: str) -> None:
+        """Count a request with fields that this version does not know."""
         if request.model_extra:
             self.gateway.metrics.unknown_fields.labels(wire).inc()
 

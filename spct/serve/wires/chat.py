@@ -39,7 +39,8 @@ _ASKS = frozenset({"user", "system", "developer"})
 
 
 @contextmanager
-def _refusals(param: str) -> Iterator[None]:
+def refusals(param: str) -> Iterator[None]:
+    """What a reader cannot read is a 422 that names the field."""
     try:
         yield
     except TemplateError as error:
@@ -54,7 +55,7 @@ def messages(
     """Our messages of a wire's query; `instructions` are the Responses API's."""
     if not isinstance(query, str) and len(query) > _MAX_TURNS:
         raise invalid(f"{len(query)} messages; at most {_MAX_TURNS} are read", param)
-    with _refusals(param):
+    with refusals(param):
         return read_messages(query, param, instructions=instructions)
 
 
@@ -72,7 +73,7 @@ def response_text(value: Any, param: str) -> str:
         raise invalid(f"{len(value)} items; at most {_MAX_TURNS} are read", param)
     if value == []:  # a policy that said nothing at all gave an empty answer; nothing is lost
         return ""
-    with _refusals(param):
+    with refusals(param):
         return read_response(value, param)
 
 
@@ -93,7 +94,7 @@ def split_output(items: list[JsonValue], param: str) -> tuple[tuple[Message, ...
 def split_prompt(prompt: str, template: Template | None, param: str) -> tuple[Message, ...]:
     """The conversation of a prompt: templated, or the text of one user turn."""
     _check_marks(prompt, template, param)
-    with _refusals(param):
+    with refusals(param):
         return templated.split_prompt(prompt, template, param)
 
 
@@ -102,7 +103,7 @@ def split_sample(
 ) -> tuple[tuple[Message, ...], str]:
     """The conversation and the response of a decoded sample."""
     _check_marks(text, template, param)
-    with _refusals(param):
+    with refusals(param):
         return templated.split_sample(text, prompt, template, param)
 
 
