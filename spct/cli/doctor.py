@@ -18,6 +18,7 @@ from spct.config import Config
 from spct.errors import ConfigError, EndpointError, EngineError, printable
 from spct.models.engines import build_engine, engine_kind
 from spct.models.judges import adapter_shown, build_judge, with_defaults
+from spct.models.readers import try_readers
 from spct.protocols import Engine
 from spct.runs.codec import dump_verdict
 from spct.types import Example, Message, Verdict
@@ -76,6 +77,9 @@ async def _examine(config: Config, engine: Engine) -> tuple[dict[str, Any], Verd
             facts |= {k: v for k, v in asdict(report).items() if k not in ("engine", "sample")}
             if not report.is_usable:
                 return facts, None
+        _progress("asking for decisions")
+        tried = await try_readers(config.engine, engine)
+        facts |= {f"decisions by {how}": said for how, said in tried.items()}
         _progress("judging a sample")
         facts |= {"adapter": adapter_shown(config.engine), "fingerprint": engine.fingerprint}
         small = config.model_copy(update={"judge": config.judge.model_copy(update={"k": 2})})

@@ -6,6 +6,7 @@ at one position by OpenVINO or transformers, or the first token of the llama.cpp
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,15 +16,23 @@ from spct.config import EngineConfig
 from spct.core.format import Format
 from spct.engines.readouts.asking import Wording, load_wording
 from spct.engines.readouts.decision import MIN_MASS, Question, Reader
-from spct.errors import ConfigError
+from spct.errors import ConfigError, SpctError
 from spct.models.decision import ONE_STATE, Asking, DecisionRM, asking
 from spct.models.engines import adapters_of, build_engine, engine_kind
 from spct.models.model_card import ModelCard
 from spct.protocols import Engine
 from spct.settings import Settings
+from spct.types import Unscored
+
+_LLAMACPP_TOP = 1000  # alternatives of one token: labels that are rarer do not matter
+_TRY_S = 30.0
+_TRIED = Question("true", "yes_no", "Is that right?")
 
 if TYPE_CHECKING:
     from spct.engines.readouts.hf import HFBackend
+
+
+How = Literal["auto", "tokens", "systemone", "decisions", "logits"]
 
 
 class DecisionSettings(Settings):
@@ -32,7 +41,7 @@ class DecisionSettings(Settings):
     ask: Literal["score", "yes_no", "choice", "yes_no_each"] = Field(
         "score", description="What is asked: levels, or yes or no, of each response; or the best."
     )
-    reader: Literal["auto", "tokens", "systemone", "decisions", "logits"] = Field(
+    reader: How = Field(
         "auto",
         description="tokens: one token with top_logprobs; systemone, decisions: the endpoint's "
         "own route; logits: a model in this process.",
@@ -67,11 +76,12 @@ def build_reader(
     config: EngineConfig,
     wording: Wording,
     engine: Engine | None = None,
+    kind: str | None = None,
 ) -> Reader:
-    """The reader; an engine that is given is read by its tokens."""
-    from spct.engines.readouts.tokens import TokenReader
+    """The reader; an engine that is given, of no known `kind`, is read by its tokens."""
+    from spct.engines.readouts.tokens import TOP, TokenReader
 
-    kind = "given" if engine is not None else engine_kind(config)
+    kind = kind or ("given" if engine is not None else engine_kind(config))
     how = settings.reader
     if how == "auto":
         how = "logits" if kind in ("openvino", "hf") else "tokens"
@@ -79,9 +89,9 @@ def build_reader(
         return _local(kind, config, settings, wording)
     source = engine or build_engine(config)
     if how == "tokens":
-        return TokenReader(
-            source, wording, n_rotations=settings.rotations, min_mass=settings.min_mass
-        )
+        n_top = _LLAMACPP_TOP if kind == "llamacpp" else TOP
+        rotations, min_mass = settings.rotations, settings.min_mass
+        return TokenReader(source, wording, n_rotations=rotations, min_mass=min_mass, n_top=n_top)
     from spct.engines.openai.engine import OpenAIEngine
     from spct.engines.readouts.endpoint import WireReader
 
@@ -121,6 +131,36 @@ def _hf_backend(model: str, adapters: tuple[str, ...]) -> HFBackend:
     loaded = load_merged(model, torch.float32, adapters)
     key = "+".join(content_key(Path(one)) for one in (base_of(model), *adapters))
     return HFBackend(loaded, load_tokenizer(base_of(model)), f"{Path(model).name}@{key}")
+
+
+async def try_readers(config: EngineConfig, engine: Engine) -> dict[str, str]:
+    """What the readers of decisions can do with an engine: the options' mass, or why not.
+
+    One question each; the engine stays open. In this process `logits` needs no trial.
+    """
+    kind = engine_kind(config)
+    if kind in ("openvino", "hf"):
+        return {"logits": "yes, in this process"}
+    wires: tuple[How, ...] = ("systemone", "decisions") if kind == "openai" else ()
+    found = {}
+    for how in (*wires, "tokens"):
+        settings = DecisionSettings(reader=how, min_mass=0.0)
+        reader = build_reader(settings, config, load_wording(), engine, kind)
+        try:
+            async with asyncio.timeout(_TRY_S):
+                (answer,) = (await reader.answer("Two and two are four.", [_TRIED])).answers
+        except (SpctError, TimeoutError) as error:
+            found[how] = f"no: {str(error) or 'no reply in time'}"
+            continue
+        if isinstance(answer, Unscored):
+            found[how] = f"no: {answer.detail or answer.reason}"
+        elif answer.option_mass is None:
+            found[how] = "yes"
+        else:
+            found[how] = f"yes, {answer.option_mass:.3f} of the probability on the options"
+            if answer.option_mass < MIN_MASS:
+                found[how] += f": below min_mass ({MIN_MASS:g}), so answers are unscored"
+    return found
 
 
 def decision_from_card(folder: Path, card: ModelCard, config: EngineConfig) -> DecisionRM:

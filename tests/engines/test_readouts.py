@@ -306,3 +306,38 @@ def test_openvino_and_hf_give_the_same_probabilities(tmp_path):
         for ours, theirs in zip(*found, strict=True):
             assert ours.probabilities == pytest.approx(theirs.probabilities, abs=5e-3)
             assert ours.option_mass == pytest.approx(theirs.option_mass, abs=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_llamacpp_and_its_server_give_the_probabilities_of_openvino():
+    """F16 through llama.cpp in this process, and through a real server's chat route: to 2e-2."""
+    from spct.engines.llamacpp import LlamaCppEngine
+    from spct.engines.readouts.openvino import OpenVINOBackend
+
+    states = ["The capital of Australia is Canberra.", "Two and two are five. " * 20]
+    # questions whose labels are among the 20 likeliest tokens, as a chat route gives no more
+    wording = Wording("{{state}}\n\n{{instructions}}\n{{options}}\nAnswer with {{labels}} alone.")
+
+    async def read(reader):
+        return [(await reader.answer(state, [PICK, YES])).answers for state in states]
+
+    async def main():
+        engine = LlamaCppEngine(max_concurrency=2)
+        server = OpenAIEngine(base_url=f"{engine.base_url}/v1", model="m", api_key=engine.key)
+        readers = [
+            LocalReader(OpenVINOBackend(), wording, min_mass=0.0),
+            TokenReader(engine, wording, min_mass=0.0, n_top=1000),
+            TokenReader(server, wording, min_mass=0.0),
+        ]
+        try:
+            return [await read(reader) for reader in readers]
+        finally:
+            for reader in readers:
+                await reader.aclose()
+
+    ours, *others = asyncio.run(main())
+    for theirs in others:
+        for a, b in zip(sum(ours, []), sum(theirs, []), strict=True):
+            print(a, b)
+            assert a.probabilities == pytest.approx(b.probabilities, abs=2e-2)

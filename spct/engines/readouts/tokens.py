@@ -1,8 +1,8 @@
 """A reader over any engine that reports log probabilities: one token, its likeliest alternatives.
 
-A chat endpoint gives at most 20 alternatives, so a label outside them counts as zero; `option_mass`
-shows what was seen. The reply is sampled at temperature 1, which leaves the probabilities as the
-model has them, and its text is not used.
+A chat endpoint gives at most 20 alternatives, so a label outside them counts as zero (llama.cpp in
+this process gives any number); `option_mass` shows what was seen. The reply is sampled at
+temperature 1, which leaves the probabilities as the model has them, and its text is not used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spct.engines.readouts.decision import (
 from spct.protocols import Engine
 from spct.types import Completion, Prompt, SamplingParams, Unscored, Usage
 
-_TOP = 20  # what OpenAI-compatible endpoints give at most
+TOP = 20  # what OpenAI-compatible endpoints give at most
 
 
 class TokenReader:
@@ -40,7 +40,9 @@ class TokenReader:
         *,
         n_rotations: int = 1,
         min_mass: float = MIN_MASS,
+        n_top: int = TOP,
     ) -> None:
+        self.n_top = n_top
         self.engine, self.wording = engine, wording or load_wording()
         self.n_rotations, self.min_mass = n_rotations, min_mass
 
@@ -69,7 +71,7 @@ class TokenReader:
 
     async def _reply(self, state: str, question: Question, order: tuple[int, ...]) -> Completion:
         prompt = Prompt(question.name, self.wording.messages(state, question, order), order)
-        params = SamplingParams(temperature=1.0, max_tokens=1, seeds=(0,), top_logprobs=_TOP)
+        params = SamplingParams(temperature=1.0, max_tokens=1, seeds=(0,), top_logprobs=self.n_top)
         (completion,) = await self.engine.sample(prompt, 1, params)
         return completion
 
