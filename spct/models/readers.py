@@ -142,7 +142,7 @@ async def try_readers(config: EngineConfig, engine: Engine) -> dict[str, str]:
     if kind in ("openvino", "hf"):
         return {"logits": "yes, in this process"}
     wires: tuple[How, ...] = ("systemone", "decisions") if kind == "openai" else ()
-    found = {}
+    found: dict[str, str] = {}
     for how in (*wires, "tokens"):
         settings = DecisionSettings(reader=how, min_mass=0.0)
         reader = build_reader(settings, config, load_wording(), engine, kind)

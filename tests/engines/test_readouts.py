@@ -5,6 +5,7 @@ import json
 import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 
 import pytest
 
@@ -312,8 +313,11 @@ def test_openvino_and_hf_give_the_same_probabilities(tmp_path):
 @pytest.mark.timeout(600)
 def test_llamacpp_and_its_server_give_the_probabilities_of_openvino():
     """F16 through llama.cpp in this process, and through a real server's chat route: to 2e-2."""
+    import xllamacpp
+
     from spct.engines.llamacpp import LlamaCppEngine
     from spct.engines.readouts.openvino import OpenVINOBackend
+    from spct.engines.weights import as_f16, default_model
 
     states = ["The capital of Australia is Canberra.", "Two and two are five. " * 20]
     # questions whose labels are among the 20 likeliest tokens, as a chat route gives no more
@@ -324,7 +328,11 @@ def test_llamacpp_and_its_server_give_the_probabilities_of_openvino():
 
     async def main():
         engine = LlamaCppEngine(max_concurrency=2)
-        server = OpenAIEngine(base_url=f"{engine.base_url}/v1", model="m", api_key=engine.key)
+        params = xllamacpp.CommonParams()
+        params.model.path = str(as_f16(default_model()))
+        params.n_ctx, params.n_parallel, params.warmup, params.fit_params = 2048, 1, False, False
+        running = xllamacpp.Server(params)
+        server = OpenAIEngine(base_url=f"{running.listening_address}/v1", model="m", api_key="k")
         readers = [
             LocalReader(OpenVINOBackend(), wording, min_mass=0.0),
             TokenReader(engine, wording, min_mass=0.0, n_top=1000),
@@ -338,6 +346,6 @@ def test_llamacpp_and_its_server_give_the_probabilities_of_openvino():
 
     ours, *others = asyncio.run(main())
     for theirs in others:
-        for a, b in zip(sum(ours, []), sum(theirs, []), strict=True):
+        for a, b in zip(chain(*ours), chain(*theirs), strict=True):
             print(a, b)
             assert a.probabilities == pytest.approx(b.probabilities, abs=2e-2)
