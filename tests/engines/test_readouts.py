@@ -347,5 +347,4 @@ def test_llamacpp_and_its_server_give_the_probabilities_of_openvino():
     ours, *others = asyncio.run(main())
     for theirs in others:
         for a, b in zip(chain(*ours), chain(*theirs), strict=True):
-            print(a, b)
             assert a.probabilities == pytest.approx(b.probabilities, abs=2e-2)
