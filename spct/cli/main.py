@@ -29,6 +29,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
             "spct.cli.fit_stopping:fit_stopping",
             "Measure on a run what an early stop needs to know.",
         ),
+        "fit-cascade": (
+            "spct.cli.fit_cascade:fit_cascade",
+            "Fit a decision model before a judge, on runs of both.",
+        ),
         "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
         "view": ("spct.cli.view:view", "Read judgements in the browser, or as one HTML file."),
         "show": ("spct.cli.view:show", "Print a stored judgement."),

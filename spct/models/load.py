@@ -6,7 +6,7 @@
 | `scripted` | the fake judge |
 | `length`, `first`, `random` | a baseline that knows nothing |
 | `http://...` | the model behind a gateway (`spct serve`) |
-| a .toml file | [engine] and [judge]; [scorer]: scalar; [decision]: a decision model |
+| a .toml file | [engine] and [judge]; [scorer]: scalar; [decision], [cascade]: by their names |
 | a folder that `spct train` wrote | its spct.json names the paradigm |
 | a folder with a sequence classifier of one logit | a pointwise scalar model |
 | a folder with a language model, or with a LoRA adapter of one | a generative judge |
@@ -31,6 +31,7 @@ from spct.engines.hub import hub_folder
 from spct.errors import ConfigError, did_you_mean
 from spct.models.base import ScorerModel
 from spct.models.baselines import BASELINES, Baseline
+from spct.models.cascade import CascadeFit, CascadeRM, CascadeSettings
 from spct.models.contents import Contents, contents_of
 from spct.models.critique import CritiqueScalarRM
 from spct.models.engines import build_engine
@@ -76,6 +77,7 @@ class RewardConfig(Config):
 
     scorer: ScorerConfig = ScorerConfig()
     decision: DecisionSettings = DecisionSettings()
+    cascade: CascadeSettings | None = None
 
 
 def load_reward_model(
@@ -209,6 +211,10 @@ def _critic(folder: Path, card: ModelCard) -> Engine:
 
 
 def _from_config(config: Config, where: str, engine: Engine | None) -> RewardModel:
+    if isinstance(config, RewardConfig) and config.cascade is not None:
+        named = config.cascade
+        fit = CascadeFit(named.threshold, named.slope_first, named.slope_second, named.slopes_both)
+        return CascadeRM(load_reward_model(named.first), load_reward_model(named.second), fit)
     if isinstance(config, RewardConfig) and "decision" in config.model_fields_set:
         return decision_model(config.decision, config.engine, engine)
     if not isinstance(config, RewardConfig) or "scorer" not in config.model_fields_set:

@@ -428,3 +428,27 @@ def test_the_same_command_started_twice_at_once_pays_once(endpoint, tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 1
     for _, err, code in ends:
         assert code == 0 or (code == 5 and "is in use by process" in err)
+
+
+def test_a_cascade_is_fitted_on_two_runs_and_judges(run, tmp_path):
+    rows = [
+        {
+            "query": f"Question {i}?",
+            "responses": ["yes " * (i % 5 + 1), "no"],
+            "gold": [1 if i % 3 else 0, 0 if i % 3 else 1],
+        }
+        for i in range(60)
+    ]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    runs = [tmp_path / "first", tmp_path / "second"]
+    for name, folder in zip(("length", "scripted"), runs, strict=True):
+        run("sample", file, "--reward-model", name, "-k", "2", "--out", folder)
+    made = tmp_path / "cascade.toml"
+    code, out, err = run(
+        "fit-cascade", *runs, "--first", "length", "--second", "scripted", "--to", made
+    )
+    assert code == 0, err
+    assert "| escalated |" in out and "plain votes" in out and "slope_first" in made.read_text()
+    code, out, _ = run("judge", file, "--reward-model", made, "--json", "--limit", "3")
+    assert code == 0 and len(out.splitlines()) == 3
