@@ -62,9 +62,36 @@ class EngineConfig(Settings):
 class JudgeConfig(Settings):
     """What is asked of the engine and how its judgements are voted."""
 
-    format: Literal["pointwise", "pointwise_no_principles", "single", "pairwise"] = Field(
-        "pointwise", description="What the verdict holds: scores, 0/1, or the best one's number."
+    format: Literal[
+        "pointwise",
+        "pointwise_no_principles",
+        "single",
+        "pairwise",
+        "pointwise_criteria",
+        "met",
+        "met_one",
+    ] = Field(
+        "pointwise",
+        description="What the verdict holds: scores, 0/1, or the best one's number; the last three "
+        "hold each response to given criteria (docs/criteria.md).",
     )
+    criteria: str = Field(
+        "given",
+        description="given: those of the examples; a file: one list for all, or one per query; "
+        "swapped:FILE: another query's list, as a control; write: the judge's model writes one.",
+    )
+    general_criteria: str | None = Field(
+        None, description="A file of criteria that are added to every example's."
+    )
+    negative: Literal["occurs-is-bad", "met-is-good"] | None = Field(
+        None, description="What negative weights or points in criteria mean; never guessed."
+    )
+    aggregate: Literal["weighted", "overall"] = Field(
+        "weighted",
+        description="How checked criteria become a reward: their weighted sum, or the overall "
+        "score of the same reply.",
+    )
+    chunk: int = Field(10, ge=1, description="Criteria shown in one call of the format met.")
     template: str | None = Field(None, description="A file with other wording for the format.")
     k: int = Field(8, ge=1, description="Judgements per example; more cost more and decide better.")
     vote: Literal[

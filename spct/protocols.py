@@ -14,6 +14,7 @@ from spct.types import (
     Prompt,
     SamplingParams,
     Trajectory,
+    Unscored,
     Usage,
     Verdict,
 )
@@ -85,6 +86,19 @@ class Scorer(Protocol):
 
     async def aclose(self) -> None:
         """Release connections, threads and memory. Idempotent."""
+        ...
+
+
+class Source(Protocol):
+    """Where a judge's criteria come from, if not from the examples: a file, or a writer."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all lists that it may give: equal fingerprints give equal lists."""
+        ...
+
+    async def attach(self, example: Example, engine: Engine) -> tuple[Example | Unscored, Usage]:
+        """The example with its criteria or why there are none, and what that cost."""
         ...
 
 

@@ -6,6 +6,8 @@ Everything here is frozen and is in the *original* order of the responses, excep
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -22,6 +24,7 @@ Reason = Literal[
     "not_a_number",  # an entry that is not a plain decimal number
     "out_of_range",  # a number outside the format's scale
     "conflict",  # two valid groups that differ
+    "no_criteria",  # no list to judge by: none for this query, or the writer's is no list
     "no_probability",  # the vote needs the verdict's token probabilities, and they do not cover it
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
@@ -35,13 +38,59 @@ class Message:
     content: str
 
 
+Kind = Literal["met", "pitfall", "graded"]
+LEVELS = ("not at all", "partly", "fully")  # of a graded criterion that names none
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One line of a rubric: a statement that is true of a response or not.
+
+    A "met" one earns its weight where it holds, a "pitfall" costs it; a "graded" one earns the
+    share that its level stands for, of `choices` from worst to best. `required` makes it a gate.
+    `weight` is positive, and the judge never sees it.
+    """
+
+    name: str
+    text: str
+    weight: float = 1.0
+    kind: Kind = "met"
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """What a judge may say of a graded criterion, worst first; empty for a yes or no."""
+        return (self.choices or LEVELS) if self.kind == "graded" else ()
+
+    @property
+    def top(self) -> int:
+        """The highest number that a judge may write for it."""
+        return max(1, len(self.levels) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """A frozen list of criteria; `source` says whether people gave it or a model wrote it."""
+
+    items: tuple[Criterion, ...]
+    source: Literal["given", "written"] = "given"
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all that a total depends on: equal lists have equal fingerprints."""
+        told = [(c.name, c.text, c.weight, c.kind, c.required, c.choices) for c in self.items]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A query with the responses to judge.
 
     `query` ends with a user turn. `gold` are ground-truth rewards, one per response, higher is
-    better; for n = 1 it is 0 or 1. `reference` is a known good answer that the judge may see;
-    `meta` it never sees.
+    better; for n = 1 it is 0 or 1. `reference` is a known good answer that the judge may see,
+    `criteria` a list that a judge with criteria holds every response to; `meta` it never sees.
     """
 
     id: str
@@ -51,6 +100,7 @@ class Example:
     reference: str | None = None
     subset: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    criteria: Criteria | None = None
 
     @property
     def n(self) -> int:
@@ -60,12 +110,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the judge model reads: `order[shown] = original`; `hint` is an original index."""
+    """What the judge model reads: `order[shown] = original`; `hint` is an original index.
+
+    `criteria[shown] = original` says the same of the criteria. An order may hold one of several.
+    """
 
     example_id: str
     messages: tuple[Message, ...]
     order: tuple[int, ...]
     hint: int | None = None
+    criteria: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +238,34 @@ class Unscored:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What one reply says of one response: how far each criterion that it was shown is met, 0..1.
+
+    `met` is in the order of its prompt's `criteria`; `overall` is on 1..10 where it was asked for.
+    """
+
+    met: tuple[float, ...]
+    overall: float | None = None
+    critique: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One reply of a judgement that takes several: its prompt shows one response, some criteria."""
+
+    prompt: Prompt
+    completion: Completion
+    seed: int
+    outcome: Checked | Unscored
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """One sampled judgement with all that is needed to trace it.
 
     `index` is the sample index 0..k-1; `fingerprint` names engine, model and prompt format.
+    `criteria` is the list that the responses were held to; where each response was checked in calls
+    of its own, these are the `parts`, and the completion is empty but for their usage.
     """
 
     example_id: str
@@ -198,6 +276,8 @@ class Trajectory:
     outcome: Judgement | Unscored
     fingerprint: str
     meta_score: float | None = None
+    criteria: Criteria | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def judgement(self) -> Judgement | None:

@@ -19,13 +19,28 @@ CORE = [
     "released",
     "tokenprob",
     "slots",
+    "template",
     "format",
     "ballot",
+    "criteria",
 ]
-CORE += ["guided", "ties", "vote", "stopping", "predictive", "budget", "plan", "settle", "recipe"]
+CORE += [
+    "guided",
+    "ties",
+    "vote",
+    "stopping",
+    "predictive",
+    "budget",
+    "orders",
+    "plan",
+    "settle",
+    "cells",
+    "recipe",
+]
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
 EXTRA = {"released", "guided", "ties", "predictive", "budget"}
+EXTRA |= {"template", "orders", "criteria", "cells"}
 # What stands before the line: what makes texts harmless.
 READERS = ["tokens", "grammar", "folding", "markers", "neutralise"]
 # Each package, and the packages that it may import; the root's nouns are open to all.

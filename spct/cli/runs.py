@@ -13,12 +13,14 @@ import typer
 
 from spct.cli.options import takes_settings
 from spct.config import Config
+from spct.core.cells import read_again
 from spct.core.format import Format
-from spct.core.settle import require_logprobs, settle, with_meta_scores, with_probability
-from spct.core.vote import Vote, vote_named
+from spct.core.guided import with_meta_scores
+from spct.core.settle import require_logprobs, settle, with_probability
+from spct.core.vote import Vote
 from spct.errors import ConfigError, StoreError
 from spct.measure.rules import credit, is_gold_tie
-from spct.models.judges import build_format
+from spct.models.judges import build_format, build_vote
 from spct.protocols import Scorer
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
@@ -47,6 +49,10 @@ _BOUND = (
     "top_logprobs",
     "seed",
     "orders",
+    "criteria",
+    "general_criteria",
+    "negative",
+    "chunk",
 )
 _SHOWN = 10  # so many examples whose best response changed are listed
 
@@ -147,7 +153,7 @@ class _Reader:
     def __init__(self, config: Config) -> None:
         judge = config.judge
         self.fmt: Format = build_format(judge)
-        self.vote: Vote = vote_named(judge.vote, judge.k_meta)
+        self.vote: Vote = build_vote(judge)
         self.k, self.parse = judge.k, judge.parse
         self.meta: Scorer | None = None
         if self.vote.needs == "meta":
@@ -171,6 +177,10 @@ class _Reader:
         return settle(before.example_id, drawn, self.vote, self.k)
 
     def _read(self, t: Trajectory) -> Trajectory:
+        if t.parts:
+            return read_again(t, self.fmt, self.vote, self.parse)
+        if not t.prompt.messages:  # never asked: its criteria could not be had
+            return t
         outcome = self.fmt.read(t.completion, t.prompt.order, parse=self.parse)
         return replace(t, outcome=outcome)
 

@@ -11,22 +11,18 @@ responses, the hint is the last line, turns of a conversation are labelled "User
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 from spct.core.parse import BINARY, TEN, Parse, Scale, read_reply
 from spct.core.released import read_released
-from spct.core.slots import harmless, hint_line, marked
+from spct.core.slots import harmless, hint_line, listed, marked
+from spct.core.template import check_slots, filled, shipped_template, template_in
 from spct.core.tokenprob import distributions, expectation
-from spct.errors import NOT_UTF8, FormatError, did_you_mean
-from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Unscored
-
-SLOTS = ("conversation", "responses", "response", "reference", "score_slots", "hint")
-_SLOT = re.compile(r"\{\{(\w+)\}\}")
+from spct.errors import FormatError
+from spct.types import Completion, Example, Judgement, Message, Prompt, Unscored
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +31,18 @@ class Format:
 
     `pattern` "pointwise" wants one score a response on `scale`; "pairwise" wants the number of the
     best response. A template with the slot `response` (no index) takes single responses only.
+    "met" shows each response by itself with at most `chunk` of the example's criteria, and wants
+    one number for each of these (cells.py).
     """
 
     name: str
     template: str
-    pattern: Literal["pointwise", "pairwise"] = "pointwise"
+    pattern: Literal["pointwise", "pairwise", "met"] = "pointwise"
     scale: Scale = TEN
+    chunk: int = 10
 
     def __post_init__(self) -> None:
-        used = set(_SLOT.findall(self.template))
-        for name in used - set(SLOTS):
-            meant = did_you_mean(name, SLOTS, shown="{{{{{}}}}}")
-            known = ", ".join(SLOTS)
-            raise FormatError(
-                f"format {self.name!r}: unknown slot {{{{{name}}}}}{meant} (known: {known})"
-            )
-        if "conversation" not in used or ("responses" in used) == ("response" in used):
-            raise FormatError(
-                f"format {self.name!r}: a template needs {{{{conversation}}}} and either "
-                f"{{{{responses}}}} or {{{{response}}}}; it has {sorted(used) or 'no slots'}"
-            )
+        check_slots(self.name, self.template, self.pattern)
 
     @property
     def fingerprint(self) -> str:
@@ -79,13 +67,23 @@ class Format:
     def sizes(self) -> tuple[int, int | None]:
         """The fewest and the most responses that it shows at once; None for any number."""
         if "{{response}}" in self.template:
-            return 1, 1
+            return 1, None if self.pattern == "met" else 1
         return (2, None) if self.pattern == "pairwise" else (1, None)
 
     @property
     def shows_reference(self) -> bool:
         """Whether the template has a place for a known good answer."""
         return "{{reference}}" in self.template
+
+    @property
+    def shows_criteria(self) -> bool:
+        """Whether it holds responses to the example's list of criteria."""
+        return "{{criteria}}" in self.template or "{{criterion}}" in self.template
+
+    @property
+    def asks_one(self) -> bool:
+        """Whether each call asks about one criterion, whose answer is a probability."""
+        return "{{criterion}}" in self.template
 
     def check(self, example: Example) -> None:
         """Raise `FormatError` if this format cannot show this example."""
@@ -98,7 +96,7 @@ class Format:
                 f"example {example.id!r} has one response; format {self.name!r} chooses the best "
                 "of several: use a pointwise format for single responses"
             )
-        if "{{response}}" in self.template and example.n != 1:
+        if "{{response}}" in self.template and example.n != 1 and self.pattern != "met":
             raise FormatError(
                 f"example {example.id!r} has {example.n} responses; format {self.name!r} takes one"
             )
@@ -107,23 +105,37 @@ class Format:
                 f"example {example.id!r} has a reference, but the template of format "
                 f"{self.name!r} has no slot {{{{reference}}}} to show it in"
             )
+        if self.shows_criteria and example.criteria is None:
+            raise FormatError(
+                f"example {example.id!r} has no criteria, which format {self.name!r} judges by: "
+                "give it some, or --criteria FILE, or --criteria write"
+            )
 
-    def render(self, example: Example, order: tuple[int, ...], hint: int | None = None) -> Prompt:
+    def render(
+        self,
+        example: Example,
+        order: tuple[int, ...],
+        hint: int | None = None,
+        criteria: tuple[int, ...] = (),
+    ) -> Prompt:
         """Fill the template; `order[shown] = original`, `hint` is the original best response."""
         self.check(example)
-        if sorted(order) != list(range(example.n)):
+        if sorted(order) != list(range(example.n)) and self.pattern != "met":
             raise FormatError(f"order {order} is not a permutation of {example.n} responses")
+        n_scores = len(criteria) if self.pattern == "met" else self.n_scores(example.n)
         turns, responses, reference = harmless(example.query, example.responses, example.reference)
         slots = {
             "conversation": "\n\n".join(turns),
             "reference": reference,
             "responses": "\n".join(marked(str(i), responses[j]) for i, j in enumerate(order, 1)),
-            "response": marked("", responses[0]),
-            "score_slots": ", ".join("x" * self.n_scores(example.n)),
+            "response": marked("", responses[order[0]]),
+            "score_slots": ", ".join("x" * n_scores),
+            "criteria": listed(example.criteria, criteria),
+            "criterion": listed(example.criteria, criteria[:1]).removeprefix("1. "),
             "hint": "" if hint is None else self._hint(example, order, hint),
         }
-        text = _SLOT.sub(lambda slot: slots[slot[1]], self.template)
-        return Prompt(example.id, (Message("user", text),), order, hint)
+        text = filled(self.template, slots)
+        return Prompt(example.id, (Message("user", text),), order, hint, criteria)
 
     def _hint(self, example: Example, order: tuple[int, ...], hint: int) -> str:
         if example.n < 2 or "{{hint}}" not in self.template:
@@ -141,7 +153,7 @@ class Format:
         # The released sample code reads a verdict wherever a reply was cut.
         is_cut = completion.finish_reason == "length" and parse == "released"
         if completion.finish_reason != "stop" and not is_cut:
-            return _unfinished(completion)
+            return unfinished(completion)
         if parse == "released":
             reading = read_released(completion.text, self.n_scores(n), scale)
         else:
@@ -175,7 +187,8 @@ def to_original(shown: tuple[float, ...], order: tuple[int, ...]) -> tuple[float
     return tuple(value for _, value in sorted(zip(order, shown, strict=True)))
 
 
-def _unfinished(completion: Completion) -> Unscored:
+def unfinished(completion: Completion) -> Unscored:
+    """Why a reply that did not end by itself is not read."""
     match completion.finish_reason:
         case "length":
             return Unscored("truncated", f"after {completion.usage.completion_tokens} tokens")
@@ -185,31 +198,17 @@ def _unfinished(completion: Completion) -> Unscored:
             return Unscored("failed", completion.error or "the engine gave no reason")
 
 
-def _shipped(name: str) -> str:
-    return (files("spct.core") / "templates" / f"{name}.txt").read_text("utf-8").rstrip("\n")
-
-
-POINTWISE = Format("pointwise", _shipped("pointwise"))
-NO_PRINCIPLES = Format("pointwise_no_principles", _shipped("pointwise_no_principles"))
-SINGLE = Format("single", _shipped("single"), scale=BINARY)
-PAIRWISE = Format("pairwise", _shipped("pairwise"), pattern="pairwise")
-_META = Format("meta", _shipped("meta"))
-FORMATS: Mapping[str, Format] = {f.name: f for f in (POINTWISE, NO_PRINCIPLES, SINGLE, PAIRWISE)}
+POINTWISE = Format("pointwise", shipped_template("pointwise"))
+NO_PRINCIPLES = Format("pointwise_no_principles", shipped_template("pointwise_no_principles"))
+SINGLE = Format("single", shipped_template("single"), scale=BINARY)
+PAIRWISE = Format("pairwise", shipped_template("pairwise"), pattern="pairwise")
+BY_CRITERIA = Format("pointwise_criteria", shipped_template("pointwise_criteria"))
+MET = Format("met", shipped_template("met"), pattern="met")
+MET_ONE = Format("met_one", shipped_template("met_one"), pattern="met", chunk=1)
+_ALL = (POINTWISE, NO_PRINCIPLES, SINGLE, PAIRWISE, BY_CRITERIA, MET, MET_ONE)
+FORMATS: Mapping[str, Format] = {f.name: f for f in _ALL}
 
 
 def load_format(path: Path, like: Format = POINTWISE) -> Format:
     """A format with the template of a file and the verdict of `like`."""
-    try:
-        template = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"the template {str(path)!r} is not UTF-8{NOT_UTF8}") from error
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise FormatError(f"cannot read the template {str(path)!r}: {why}") from error
-    return replace(like, name=path.stem, template=template.rstrip("\n"))
-
-
-def meta_conversation(example: Example, trajectory: Trajectory) -> tuple[Message, ...]:
-    """What the meta RM reads (paper, section 2.4): responses as the judge saw them, its reply."""
-    prompt = _META.render(example, trajectory.prompt.order)
-    return (*prompt.messages, Message("assistant", trajectory.completion.text))
+    return replace(like, name=path.stem, template=template_in(path))

@@ -13,17 +13,30 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any, Self
 
+from spct.core.cells import read_all
+from spct.core.criteria import check_criteria_recipe, criteria_identity, needs_of, scale_of
 from spct.core.format import POINTWISE, Format
+from spct.core.guided import with_meta_scores
+from spct.core.orders import Orders
 from spct.core.parse import Parse
-from spct.core.plan import Call, Orders, plan
+from spct.core.plan import Call, plan
 from spct.core.recipe import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
-from spct.core.settle import read, require_logprobs, settle, with_meta_scores, with_probability
+from spct.core.settle import settle, unjudged
 from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.stream import stream
 from spct.core.vote import Vote, mean_scores
 from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
-from spct.protocols import Engine, Scorer, Traits
-from spct.types import JSON, Completion, Example, SamplingParams, Trajectory, Usage, Verdict
+from spct.protocols import Engine, Scorer, Source, Traits
+from spct.types import (
+    JSON,
+    Completion,
+    Example,
+    SamplingParams,
+    Trajectory,
+    Unscored,
+    Usage,
+    Verdict,
+)
 
 _LONG = 20_000  # characters of an example
 
@@ -34,8 +47,8 @@ class GenerativeRM:
 
     `stopping` draws in waves and stops once the vote is decided; `meta` scores trajectories for
     meta-guided votes; `grammar` gives, for n responses, an EBNF that forces the output format on a
-    model not trained on it, or None for no force; `concurrency` bounds the examples that
-    `judge_many` has in flight.
+    model not trained on it, or None for no force; `source` gives an example its criteria;
+    `concurrency` bounds the examples that `judge_many` has in flight.
     """
 
     engine: Engine
@@ -50,6 +63,7 @@ class GenerativeRM:
     stopping: Stopping | None = None
     meta: Scorer | None = None
     grammar: Callable[[int], str | None] | None = None
+    source: Source | None = None
     concurrency: int = 64
 
     def __post_init__(self) -> None:
@@ -65,6 +79,7 @@ class GenerativeRM:
             )
         if self.stopping is not None:
             self.stopping.check(self.vote)
+        check_criteria_recipe(self.fmt, self.vote, self.params)
 
     @property
     def fingerprint(self) -> str:
@@ -80,8 +95,8 @@ class GenerativeRM:
             most,
             gains_from_samples=True,
             takes_reference=self.fmt.shows_reference,
-            scale=(self.fmt.score_scale.low, self.fmt.score_scale.high),
-            needs=frozenset([self.vote.needs] if self.vote.needs else []),
+            scale=scale_of(self.fmt, self.vote),
+            needs=needs_of(self.fmt, self.vote),
             settings=settings_of(self),
             answers="votes",
         )
@@ -107,6 +122,7 @@ class GenerativeRM:
             "parse": self.parse,
             "grammar": grammar_digest(self.grammar),
             "meta": None if self.meta is None else self.meta.fingerprint,
+            **criteria_identity(self.fmt, self.vote, self.source),
         }
 
     def with_(self, **changes: Any) -> Self:
@@ -119,6 +135,16 @@ class GenerativeRM:
 
     async def judge(self, example: Example) -> Verdict:
         """Judge one example; every failure is in the verdict, none is a number."""
+        if self.source is not None:
+            found, used = await self.source.attach(example, self.engine)
+            if isinstance(found, Unscored):
+                verdict = unjudged(example, found, self.k, self.fingerprint)
+            else:
+                verdict = await self._judge(found)
+            return replace(verdict, usage=verdict.usage + used)
+        return await self._judge(example)
+
+    async def _judge(self, example: Example) -> Verdict:
         self.fmt.check(example)
         if self.stopping:
             warn_if_idle(self.stopping, self.k, example.n)
@@ -172,19 +198,14 @@ class GenerativeRM:
         with first_error():
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._sample(call)) for call in calls]
-        return [trajectory for task in tasks for trajectory in task.result()]
+        drawn = [(call, task.result()) for call, task in zip(calls, tasks, strict=True)]
+        return read_all(drawn, example, self.fmt, self.vote, self.fingerprint, self.parse)
 
-    async def _sample(self, call: Call) -> list[Trajectory]:
+    async def _sample(self, call: Call) -> list[Completion]:
         params = replace(self.params, seeds=call.seeds)
         if self.grammar is not None:
             params = replace(params, grammar=self.grammar(len(call.prompt.order)))
         try:
-            completions = await self.engine.sample(call.prompt, len(call.indices), params)
+            return await self.engine.sample(call.prompt, len(call.indices), params)
         except EXAMPLE_FAULTS as error:  # this example's fault, not the engine's
-            failed = Completion("", "error", error=str(error))
-            completions = [failed] * len(call.indices)
-        trajectories = read(call, completions, self.fmt, self.fingerprint, parse=self.parse)
-        if self.vote.needs == "logprobs":
-            require_logprobs(trajectories, self.engine.fingerprint)
-            return [with_probability(t) for t in trajectories]
-        return trajectories
+            return [Completion("", "error", error=str(error))] * len(call.indices)

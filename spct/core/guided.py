@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from spct.core.ballot import (
@@ -23,8 +23,11 @@ from spct.core.ballot import (
     summed,
     winner_rows,
 )
+from spct.core.format import Format
+from spct.core.template import shipped_template
 from spct.errors import ConfigError
-from spct.types import Trajectory
+from spct.protocols import Scorer
+from spct.types import Example, Message, Trajectory
 
 _RIDGE = 0.1
 _CLIP = 3.0  # odds of 20 to 1: one judgement must not outvote all others
@@ -167,3 +170,22 @@ def meta_log_odds(calibration: Calibration = Calibration(), *, wins: bool = Fals
     if calibration != Calibration():
         name += f"({calibration.slope:.4g},{calibration.offset:.4g})"
     return Vote(name, combine, needs="meta")
+
+
+_META = Format("meta", shipped_template("meta"))
+
+
+def meta_conversation(example: Example, trajectory: Trajectory) -> tuple[Message, ...]:
+    """What the meta RM reads (paper, section 2.4): responses as the judge saw them, its reply."""
+    prompt = _META.render(example, trajectory.prompt.order)
+    return (*prompt.messages, Message("assistant", trajectory.completion.text))
+
+
+async def with_meta_scores(
+    meta: Scorer, example: Example, trajectories: Sequence[Trajectory]
+) -> list[Trajectory]:
+    """The trajectories, with a meta score (a logit) on each that has a judgement."""
+    scored = [t for t in trajectories if t.judgement is not None]
+    scores = await meta.score([meta_conversation(example, t) for t in scored]) if scored else []
+    by_index = {t.index: score for t, score in zip(scored, scores, strict=True)}
+    return [replace(t, meta_score=by_index.get(t.index)) for t in trajectories]

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from spct.core.format import Format
+from spct.core.orders import (
+    Orders,
+    balanced_orders,
+    chunks,
+    criteria_order,
+    cyclic_orders,
+    sample_seed,
+)
 from spct.types import Example, Message, Prompt
 
-Orders = Literal["balanced", "cyclic", "random", "fixed"]
-MAX_ORDERS = 8
+Shown = tuple[tuple[int, ...], tuple[int, ...]]  # the orders of responses and of criteria
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +49,6 @@ def content_id(
     turns = [[turn.role, turn.content] for turn in query]
     content = json.dumps([turns, list(responses), reference], ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
-def sample_seed(run_seed: int, example_id: str, index: int) -> int:
-    """The seed of one sample, 31 bits: it depends on neither batching nor order."""
-    key = f"{run_seed}\0{example_id}\0{index}".encode(errors="surrogatepass")
-    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest()) & 0x7FFFFFFF
-
-
-def balanced_orders(n: int, rng: random.Random) -> list[tuple[int, ...]]:
-    """The distinct orders that samples go through in turn, from a random naming of the responses.
-
-    After every n samples each response has stood in each place equally often, whatever k is. From
-    n = 4 on the orders are a Williams square: after n samples (2n where n is odd) each response
-    has also stood directly before each other one equally often. The shifts of one order, which
-    would do for the places, show some pairs side by side in all orders and others in none.
-    """
-    if n < 4:  # all orders there are
-        return cyclic_orders(n, rng)
-    names = rng.sample(range(n), n)
-    # 0, n-1, 1, n-2, ...: the steps between neighbours are all different, so the shifts of this
-    # row hold each pair once (n even), or together with their mirror images twice (n odd).
-    zigzag = [i // 2 if i % 2 == 0 else n - 1 - i // 2 for i in range(n)]
-    rows = [tuple(names[(place + i) % n] for place in zigzag) for i in range(n)]
-    return rows if n % 2 == 0 else rows + [row[::-1] for row in rows]
-
-
-def cyclic_orders(n: int, rng: random.Random, cap: int = MAX_ORDERS) -> list[tuple[int, ...]]:
-    """At most min(n!, cap) orders, at least n: whole sets of the n cyclic shifts of an order."""
-    wanted = min(math.factorial(min(n, 12)), max(cap, n)) // n * n
-    orders: dict[tuple[int, ...], None] = {}
-    while len(orders) < wanted:
-        base = tuple(rng.sample(range(n), n))
-        if base not in orders:
-            orders |= {base[i:] + base[:i]: None for i in range(n)}
-    return list(orders)
 
 
 def order_of(example: Example, index: int, orders: Orders, seed: int) -> tuple[int, ...]:
@@ -106,15 +76,31 @@ def plan(
     start: int = 0,
     stop: int | None = None,
 ) -> list[Call]:
-    """The calls for samples start..stop-1 of `k` (all by default), one for each distinct order."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    """The calls for samples start..stop-1 of `k` (all by default), one for each distinct prompt."""
+    fmt.check(example)
+    groups: dict[Shown, list[int]] = {}
     for index in range(start, k if stop is None else stop):
-        groups.setdefault(order_of(example, index, orders, seed), []).append(index)
+        criteria = criteria_order(example, fmt, index, orders, seed)
+        if fmt.pattern == "met":  # one response a call, and a piece of a long list
+            shown: list[Shown] = [
+                ((i,), piece) for i in range(example.n) for piece in chunks(criteria, fmt.chunk)
+            ]
+        else:
+            shown = [(order_of(example, index, orders, seed), criteria)]
+        for one in shown:
+            groups.setdefault(one, []).append(index)
     return [
         Call(
-            fmt.render(example, order, hint),
+            fmt.render(example, order, hint, criteria),
             tuple(indices),
-            tuple(sample_seed(seed, example.id, i) for i in indices),
+            tuple(sample_seed(seed, _name(example, fmt, order, criteria), i) for i in indices),
         )
-        for order, indices in groups.items()
+        for (order, criteria), indices in groups.items()
     ]
+
+
+def _name(example: Example, fmt: Format, order: tuple[int, ...], criteria: tuple[int, ...]) -> str:
+    """What a sample's seed is made of beside its index: the parts of a judgement differ in it."""
+    if fmt.pattern != "met":
+        return example.id
+    return f"{example.id}\0{order[0]}\0{','.join(map(str, criteria))}"

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from spct.core.format import Format, meta_conversation
+from spct.core.format import Format
 from spct.core.parse import Parse
 from spct.core.plan import Call
 from spct.core.vote import Vote, best
 from spct.errors import EngineError
-from spct.protocols import Scorer
-from spct.types import Completion, Example, Trajectory, Unscored, Usage, Verdict
+from spct.types import (
+    Completion,
+    Criteria,
+    Example,
+    Prompt,
+    Trajectory,
+    Unscored,
+    Usage,
+    Verdict,
+)
 
 
 def read(
@@ -24,6 +32,7 @@ def read(
     fingerprint: str,
     *,
     parse: Parse = "strict",
+    criteria: Criteria | None = None,
 ) -> list[Trajectory]:
     """Parse what a call brought back; one trajectory a sample, in the original order."""
     return [
@@ -35,6 +44,7 @@ def read(
             completion,
             fmt.read(completion, call.prompt.order, parse=parse),
             fingerprint,
+            criteria=criteria,
         )
         for index, seed, completion in zip(call.indices, call.seeds, completions, strict=True)
     ]
@@ -62,6 +72,14 @@ def settle(
     )
 
 
+def unjudged(example: Example, why: Unscored, k: int, fingerprint: str) -> Verdict:
+    """The verdict on an example that could not be asked about: one unscored trajectory."""
+    prompt = Prompt(example.id, (), tuple(range(example.n)))
+    failed = Completion("", "error", error=why.detail or why.reason)
+    only = Trajectory(example.id, 0, 0, prompt, failed, why, fingerprint)
+    return Verdict(example.id, None, (), (only,), k, 1, 0, None)
+
+
 def require_logprobs(trajectories: Sequence[Trajectory], engine: str) -> None:
     """Raise `EngineError` where a judgement came without log probabilities."""
     for t in trajectories:
@@ -78,13 +96,3 @@ def with_probability(t: Trajectory) -> Trajectory:
         return t
     why = "too little of the verdict's probability is on tokens that the engine reported"
     return replace(t, outcome=Unscored("no_probability", why))
-
-
-async def with_meta_scores(
-    meta: Scorer, example: Example, trajectories: Sequence[Trajectory]
-) -> list[Trajectory]:
-    """The trajectories, with a meta score (a logit) on each that has a judgement."""
-    scored = [t for t in trajectories if t.judgement is not None]
-    scores = await meta.score([meta_conversation(example, t) for t in scored]) if scored else []
-    by_index = {t.index: score for t, score in zip(scored, scores, strict=True)}
-    return [replace(t, meta_score=by_index.get(t.index)) for t in trajectories]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from spct.core.neutralise import neutralise
-from spct.types import Message
+from spct.types import Criteria, Message
 
 
 @lru_cache(maxsize=8)
@@ -28,6 +28,26 @@ def harmless(
         )
     )
     return turns, tuple(map(neutralise, responses)), shown
+
+
+@lru_cache(maxsize=64)
+def _statements(criteria: Criteria) -> tuple[str, ...]:
+    """Each criterion on one line, neutralised: its text, and the levels of a graded one.
+
+    Its weight and its kind are not shown: a judge that knows them bends its answers to the total.
+    """
+    lines = []
+    for one in criteria.items:
+        levels = [f"{i} = {neutralise(level)}" for i, level in enumerate(one.levels)]
+        shown = f"{neutralise(one.text)} [{'; '.join(levels)}]" if levels else neutralise(one.text)
+        lines.append(neutralise(" ".join(shown.split())))
+    return tuple(lines)
+
+
+def listed(criteria: Criteria | None, shown: tuple[int, ...]) -> str:
+    """The criteria in the order shown, numbered from 1; nothing where there are none."""
+    lines = () if criteria is None else _statements(criteria)
+    return "\n".join(f"{i}. {lines[j]}" for i, j in enumerate(shown, 1))
 
 
 def marked(number: str, text: str) -> str:

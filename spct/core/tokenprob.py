@@ -116,5 +116,7 @@ def _is_score(number: str, scale: Scale) -> bool:
 
 
 def _may_grow(number: str, scale: Scale) -> bool:
-    """Whether another digit could follow and still give a score: "1" on a scale to 10."""
-    return number.isdigit() and any(float(number + digit) in scale for digit in "0123456789")
+    """Whether another digit could follow and give a score: "1" on a scale to 10, never "0"."""
+    if not number.isdigit() or number[0] == "0":
+        return False
+    return any(float(number + digit) in scale for digit in "0123456789")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from spct.core.ballot import Rewards, Vote, average, best, scores_of, sigmoid, winner_rows
+from spct.core.criteria import AGGREGATES
 from spct.core.guided import Calibration, meta_log_odds, meta_top, meta_weighted
 from spct.core.parse import Scale
 from spct.core.ties import davidson
@@ -54,7 +55,7 @@ VOTES = {
         meta_log_odds(),
         meta_log_odds(wins=True),
     )
-}
+} | AGGREGATES
 _CALIBRATED = re.compile(r"meta_log_odds(_wins)?\(([-+.\de]+),([-+.\de]+)\)")
 
 

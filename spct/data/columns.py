@@ -16,7 +16,9 @@ from spct.data.fields import build, need, number_of, text_of
 from spct.errors import DataError, did_you_mean
 from spct.types import Example, Message
 
-Part = Literal["id", "query", "system", "responses", "gold", "reference", "subset", "meta"]
+Part = Literal[
+    "id", "query", "system", "responses", "gold", "reference", "subset", "meta", "criteria"
+]
 Notes = Counter[str]  # what a reader wants to be known, with the number of rows
 
 # A column of such a name is usually a part of the question. It never goes to meta in silence.

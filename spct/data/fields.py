@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spct.data.faults import bad
 from spct.errors import did_you_mean
-from spct.types import Example, Message
+from spct.types import Criteria, Example, Message
+
+if TYPE_CHECKING:
+    from spct.data.criteria import Polarity
 
 RawRow = Mapping[str, Any]
 
@@ -22,6 +25,7 @@ def build(
     gold: tuple[float, ...] | None,
     meta: Mapping[str, Any],
     reference: str | None = None,
+    criteria: Criteria | None = None,
 ) -> Example:
     """Check what every schema must satisfy and build the Example."""
     if gold is not None:
@@ -32,7 +36,7 @@ def build(
     if "id" in row and not str(given).strip():
         raise bad(place, "id", given, "a text that is not empty", "leave id out to get one")
     subset = text_of(place, "subset", row["subset"]) if "subset" in row else None
-    return Example(str(given), query, responses, gold, reference, subset, meta)
+    return Example(str(given), query, responses, gold, reference, subset, meta, criteria)
 
 
 def _check_gold(place: str, responses: tuple[str, ...], gold: tuple[float, ...]) -> None:
@@ -89,11 +93,13 @@ def need(place: str, row: RawRow, field: str) -> Any:
     return row[field]
 
 
-OWN_KEYS = ("id", "query", "responses", "gold", "reference", "subset", "meta")
+OWN_KEYS = ("id", "query", "responses", "gold", "reference", "subset", "meta", "criteria")
 
 
-def read_own(place: str, row: RawRow, damaged: Mapping[str, str]) -> Example:
-    """Read one of our own rows.
+def read_own(
+    place: str, row: RawRow, damaged: Mapping[str, str], polarity: Polarity | None = None
+) -> Example:
+    """Read one of our own rows; `polarity` says what negative criteria of its file mean.
 
     Every key is known, since a misspelt `gold` would otherwise vanish in `meta`; a null is absent.
     """
@@ -117,7 +123,14 @@ def read_own(place: str, row: RawRow, damaged: Mapping[str, str]) -> Example:
         if "reference" in fields
         else None,
         meta=meta,
+        criteria=_criteria(place, fields["criteria"], polarity) if "criteria" in fields else None,
     )
+
+
+def _criteria(place: str, value: Any, polarity: Polarity | None) -> Criteria:
+    from spct.data.criteria import read_criteria
+
+    return read_criteria(place, value, polarity)
 
 
 def _own_query(place: str, value: Any) -> tuple[Message, ...]:

@@ -34,6 +34,7 @@ OWN = (
     "rank",
     "reference",
     "subset",
+    "criteria",
 )
 # Columns of other layouts that a file may have under other names.
 RENAMED = (

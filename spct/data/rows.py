@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import content_id
+from spct.data.criteria import Negative, Polarity
 from spct.data.dropped import Dropped, Refused
 from spct.data.faults import bad
 from spct.data.fields import RawRow, read_own
@@ -50,15 +51,17 @@ def read_examples(
     shuffle_seed: int | None = None,
     drop: Dropped | None = None,
     survey: Survey | None = None,
+    negative: Negative | None = None,
 ) -> Iterator[Example]:
     """Yield the examples of a file in order; raise `DataError` at the first bad row.
 
-    `range` is half-open and counts examples from 0. A shuffle holds the whole selection in memory.
+    `negative` says what criteria below zero mean. `range` is half-open and counts from 0. A shuffle
+    holds the whole selection in memory.
     With `drop`, bad rows are left out and counted there. What should be known of the reading, such
     as a column that is not shown to the judge, goes to the `survey`, or else is logged once.
     """
     _check_options(schema, limit, range)
-    parser = Parser(schema, mapping, os.fspath(source))
+    parser = Parser(schema, mapping, os.fspath(source), negative)
     examples = _good(parser.parse(read_rows(source)), parser, drop, survey)
     if ids is not None:
         examples = _with_ids(examples, ids, os.fspath(source))
@@ -85,7 +88,12 @@ def convert_rows(
 
 
 def validate(
-    source: Source, *, schema: str = "auto", mapping: Given | None = None, show: int = 1
+    source: Source,
+    *,
+    schema: str = "auto",
+    mapping: Given | None = None,
+    show: int = 1,
+    negative: Negative | None = None,
 ) -> Report:
     """Read every row and report what is there and what is wrong with it; keeps no example.
 
@@ -96,7 +104,7 @@ def validate(
     _check_options(schema, None, None)
     if source == "-":
         raise ConfigError("validating '-': standard input can be read once only; `spool_stdin` it")
-    parser = Parser(schema, mapping, os.fspath(source))
+    parser = Parser(schema, mapping, os.fspath(source), negative)
     survey = Survey(parser, show)
     for outcome in parser.parse(read_rows(source)):
         if isinstance(outcome, Refused):
@@ -113,8 +121,11 @@ class Parser:
     more often than on purpose, and their golds do not compare.
     """
 
-    def __init__(self, schema: str, mapping: Given | None, name: str) -> None:
+    def __init__(
+        self, schema: str, mapping: Given | None, name: str, negative: Negative | None = None
+    ) -> None:
         self.name = name
+        self._polarity = Polarity(negative)
         self.n_rows = 0
         self.duplicates = 0
         self.last: tuple[str, Mapping[str, Any]] = (name, {})  # place and row of the last example
@@ -179,7 +190,7 @@ class Parser:
 
     def _own(self, row: Row, value: dict[str, Any]) -> Example | Refused:
         try:
-            example = read_own(row.place, value, row.damaged)
+            example = read_own(row.place, value, row.damaged, self._polarity)
             self.last = row.place, value
             return self._with_id(row.place, example)
         except DataError as error:
@@ -191,7 +202,7 @@ class Parser:
         from spct.data.layouts.table import BY_NAME
         from spct.data.mapping import as_mapping
 
-        self._foreign = Foreign(self._schema, as_mapping(self._mapping))
+        self._foreign = Foreign(self._schema, as_mapping(self._mapping), self._polarity)
         if self.n_rows > 1 and self._schema == "auto" and not self._mapping:
             for line in ("1", str(self.n_rows - 1)):  # all rows so far were ours
                 self._foreign.hold(f"{self.name}:{line}", BY_NAME["spct"])

@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable
 
+from spct.engines.scripted_criteria import said_of_criteria
 from spct.protocols import Engine
 from spct.types import Completion, Prompt, SamplingParams, Usage
 
@@ -74,9 +75,12 @@ def _shown(text: str) -> list[str]:
     return found
 
 
-def fake_judgement(prompt: Prompt, seed: int) -> str:
+def fake_judgement(prompt: Prompt, seed: int) -> str | Completion:
     """A judgement in the paper's format for a prompt of ours; scores 1..10, or one index or 0/1."""
     text = "\n".join(message.content for message in prompt.messages)
+    about_criteria = said_of_criteria(text, _shown(text), seed)
+    if about_criteria is not None:
+        return about_criteria
     _, _, context = text.partition(_CONTEXT)
     query = _words(context.partition("\n#### ")[0] if context else text)
     shown = _shown(text) or [""] * len(prompt.order)

@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
 from spct.core.format import Format
-from spct.core.plan import sample_seed
+from spct.core.orders import sample_seed
 from spct.core.recipe import DEFAULT_PARAMS, changed, params_identity, settings_of
 from spct.core.settle import settle
 from spct.core.stream import stream

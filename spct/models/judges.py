@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from spct.config import Config, EngineConfig, JudgeConfig
+from spct.core.criteria import AGGREGATES
 from spct.core.format import FORMATS, Format, load_format
 from spct.core.generative import GenerativeRM
 from spct.core.predictive import predictive, read_fit
 from spct.core.stopping import Stopping, exact, sign_flip
-from spct.core.vote import vote_named
+from spct.core.vote import Vote, vote_named
 from spct.errors import ConfigError
+from spct.models.criteria import build_source
 from spct.models.engines import EMBEDDED, adapters_of, build_engine, kind_found
 from spct.models.shipped import Shipped, shipped
 from spct.protocols import Engine, Scorer
@@ -37,13 +40,29 @@ def with_defaults(config: Config) -> Config:
         # A limit that was typed stays, also where it equals the default.
         limit = judge.max_tokens if "max_tokens" in judge.model_fields_set else ours.max_tokens
         judge = judge.model_copy(update={"template": wording, "max_tokens": limit})
+    if judge.format == "met_one" and "k" not in judge.model_fields_set:
+        judge = judge.model_copy(update={"k": 1})  # more samples would repeat its probabilities
     return config.model_copy(update={"engine": engine, "judge": judge})
 
 
 def build_format(config: JudgeConfig) -> Format:
     """The format by name, with the user's wording where a template file is given."""
     fmt = FORMATS[config.format]
+    if fmt.pattern == "met" and not fmt.asks_one:
+        fmt = replace(fmt, chunk=config.chunk)
     return fmt if config.template is None else load_format(Path(config.template), fmt)
+
+
+def build_vote(config: JudgeConfig) -> Vote:
+    """The vote by name; of checked criteria how they are added up."""
+    if FORMATS[config.format].pattern != "met":
+        return vote_named(config.vote, config.k_meta)
+    if config.vote != "mean":
+        raise ConfigError(
+            f"--vote {config.vote} is for judgements that score; checked criteria are added up: "
+            "--aggregate weighted or overall"
+        )
+    return AGGREGATES[config.aggregate]
 
 
 def _stopping(config: JudgeConfig) -> Stopping | None:
@@ -61,7 +80,7 @@ def _stopping(config: JudgeConfig) -> Stopping | None:
         case "predictive" if config.stop_file is None:
             return predictive(config.stop_error)
         case "predictive":
-            vote = vote_named(config.vote, config.k_meta)
+            vote = build_vote(config)
             fit = read_fit(Path(config.stop_file), vote, build_format(config).score_scale)
             return predictive(config.stop_error, fit)
 
@@ -97,7 +116,7 @@ def _grammar(config: Config, fmt: Format) -> Callable[[int], str | None] | None:
     """
     force, ours = config.engine.force_format, _ours(config.engine)
     is_trained = ours is None and not is_untrained(config.engine)
-    if force == "never" or (force == "auto" and is_trained):
+    if force == "never" or (force == "auto" and is_trained) or fmt.pattern == "met":
         return None
     from spct.engines.grammar import judge_grammar, trained_grammar
 
@@ -135,8 +154,8 @@ def build_judge(
         from spct.models.hf_scorer import load_scorer
 
         meta = load_scorer(judge.meta)
-    vote, top_logprobs = vote_named(judge.vote, judge.k_meta), judge.top_logprobs
-    if vote.needs == "logprobs" and top_logprobs is None:
+    vote, top_logprobs = build_vote(judge), judge.top_logprobs
+    if (vote.needs == "logprobs" or fmt.asks_one) and top_logprobs is None:
         top_logprobs = _ALTERNATIVES  # the vote cannot do without, so nobody has to ask for them
     return GenerativeRM(
         engine or build_engine(config.engine),
@@ -155,5 +174,6 @@ def build_judge(
         stopping=_stopping(judge),
         meta=meta,
         grammar=_grammar(config, fmt),
+        source=build_source(judge),
         concurrency=judge.concurrency,
     )

@@ -13,7 +13,9 @@ and each of its trajectories
 a few prompts. `unscored` of a trajectory is `{reason, detail}` or null, and then principles,
 critique, scores and expected are null; `unscored` of a verdict counts the reasons. `error`,
 `token_ids` and `logprobs` are there only where an engine gave them, `decisions` only where a
-decision model did.
+decision model did. A verdict by criteria has its list as `criteria`, once; prompts have the order
+that they show it in, and a trajectory that was put together has its replies as `parts`: `prompt`
+(an index), `seed`, `checked` or `unscored`, and the reply's own fields.
 
 JSON cannot represent infinity and NaN. A log probability that is not finite is null and reads back
 as minus infinity; any other number that is not finite is a bug upstream and raises ValueError.
@@ -33,10 +35,13 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from spct.types import (
+    Checked,
     Completion,
+    Criteria,
     Example,
     Judgement,
     Message,
+    Part,
     Prompt,
     Trajectory,
     Unscored,
@@ -167,6 +172,8 @@ def dump_messages(messages: tuple[Message, ...]) -> list[Record]:
 def dump_example(example: Example) -> Record:
     """Return an example as JSON values; its `meta` must hold JSON values already."""
     record: Record = _adapter(Example).dump_python(example, mode="json")
+    if example.criteria is None:
+        del record["criteria"]
     return record
 
 
@@ -189,6 +196,13 @@ def dump_verdict(verdict: Verdict) -> Record:
             raise ValueError(f"a verdict holds trajectories of several examples: {sorted(named)}")
         index = prompts.setdefault(trajectory.prompt, len(prompts))
         trajectories.append(_dump_trajectory(trajectory, index))
+        if trajectory.parts:
+            trajectories[-1]["parts"] = [
+                _dump_part(part, prompts.setdefault(part.prompt, len(prompts)))
+                for part in trajectory.parts
+            ]
+    criteria = next((t.criteria for t in verdict.trajectories if t.criteria is not None), None)
+    listed = {"criteria": _adapter(Criteria).dump_python(criteria, mode="json")} if criteria else {}
     own = _adapter(Verdict).dump_python(verdict, mode="json", exclude={"trajectories"})
     return {
         "id": own.pop("example_id"),
@@ -196,12 +210,33 @@ def dump_verdict(verdict: Verdict) -> Record:
         "winner": verdict.winner,
         **own,
         "unscored": dict(verdict.unscored),
+        **listed,
         "prompts": [
             {"order": list(p.order), "hint": p.hint, "messages": dump_messages(p.messages)}
+            | ({"criteria": list(p.criteria)} if p.criteria else {})
             for p in prompts
         ],
         "trajectories": trajectories,
     }
+
+
+def _dump_part(part: Part, prompt: int) -> Record:
+    kind: Any = type(part.outcome)
+    name = "unscored" if isinstance(part.outcome, Unscored) else "checked"
+    return {
+        "prompt": prompt,
+        "seed": part.seed,
+        name: _adapter(kind).dump_python(part.outcome, mode="json"),
+        **dump_completion(part.completion),
+    }
+
+
+def _load_part(record: Mapping[str, Any], prompts: Mapping[int, Prompt]) -> Part:
+    is_unscored = "unscored" in record
+    outcome = (
+        _load(Unscored, record["unscored"]) if is_unscored else _load(Checked, record["checked"])
+    )
+    return Part(prompts[record["prompt"]], load_completion(record), int(record["seed"]), outcome)
 
 
 def _dump_trajectory(trajectory: Trajectory, prompt: int) -> Record:
@@ -233,9 +268,12 @@ def load_verdict(record: Mapping[str, Any]) -> Verdict:
             i: _load(Prompt, {**p, "example_id": example_id})
             for i, p in enumerate(record["prompts"])
         }
+        criteria = _load(Criteria, record["criteria"]) if record.get("criteria") else None
         trajectories = [
             {
                 **t,
+                "criteria": criteria,
+                "parts": tuple(_load_part(part, prompts) for part in t.get("parts", ())),
                 "example_id": example_id,
                 "prompt": prompts[t["prompt"]],
                 "completion": load_completion(t),
@@ -266,3 +304,15 @@ def check_verdict(verdict: Verdict) -> None:
         raise BadRecord("the best of a verdict are not among its responses")
     if len(sizes) > 1:
         raise BadRecord(f"a verdict's rows have different lengths: {sorted(sizes)}")
+    for t in verdict.trajectories:
+        _check_parts(t)
+
+
+def _check_parts(t: Trajectory) -> None:
+    m = 0 if t.criteria is None else len(t.criteria.items)
+    for part in t.parts:
+        order, shown = part.prompt.order, part.prompt.criteria
+        said = len(part.outcome.met) if isinstance(part.outcome, Checked) else len(shown)
+        is_inside = len(order) == 1 and order[0] in t.prompt.order
+        if not is_inside or said != len(shown) or any(not 0 <= i < m for i in shown):
+            raise BadRecord("a part of a verdict names a response or criterion that is not there")

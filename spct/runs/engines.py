@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
-from spct.core.plan import sample_seed
+from spct.core.orders import sample_seed
 from spct.errors import EXAMPLE_FAULTS, ConfigError, EngineError
 from spct.protocols import Engine, Probed, RewardModel
 from spct.runs.rows import Reply, is_failed

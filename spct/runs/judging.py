@@ -18,14 +18,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from spct.core.settle import unjudged
 from spct.core.stream import stream
 from spct.errors import ContextOverflow, DataError, FormatError, OverBudget, SpctError
 from spct.types import (
-    Completion,
     Example,
-    Prompt,
     Reason,
-    Trajectory,
     Unscored,
     Usage,
     Verdict,
@@ -215,22 +213,4 @@ async def judged(model: Judge, example: Example) -> Verdict:
 
 def without_judgement(model: Judge, example: Example, why: str) -> Verdict:
     """The verdict on an example that could not be asked about: one unscored trajectory."""
-    trajectory = Trajectory(
-        example_id=example.id,
-        index=0,
-        seed=0,
-        prompt=Prompt(example.id, (), tuple(range(example.n))),
-        completion=Completion("", "error", error=why),
-        outcome=Unscored("failed", why),
-        fingerprint=model.fingerprint,
-    )
-    return Verdict(
-        example_id=example.id,
-        rewards=None,
-        best=(),
-        trajectories=(trajectory,),
-        k_asked=1,
-        k_drawn=1,
-        k_counted=0,
-        agreement=None,
-    )
+    return unjudged(example, Unscored("failed", why), 1, model.fingerprint)

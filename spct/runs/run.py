@@ -12,7 +12,7 @@ from spct.runs.engines import Again
 from spct.runs.folder import claimed, write_run_files
 from spct.runs.judging import Tally
 from spct.runs.store import Store
-from spct.types import Unscored, Verdict
+from spct.types import Trajectory, Unscored, Verdict
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def look_back(store: Store, *, retry_unscored: bool = False) -> Before:
     for verdict in store.verdicts():
         unscored = [t for t in verdict.trajectories if isinstance(t.outcome, Unscored)]
         if unscored and retry_unscored:
-            before.again.update({(t.example_id, t.seed): t.completion for t in unscored})
+            before.again.update(_asked(unscored))
         elif "failed" not in verdict.unscored:  # the next run always tries failed calls again
             before.finished.add(verdict.example_id)
             before.tally.add(verdict)
@@ -79,3 +79,15 @@ def finished(store: Store, ids: Container[str], k: int) -> Iterator[Verdict]:
         for v in store.verdicts()
         if v.k_asked >= k and "failed" not in v.unscored and v.example_id in ids
     )
+
+
+def _asked(unscored: list[Trajectory]) -> Again:
+    """The replies that did not count, or of a judgement in parts those of them that did not."""
+    whole = {(t.example_id, t.seed): t.completion for t in unscored if not t.parts}
+    parts = {
+        (t.example_id, part.seed): part.completion
+        for t in unscored
+        for part in t.parts
+        if isinstance(part.outcome, Unscored)
+    }
+    return whole | parts

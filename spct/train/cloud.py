@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spct.core.format import Format
-from spct.core.plan import sample_seed
+from spct.core.orders import sample_seed
 from spct.data.files import read_objects
 from spct.errors import EXAMPLE_FAULTS, DataError, ExtraMissing, TrainError
 from spct.models.critique import critique_conversation, critique_prompt, is_usable

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field
 
-from spct.core.settle import with_meta_scores
+from spct.core.guided import with_meta_scores
 from spct.core.vote import mean_scores, meta_top, sigmoid
 from spct.errors import OverBudget
 from spct.measure.aggregates import auc_of

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spct.core.format import meta_conversation
+from spct.core.guided import meta_conversation
 from spct.errors import ExtraMissing, TrainError
 from spct.models.encode import load_tokenizer
 from spct.train.config import MetaConfig

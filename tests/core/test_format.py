@@ -14,10 +14,10 @@ from spct.core.format import (
     SINGLE,
     Format,
     load_format,
-    meta_conversation,
 )
+from spct.core.guided import meta_conversation
 from spct.errors import FormatError
-from spct.types import Completion, Example, Judgement, Message, Unscored, Usage
+from spct.types import Completion, Criteria, Criterion, Example, Judgement, Message, Unscored, Usage
 
 
 def text_of(prompt):
@@ -116,13 +116,17 @@ def test_a_users_wording_keeps_the_verdict_of_its_format(tmp_path, make_example)
 def test_the_shipped_templates_keep_the_papers_markers(name, make_example):
     fmt = FORMATS[name]
     example = make_example("a") if name == "single" else make_example()
-    text = text_of(fmt.render(example, tuple(range(example.n))))
+    example = replace(example, criteria=Criteria((Criterion("end", "It ends."),)))
+    text = text_of(fmt.render(example, tuple(range(example.n)), criteria=(0,)))
     for marker in ("#### Conversation Context ####", "#### Output Format Requirements ####"):
         assert marker in text
+    assert "{{" not in text
+    if name == "met_one":  # one token answers it
+        return
     for marker in ("Analysis:", "Scores:", r"\boxed{x"):
         assert marker in text
-    assert ("Specific Criteria:" in text) == (name != "pointwise_no_principles")
-    assert "{{" not in text
+    given = ("pointwise_no_principles", "pointwise_criteria", "met")
+    assert ("Specific Criteria:" in text) == (name not in given)
 
 
 def test_the_hint_names_the_response_as_shown_and_stands_last(make_example):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spct.core.format import POINTWISE
-from spct.core.plan import MAX_ORDERS, balanced_orders, cyclic_orders, order_of, plan, sample_seed
+from spct.core.orders import MAX_ORDERS, balanced_orders, cyclic_orders, sample_seed
+from spct.core.plan import order_of, plan
 from spct.types import Example, Message
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from spct.data.columns import Columns, Notes
+from spct.data.criteria import COLUMNS, Polarity, looks_like_criteria, read_criteria
 from spct.data.faults import bad
 from spct.data.files import Row
 from spct.data.layouts import table
@@ -19,7 +20,7 @@ from spct.data.layouts.singles import read_helpsteer2
 from spct.data.layouts.table import Layout
 from spct.data.mapping import Mapped
 from spct.errors import DataError
-from spct.types import Example
+from spct.types import Criteria, Example
 
 MAX_RUNS = 200
 Read = tuple[str, Example | DataError, Any]  # the place, what came of it, the row itself
@@ -28,7 +29,10 @@ Read = tuple[str, Example | DataError, Any]  # the place, what came of it, the r
 class Foreign:
     """Reads the foreign rows of one file; rows that share an example are held until it is whole."""
 
-    def __init__(self, schema: str, mapping: Mapping[str, Mapped]) -> None:
+    def __init__(
+        self, schema: str, mapping: Mapping[str, Mapped], polarity: Polarity | None = None
+    ) -> None:
+        self._polarity = polarity or Polarity()
         self.notes: Notes = Counter()
         self.last: Columns | None = None  # the row of the last example, with what was used of it
         self.runs: list[list[str]] = []  # [layout, first place, last place] of rows on end
@@ -100,9 +104,24 @@ class Foreign:
         first = self.last = rows[0]
         value: Any = first.before.row if len(rows) == 1 else [row.row for row in rows]
         try:
-            return first.place, self._read(rows), value
+            # taken first, so that no reader keeps the list in meta as well
+            criteria = self._criteria(first)
+            example = self._read(rows)
+            made = example if criteria is None else replace(example, criteria=criteria)
+            return first.place, made, value
         except DataError as error:
             return first.place, error, value
+
+    def _criteria(self, row: Columns) -> Criteria | None:
+        """The list that a row brings, in the column that --map names or one of the usual names."""
+        mapped = self._mapping.get("criteria")
+        names = (*mapped.columns, "criteria") if mapped else COLUMNS
+        column = next(
+            (c for c in names if c in row and (mapped or looks_like_criteria(row.row[c]))), None
+        )
+        if column is None:
+            return None
+        return read_criteria(row.place, row.take(column, "criteria"), self._polarity)
 
     def _read(self, rows: list[Columns]) -> Example:
         first = rows[0]

@@ -1,0 +1,111 @@
+"""Where a judge's criteria come from: its examples, a file, another query's list, or a writer.
+
+Lists that an example brings win over those of a file or a writer; general criteria are added to any
+of them. Nothing here yields an empty list: an example without one is unscored, and says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from spct.config import JudgeConfig
+from spct.core.criteria import faults_of
+from spct.core.format import FORMATS
+from spct.data.criteria_files import CriteriaFile, list_key, read_criteria_file
+from spct.errors import ConfigError
+from spct.models.writer import CriteriaWriter
+from spct.protocols import Engine, Source
+from spct.types import Criteria, Example, Unscored, Usage
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The source that settings name; `general` is added to whatever list there is."""
+
+    file: CriteriaFile | None = None
+    swapped: bool = False
+    writer: CriteriaWriter | None = None
+    general: Criteria | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the lists depend on."""
+        parts = [
+            "" if self.file is None else f"{'swapped:' * self.swapped}{self.file.fingerprint}",
+            "" if self.writer is None else self.writer.fingerprint,
+            "" if self.general is None else f"+{self.general.fingerprint}",
+        ]
+        return " ".join(filter(None, parts)) or "given"
+
+    async def attach(self, example: Example, engine: Engine) -> tuple[Example | Unscored, Usage]:
+        """The example with its list or why there is none, and what a writer used for it."""
+        found, used = self._known(example), Usage()
+        if found is None and self.writer is not None:
+            found, used = await self.writer.write(example, engine)
+        if found is None and self.file is None and self.general is not None:
+            found = Criteria(())
+        if found is None:
+            where = "the example brings none" if self.file is None else f"{self.file.name} has none"
+            found = Unscored("no_criteria", f"{where} for this query (--criteria FILE, or write)")
+        if isinstance(found, Unscored):
+            return found, used
+        if self.general is not None:
+            found = Criteria((*found.items, *self.general.items), found.source)
+            if faults := faults_of(found):
+                why = f"with the general criteria: {'; '.join(faults)}"
+                return Unscored("no_criteria", why), used
+        return replace(example, criteria=found), used
+
+    def _known(self, example: Example) -> Criteria | Unscored | None:
+        """The list that nobody has to write, if there is one."""
+        if self.swapped:
+            return self._another(example)
+        if example.criteria is not None or self.file is None:
+            return example.criteria
+        exact = self._lists.get(list_key(example.query, example.reference))
+        return self.file.common or exact or self._lists.get(list_key(example.query))
+
+    @cached_property
+    def _lists(self) -> dict[str, Criteria]:
+        return {} if self.file is None else dict(self.file.by_key())
+
+    def _another(self, example: Example) -> Criteria | Unscored:
+        """The list of the next query of the file: a control that must lower accuracy."""
+        assert self.file is not None
+        keys = [list_key(one.query) for one in self.file.lists]
+        own = list_key(example.query)
+        if own not in keys:
+            return Unscored("no_criteria", f"{self.file.name} has no list for this query to swap")
+        start = keys.index(own)
+        for step in range(1, len(keys)):
+            other = self.file.lists[(start + step) % len(keys)]
+            if list_key(other.query) != own:
+                return other.criteria
+        return Unscored("no_criteria", f"{self.file.name} has one query alone: nothing to swap")
+
+
+def build_source(config: JudgeConfig) -> Source | None:
+    """The source of a judge's settings; None where the examples bring their own."""
+    named, general = config.criteria, None
+    if named == "given" and config.general_criteria is None:
+        return None
+    if not FORMATS[config.format].shows_criteria and config.template is None:
+        raise ConfigError(
+            f"--criteria {named} goes with a format that shows criteria: --format met, met_one or "
+            f"pointwise_criteria; got {config.format}"
+        )
+    if config.general_criteria is not None:
+        found = read_criteria_file(config.general_criteria, config.negative)
+        if found.common is None:
+            raise ConfigError(f"--general-criteria {found.name} holds lists by query, expected one")
+        general = found.common
+    if named == "given":
+        return Lists(general=general)
+    if named == "write":
+        return Lists(writer=CriteriaWriter(seed=config.seed), general=general)
+    is_swapped = named.startswith("swapped:")
+    file = read_criteria_file(named.removeprefix("swapped:"), config.negative)
+    if is_swapped and file.common is not None:
+        raise ConfigError(f"--criteria {named}: it is one list for all queries; nothing to swap")
+    return Lists(file, is_swapped, general=general)
