@@ -3,6 +3,7 @@
 The gateway runs in a process of its own on loopback; this process is the load. Both need a core.
 
 - instant: 64 connections, closed loop, a backend that answers at once: requests a second, latency
+- decided: the same on /v1/systemone, a state and three questions
 - added: a backend of 20 ms at half the load that `instant` took, open loop: latency less 20 ms
 - overload: a backend of 400 examples a second: its peak in a closed loop, then 800 offered in an
   open one: goodput, refusals' latency
@@ -104,14 +105,35 @@ async def one(
         tally.fail(str(status))
 
 
-async def closed_loop(port: int, connections: int, seconds: float, pause_s: float = 0.0) -> Tally:
+QUESTIONS = {
+    "good": {"type": "noul", "instructions": "Is it good?"},
+    "kind": {"type": "choice", "instructions": "Which?", "criteria": {"a": None, "b": "beside"}},
+    "level": {"type": "score", "instructions": "How good?", "criteria": ["bad", "fair", "good"]},
+}
+
+
+def asked(size: int = 5000) -> bytes:
+    """A state of about `size` bytes that no other equals, with three questions."""
+    state = f"state {next(_serial)} {WORDS[:size]}"
+    return json.dumps({"state": state, "questions": QUESTIONS}).encode()
+
+
+async def closed_loop(
+    port: int,
+    connections: int,
+    seconds: float,
+    pause_s: float = 0.0,
+    *,
+    path: str = "/v1/rewards",
+    payload: Callable[[], bytes] = body,
+) -> Tally:
     """Each connection sends its next request when the last one is answered."""
     tally, end = Tally(), time.perf_counter() + seconds
 
     async def client() -> None:
         connection = Connection(port)
         while time.perf_counter() < end:
-            await one(connection, tally, body())
+            await one(connection, tally, payload(), path)
             if pause_s:
                 await asyncio.sleep(pause_s)
         await connection.close()
@@ -178,26 +200,32 @@ def at(latencies: list[float], share: float) -> float | None:
 
 def serve(kind: str, delay_s: float, concurrency: int, queue: int) -> None:
     """Run a gateway; its port is printed."""
-    from spct.core.generative import GenerativeRM, stream
+    from spct.core.generative import GenerativeRM
+    from spct.engines.readouts.decision import Answer, Answers
     from spct.engines.scripted import ScriptedEngine
+    from spct.models.base import FrozenModel
+    from spct.protocols import Traits
     from spct.serve.app import create_app
     from spct.serve.config import ServeConfig
     from spct.serve.server import run
-    from spct.types import Verdict
+    from spct.types import Usage, Verdict
 
-    class Backend:
-        """Answers every example with the same rewards after `delay_s`."""
+    class Backend(FrozenModel):
+        """Answers every example with the same rewards after `delay_s`; questions at once."""
 
         fingerprint = "bench"
+        traits = Traits(answers="itself")
+        concurrency = 64
+
+        async def decide(self, state: str, questions: Any) -> Answers:
+            each = [Answer((1 / len(q.options),) * len(q.options)) for q in questions]
+            return Answers(each, Usage(100, 0, 1))
 
         async def judge(self, example: Any) -> Verdict:
             if delay_s:
                 await asyncio.sleep(delay_s)
             rewards = tuple(float(i) for i in range(example.n))
             return Verdict(example.id, rewards, (example.n - 1,), (), 1, 1, 1, 1.0)
-
-        def judge_many(self, examples: Any) -> Any:
-            return stream(self.judge, examples, 64)
 
     model: Any = Backend() if kind == "backend" else GenerativeRM(ScriptedEngine(), k=8)
     config = ServeConfig(
@@ -270,6 +298,18 @@ async def instant(seconds: float) -> dict[str, Any]:
         "p99_ms": at(tally.ok, 0.99),
         "failed": tally.failed,
         "goal": "at least 1000 requests/s, p99 at most 250 ms",
+    }
+
+
+async def decided(seconds: float) -> dict[str, Any]:
+    async with Gateway() as gateway:
+        tally = await closed_loop(gateway.port, 64, seconds, path="/v1/systemone", payload=asked)
+    return {
+        "requests_per_s": round(len(tally.ok) / seconds, 1),
+        "p50_ms": at(tally.ok, 0.5),
+        "p99_ms": at(tally.ok, 0.99),
+        "failed": tally.failed,
+        "goal": "at least 1000 requests/s",
     }
 
 
@@ -357,6 +397,7 @@ async def measure(quick: bool) -> dict[str, Any]:
         print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr, flush=True)
 
     await run("instant", lambda: instant(short))
+    await run("decided", lambda: decided(short))
     half = figures["instant"]["requests_per_s"] / 2
     await run("added", lambda: added(short, half))
     await run("overload", lambda: overload(short))

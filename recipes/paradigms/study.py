@@ -1,4 +1,4 @@
-"""Train the five paradigms on the synthetic world and compare them: docs/paradigms.md's figures.
+"""Train the six paradigms on the synthetic world and compare them: docs/paradigms.md's figures.
 
     python -m recipes.paradigms.study --page docs/paradigms.md
 
@@ -35,16 +35,20 @@ from spct.core.generative import GenerativeRM
 from spct.core.plan import order_of
 from spct.core.vote import expected_scores, majority
 from spct.engines.hf import HFEngine
+from spct.engines.readouts.asking import Wording
+from spct.engines.readouts.decision import Question
 from spct.measure.compare import compare
 from spct.measure.compare_report import write_report
 from spct.models.critique import CritiqueScalarRM
+from spct.models.decision import Asking
 from spct.models.hf_scorer import load_scorer
+from spct.models.load import load_reward_model
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.protocols import Engine, RewardModel
 from spct.runs.store import Store
-from spct.train import cloud, pairwise, scalar, sft
-from spct.train.config import SftConfig
+from spct.train import cloud, decision, pairwise, scalar, sft
+from spct.train.config import DecisionConfig, SftConfig
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Example, SamplingParams
 
@@ -55,6 +59,7 @@ SEED, ERROR_RATE, MAX_LENGTH = 0, 0.1, 320
 POINTWISE = Format("study_pointwise", "{{conversation}}\n{{responses}}")
 PAIRWISE = Format("study_pairwise", "{{conversation}}\n{{responses}}", "pairwise")
 CRITIQUE = Format("study_critique", "{{conversation}}\n{{response}}")
+DECISION = Format("study_decision", "{{conversation}}\n{{response}}")
 PARAMS = SamplingParams(temperature=1.0, max_tokens=160)
 
 
@@ -196,12 +201,19 @@ def train_all(
         rows = judgement_rows(examples, POINTWISE, pointwise_judgement)
         return sft.train(base, rows, work / "grm", language)
 
+    def decide() -> object:
+        config = DecisionConfig(**optimisation(one, batch=64), lora_rank=0)
+        asked = Asking("yes_no", Question("yes_no", "yes_no", ""), DECISION)
+        wording = Wording("{{state}}\n{{instructions}}")
+        return decision.train(base, examples, work / "decision", config, asked, wording)
+
     trainings: dict[str, Callable[[], object]] = {
         "bradley-terry": bradley_terry,
         "pairwise": pair,
         "cloud": critiques,
         "judge": judge,
         "grm": grm,
+        "decision": decide,
     }
     for name in only or trainings:
         done = "metrics.jsonl" if name in ("judge", "grm") else "spct.json"
@@ -211,8 +223,19 @@ def train_all(
             print(f"trained {name} in {time.monotonic() - start:.0f} s", flush=True)
 
 
+def open_decision(work: Path) -> dict[str, RewardModel]:
+    """The decision model, and the base that it began with, asked the same question."""
+    trained = load_reward_model(work / "decision")
+    card = json.loads((work / "decision" / "spct.json").read_text("utf-8"))
+    untrained = work / "decision-base"
+    shutil.copytree(BASE, untrained, dirs_exist_ok=True)
+    card |= {"temperature": 1.0, "base": str(BASE)}
+    (untrained / "spct.json").write_text(json.dumps(card), "utf-8")
+    return {"decision": trained, "decision, untrained base": load_reward_model(untrained)}
+
+
 def open_models(work: Path, k: int) -> tuple[dict[str, RewardModel], list[Engine]]:
-    """The five, and the pairwise judge read by its verdict token's probability."""
+    """The six, and the pairwise judge read by its verdict token's probability."""
     judge, grm, critic = (HFEngine(work / name) for name in ("judge", "grm", "cloud/critic"))
     probable = replace(PARAMS, top_logprobs=10)  # equal for both, so they vote on the same replies
     short = replace(PARAMS, max_tokens=60)
@@ -230,13 +253,20 @@ def open_models(work: Path, k: int) -> tuple[dict[str, RewardModel], list[Engine
         "LLM-as-a-judge": GenerativeRM(judge, PAIRWISE, k=k, vote=majority, params=probable),
         "TokenProb": GenerativeRM(judge, PAIRWISE, k=k, vote=expected_scores, params=probable),
         "pointwise GRM": GenerativeRM(grm, POINTWISE, k=k, params=PARAMS),
+        **open_decision(work),
     }
     return models, [judge, grm, critic]
 
 
-async def measure(work: Path, examples: Sequence[Example], ks: Sequence[int]) -> None:
+async def measure(
+    work: Path, examples: Sequence[Example], ks: Sequence[int], *, only_decision: bool = False
+) -> None:
     """Compare on the test examples and write the report into the work folder."""
-    models, engines = open_models(work, max(ks))
+    engines: list[Engine] = []
+    if only_decision:
+        models, ks = open_decision(work), [1]
+    else:
+        models, engines = open_models(work, max(ks))
     start = time.monotonic()
     with Store.open(work / "replies", {"command": "paradigms"}) as store:
         found = await compare(examples, models, ks=ks, n_timed=16, store=store)
@@ -274,7 +304,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", type=int, default=4000, help="training examples")
     parser.add_argument("--judging-steps", type=int, default=600, help="of judge and GRM")
     parser.add_argument("--share", type=float, default=1.0, help="share of the steps, for a try")
-    parser.add_argument("--only", nargs="*", default=[], help="train these and stop")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="train these and stop; decision alone is measured too"
+    )
     parser.add_argument("--test", type=int, default=200, help="test examples")
     parser.add_argument("--k", type=int, default=32, help="the most samples, a power of two")
     parser.add_argument("--page", type=Path, help="a page with markers to put the results into")
@@ -285,10 +317,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_all(
         chosen.base, examples, chosen.work, chosen.only, judging_steps=steps, share=chosen.share
     )
-    if chosen.only:
+    if chosen.only and chosen.only != ["decision"]:
         return
     ks = [2**i for i in range(chosen.k.bit_length())]
-    asyncio.run(measure(chosen.work, draw(chosen.test, "test", "test"), ks))
+    tests, alone = draw(chosen.test, "test", "test"), bool(chosen.only)
+    asyncio.run(measure(chosen.work, tests, ks, only_decision=alone))
     if chosen.page:
         command = (
             f"python -m recipes.paradigms.study --judging-steps {steps} --page docs/paradigms.md"

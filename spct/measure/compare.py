@@ -20,11 +20,12 @@ from typing import Any
 
 from spct.core.vote import best
 from spct.errors import ConfigError, DataError, OverBudget
-from spct.measure.estimator import shared_credit, votes_at
+from spct.measure.estimator import readable, shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.measure.json_files import write_json
 from spct.measure.metrics import abstention
 from spct.measure.runner import slug
+from spct.measure.sureness import Sureness, sureness
 from spct.protocols import RewardModel
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine
@@ -69,6 +70,7 @@ class Curve:
     slope: Interval
     repeat_difference: float | None  # of rewards judged twice; None for a model that samples
     takes: Mapping[int, bool]  # which numbers of responses
+    sure: Sureness | None = None  # of models whose rewards are log odds
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,11 @@ async def _curve(
     prompts = prompts_of(examples)
     points, credits_K = [], []
     for k in ks:
-        at = k if samples else 1  # a model that draws no samples says the same at every k
-        votes_E = [votes_at(verdicts[e.id], at, drawing.settle) for e in examples]
+        # a model that draws no samples says the same at every k: all that it says is one verdict
+        votes_E = [
+            votes_at(verdicts[e.id], k, drawing.settle) if samples else (readable(verdicts[e.id]),)
+            for e in examples
+        ]
         credits_E = [shared_credit(v, e) for v, e in zip(votes_E, examples, strict=True)]
         beside = abstention(votes_E)
         points.append(
@@ -171,7 +176,8 @@ async def _curve(
         )
         credits_K.append(credits_E)
     difference = None if samples else await _repeat_difference(model, timed, verdicts)
-    return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, takes)
+    sure = sureness(examples, verdicts, model.traits)
+    return Curve(name, tuple(points), slope(ks, credits_K, prompts), difference, takes, sure)
 
 
 async def verdicts_of(

@@ -55,6 +55,7 @@ def markdown(comparison: Comparison) -> str:
         f"disjoint groups of k samples, with its 95% interval over prompts; {UNSCORED_POLICY}.\n\n"
         f"{table(head, rows)}\n"
         f"{properties(comparison)}"
+        f"{calibrations(comparison)}"
     )
 
 
@@ -63,6 +64,28 @@ def properties(comparison: Comparison) -> str:
     rows = [[c.name, gains(c), accepts(c)] for c in comparison.curves]
     head = ["model", "gains from sampling: points per doubling of k [95%]", "n that it takes"]
     return table(head, rows)
+
+
+def calibrations(comparison: Comparison) -> str:
+    """How sure the models are whose rewards are log odds; nothing where there are none."""
+    rows = [
+        [
+            curve.name,
+            str(sure.n),
+            f"{sure.before:.3f}",
+            f"{sure.temperature:.2f}",
+            f"{sure.after:.3f}",
+            "-" if sure.option_mass is None else f"{sure.option_mass:.3f}",
+        ]
+        for curve in comparison.curves
+        if (sure := curve.sure) is not None
+    ]
+    head = ["model", "pairs", "ECE as it is", "temperature", "ECE with it", "option mass"]
+    said = (
+        "Expected calibration error of the better response's probability in each pair; with a "
+        "temperature it is that of queries which the temperature was not fitted on.\n\n"
+    )
+    return f"\n{said}{table(head, rows)}" if rows else ""
 
 
 def gains(curve: Curve) -> str:

@@ -24,7 +24,7 @@ from spct.protocols import RewardModel, Traits
 from spct.settings import Settings
 from spct.types import JSON, Example, Trajectory, Usage, Verdict
 
-_EDGE = 1e-6  # a probability of 0 or 1 is taken for this far from it
+EDGE = 1e-6  # a probability of 0 or 1 is taken for this far from it
 
 
 class CascadeSettings(Settings):
@@ -69,7 +69,7 @@ def strengths(rewards: Rewards, scale: tuple[float, float] | None) -> Rewards:
     """Rewards whose differences are like log odds: logits of probabilities, others as they are."""
     if scale is None or scale[0] != 0 or scale[1] != 1:
         return rewards
-    kept = [min(max(p, _EDGE), 1 - _EDGE) for p in rewards]
+    kept = [min(max(p, EDGE), 1 - EDGE) for p in rewards]
     return tuple(math.log(p / (1 - p)) for p in kept)
 
 
