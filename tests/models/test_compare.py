@@ -152,7 +152,7 @@ async def test_the_report_holds_both_tables_and_the_figure(tmp_path: Path) -> No
     ]
     assert all(p.stat().st_size > 100 for p in paths)
     text = markdown(found)
-    assert text.count("| judge |") == 4 and text.count("| pair |") == 2
+    assert text.count("| judge |") == 4 and text.count("| pair |") == 3
     assert "2, 3, 5 (not 1)" in properties(found)
     assert "deterministic (judged twice, rewards differ by 0)" in properties(found)
     assert len(figure(found).axes[0].containers) == 3
