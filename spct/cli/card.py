@@ -13,10 +13,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from spct.core.vote import best
 from spct.errors import printable
+from spct.measure.outcomes import telling
 from spct.measure.rules import credit
-from spct.types import Example, Judgement, Trajectory, Unscored, Verdict
+from spct.types import Example, Trajectory, Unscored, Verdict
 
 
 def brief(text: str, width: int = 300) -> str:
@@ -32,8 +32,8 @@ def show_verdict(
 
     `top` is the best score of the scale that the rewards are means on.
     """
-    counted = [t for t in verdict.trajectories if isinstance(t.outcome, Judgement)]
-    chosen = list(verdict.trajectories) if full else _telling(counted, verdict)
+    one = telling(verdict)
+    chosen = verdict.trajectories if full else () if one is None else (one,)
     parts: list[RenderableType] = [
         Text(brief(example.query[-1].content)),
         _responses(example, verdict, top),
@@ -41,13 +41,6 @@ def show_verdict(
     parts += [_judgement(t) for t in chosen]
     parts.append(_summary(example, verdict, top))
     console.print(Panel(Group(*parts), title=Text(printable(example.id)), title_align="left"))
-
-
-# One judgement stands for the vote on the card: one that disagrees with it would confuse.
-def _telling(counted: list[Trajectory], verdict: Verdict) -> list[Trajectory]:
-    """The first counted judgement that agrees with the vote, or else the first one."""
-    agreeing = [t for t in counted if t.judgement and best(t.judgement.scores) == verdict.best]
-    return (agreeing or counted)[:1]
 
 
 def _of(reward: float, top: float | None) -> str:

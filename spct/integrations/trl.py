@@ -7,6 +7,10 @@ a failed judgement is None, which TRL leaves out of the group's mean and gives n
 does not say G: pass `group_size` to `make_reward_func` (or set SPCT_REWARD_GROUP_SIZE), and a batch
 that holds part of a group is put together with the other processes' parts by a gateway, or refused
 where there is none.
+
+With `log_completions` TRL's table shows why: the best and the worst response of each group carry
+the principles and the critique of a judgement that agrees with the vote. A gateway keeps its
+judgements (`spct serve --judgement-log`), so they are not in that table.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
 
-from spct.errors import ConfigError
+from spct.errors import ConfigError, printable
 from spct.integrations.groups import Run, Turns, runs_of
 from spct.integrations.hook import ENVIRONMENT, Hook, rewards_or_none
+from spct.measure.outcomes import telling
 from spct.protocols import RewardModel
 from spct.runs.identity import content_id
+from spct.types import Verdict
 
 log = logging.getLogger("spct.integrations")
 Rewards = list[float | None]
@@ -56,12 +62,17 @@ def make_reward_func(
         await hook.reach()
         rewards: Rewards = [None] * len(prompts)
         step = _step(columns.get("trainer_state"))
-        for row, reward in await _rewards(hook, grouped.runs, group_size, step):
+        found, verdicts = await _rewards(hook, grouped.runs, group_size, step)
+        for row, reward in found:
             rewards[row] = reward
         hook.count([reward is not None for reward in rewards])
         log_metric = columns.get("log_metric")
         if log_metric is not None:
             _log(log_metric, grouped.runs, rewards)
+        log_extra = columns.get("log_extra")
+        if log_extra is not None and any(verdict.trajectories for _, verdict in verdicts):
+            for name, values in _why(verdicts, len(prompts)).items():
+                log_extra(name, values)
         return rewards
 
     return spct_reward
@@ -84,8 +95,8 @@ async def reward_func(
 
 async def _rewards(
     hook: Hook, runs: Sequence[Run], group_size: int | None, step: int
-) -> list[tuple[int, float | None]]:
-    """Each judged row with its reward."""
+) -> tuple[list[tuple[int, float | None]], list[tuple[Run, Verdict]]]:
+    """Each judged row with its reward, and the verdicts that were reached here."""
     whole = [run for run in runs if group_size is None or run.n_rows == group_size]
     parts = [run for run in runs if group_size is not None and run.n_rows != group_size]
     if parts and hook.gateway is None:
@@ -103,6 +114,30 @@ async def _rewards(
         found += [(row, one.reward(i)) for row, i in zip(run.rows, run.index, strict=True)]
     for run, some in zip(parts, members, strict=True):
         found += zip(run.rows, some, strict=True)
+    return found, [(r, j.verdict) for r, j in zip(whole, judged, strict=True) if j.verdict]
+
+
+def _why(verdicts: Sequence[tuple[Run, Verdict]], n_rows: int) -> dict[str, list[str]]:
+    """Columns for TRL's table of completions: what was said of each group's best and worst."""
+    found = {name: [""] * n_rows for name in ("judged", "principles", "critique")}
+    for run, verdict in verdicts:
+        t = telling(verdict)
+        if verdict.rewards is None or t is None or t.judgement is None:
+            continue
+        said = t.judgement
+        principles = "\n".join(
+            f"{p.name} {p.weight or ''} {p.text}".strip() for p in said.principles
+        )
+        ends = {"best": max(verdict.rewards), "worst": min(verdict.rewards)}
+        if len(set(verdict.rewards)) == 1:
+            ends = {"only" if len(verdict.rewards) == 1 else "tied": verdict.rewards[0]}
+        for name, extreme in ends.items():
+            i = verdict.rewards.index(extreme)
+            row = run.rows[run.index.index(i)]
+            place = t.prompt.order.index(i) + 1
+            found["judged"][row] = f"{name}, {extreme:.4g}: response {place} of the critique"
+            found["principles"][row] = printable(principles)
+            found["critique"][row] = printable(said.critique)
     return found
 
 

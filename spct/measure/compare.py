@@ -27,11 +27,10 @@ from spct.measure.metrics import abstention
 from spct.measure.runner import slug
 from spct.measure.sureness import Sureness, sureness
 from spct.protocols import RewardModel
-from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine
 from spct.runs.identity import digest, digest_of_all
 from spct.runs.judging import judge_into
-from spct.runs.run import finished
+from spct.runs.run import finished, open_anew
 from spct.runs.store import Store
 from spct.types import Example, Usage, Verdict
 
@@ -202,12 +201,7 @@ async def _kept_verdicts(
     if folder is None:
         return await verdicts_of(model, examples)
     await model.open()  # the identity names the model that an endpoint serves
-    identity = json.loads(json.dumps({**model.identity(), "data": digest_of_all(examples)}))
-    is_other = False
-    if (folder / DB_NAME).is_file():
-        with Store.read(folder) as before:
-            is_other = before.config != identity
-    with Store.open(folder, identity, fresh=is_other) as store:
+    with open_anew(folder, {**model.identity(), "data": digest_of_all(examples)}) as store:
         return await verdicts_of(model, examples, store)
 
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from spct.core.vote import best
 from spct.measure.rules import credit, finite
+from spct.types import Trajectory, Verdict
 
 Name = Literal["right", "wrong", "tie", "unscored", "no gold"]
 
@@ -35,6 +36,16 @@ def outcome_of(rewards: Sequence[float] | None, gold: Sequence[float] | None) ->
     if earned is None:
         return Outcome("no gold", None)
     return Outcome("tie" if earned == 0.5 else "right" if earned else "wrong", earned)
+
+
+def telling(verdict: Verdict) -> Trajectory | None:
+    """The judgement that stands for the vote: the first that agrees with it, or else the first.
+
+    None where none counts. One that disagrees with the verdict beside it would confuse.
+    """
+    counted = [t for t in verdict.trajectories if t.judgement is not None]
+    agreeing = (t for t in counted if t.judgement and best(t.judgement.scores) == verdict.best)
+    return next(agreeing, counted[0] if counted else None)
 
 
 def flips(samples: Iterable[tuple[Sequence[int], Sequence[float] | None]]) -> int | None:

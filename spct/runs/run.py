@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spct.runs.database import DB_NAME
 from spct.runs.engines import Again
 from spct.runs.folder import claimed, write_run_files
 from spct.runs.judging import Tally
@@ -70,6 +72,16 @@ def look_back(store: Store, *, retry_unscored: bool = False) -> Before:
             before.finished.add(verdict.example_id)
             before.tally.add(verdict)
     return before
+
+
+def open_anew(folder: Path, identity: Mapping[str, Any]) -> Store:
+    """The store of what has this identity; one of another identity is set aside, not continued."""
+    identity = json.loads(json.dumps(identity))  # as the store holds it: tuples are lists there
+    is_other = False
+    if (folder / DB_NAME).is_file():
+        with Store.read(folder) as before:
+            is_other = before.config != identity
+    return Store.open(folder, identity, fresh=is_other)
 
 
 def finished(store: Store, ids: Container[str], k: int) -> Iterator[Verdict]:

@@ -267,6 +267,10 @@ class Store:
         found = [(position, sound) for position, _, sound in self._sound(rows)]
         return (rows[-1][0] if rows else rowid), found
 
+    def next_position(self) -> int:
+        """One beyond the highest position of a verdict."""
+        return int(self._fetch("SELECT coalesce(max(position), -1) + 1 FROM verdicts", ())[0][0])
+
     def counts(self) -> dict[str, int]:
         """Return how many rows there are: calls, failed_calls, verdicts and quarantine."""
         tables = ("calls", "failed_calls", "verdicts", "quarantine")

@@ -71,6 +71,8 @@ def create_app(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await reward_model.aclose()
+        if gateway.judgement_log is not None:
+            gateway.judgement_log.close()
 
     app = FastAPI(
         title="spct reward gateway",

@@ -84,6 +84,16 @@ class ServeConfig(Settings):
         "or 'error' for a 424. Without it those wires are off.",
     )
 
+    judgement_log: Path | None = Field(
+        None, description="A run folder that keeps the last verdicts for `spct view`."
+    )
+    judgement_log_max: int = Field(
+        10_000, ge=1, description="Verdicts that it keeps; a new one takes the oldest's place."
+    )
+    judgement_log_texts: bool = Field(
+        False, description="Keep queries, responses and critiques in it too, not only numbers."
+    )
+
     engine_check_s: float = Field(
         10.0, gt=0, description="How often an engine that does not answer is tried again."
     )

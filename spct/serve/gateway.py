@@ -19,6 +19,7 @@ from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
 from spct.serve.groups import Groups, MixedGroup
+from spct.serve.judgement_log import JudgementLog
 from spct.serve.metrics import Metrics
 from spct.serve.readiness import Readiness
 from spct.serve.samples import Outcome, Sample, SampleOutcome, check_query, check_response, example
@@ -46,6 +47,14 @@ def _shown(value: object) -> str:
     return f"{value:g}" if type(value) in (int, float) else str(value)
 
 
+def _log_of(model: RewardModel, config: ServeConfig) -> JudgementLog | None:
+    """The judgement log, if the operator wants one; a folder in use is an error before serving."""
+    if config.judgement_log is None:
+        return None
+    most, texts = config.judgement_log_max, config.judgement_log_texts
+    return JudgementLog(config.judgement_log, model, most=most, texts=texts)
+
+
 class Gateway:
     """Judges examples and samples for callers; everything HTTP is above it."""
 
@@ -59,6 +68,7 @@ class Gateway:
         self.body_bytes = 0  # of the requests in flight
         self.held = 0  # requests that wait for a group, which takes no slot
         self.draining = False
+        self.judgement_log = _log_of(model, config)
         size = config.group_size
         self.is_grouping = size != 1
         groups: Groups[SampleOutcome] = Groups(
@@ -97,6 +107,8 @@ class Gateway:
             return self._failed(verdict)
         self.readiness.note(verdict)
         self.metrics.count_verdict(verdict, caller)
+        if self.judgement_log is not None:
+            await self.judgement_log.add(asked, verdict)
         return Outcome(verdict)
 
     async def _in_slot(self, work: Callable[[], Awaitable[T]], param: str) -> T | str:

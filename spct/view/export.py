@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spct.errors import ConfigError, StoreError
+from spct.runs.redact import hidden, without_texts
 from spct.view.api import fill, in_page, script, style
 from spct.view.run import RunView, compare, runs_in
 
-_WORD = re.compile(r"\w")
 _PIECE = 40  # characters from which a text of the example is worth a reference
 
 
@@ -77,10 +76,10 @@ def export(
     for run in runs:
         filters = {"outcome": "wrong"} if only_wrong else {}
         rows = run.page(filters, offset=0, limit=limit if limit is not None else 1 << 40)["rows"]
-        examples = {row["id"]: run.example(row["id"]) for row in rows}
+        examples = {one["key"]: one for one in run.examples([row["id"] for row in rows])}
         if redact:
-            rows = [row | {"head": _hidden(row["head"]), "subset": row["subset"]} for row in rows]
-            examples = {id: _redacted(one) for id, one in examples.items()}
+            rows = [row | {"head": hidden(row["head"]), "subset": row["subset"]} for row in rows]
+            examples = {id: without_texts(one) for id, one in examples.items()}
         for one in examples.values():
             _compact(one, pieces)
         data["rows"].append(rows)
@@ -91,7 +90,7 @@ def export(
         for j, after in enumerate(runs[i + 1 :], i + 1):
             found = compare(before, after)
             if redact:
-                found["changed"] = [c | {"head": _hidden(c["head"])} for c in found["changed"]]
+                found["changed"] = [c | {"head": hidden(c["head"])} for c in found["changed"]]
             data["compare"][f"{i},{j}"] = found
     note = _note(limit, only_wrong, redact)
     facts = [run.facts() | {"note": note} for run in runs]
@@ -160,31 +159,3 @@ def _compact(found: dict[str, Any], pieces: Pieces) -> None:
             }
             for message in prompt["messages"]
         ]
-
-
-def _redacted(found: dict[str, Any]) -> dict[str, Any]:
-    """The structure without a word of it."""
-    hidden: dict[str, Any] = _without_texts(found)
-    for name in ("id", "key", "outcome", "votes", "sampling"):
-        hidden[name] = found[name]
-    for t, before in zip(hidden["trajectories"], found["trajectories"], strict=True):
-        t["finish_reason"] = before["finish_reason"]
-        if before["unscored"] is not None:
-            t["unscored"]["reason"] = before["unscored"]["reason"]
-    return hidden
-
-
-def _without_texts(value: Any) -> Any:
-    match value:
-        case str():
-            return _hidden(value)
-        case list():
-            return [_without_texts(item) for item in value]
-        case dict():
-            return {k: v if k == "role" else _without_texts(v) for k, v in value.items()}
-        case _:
-            return value
-
-
-def _hidden(text: str) -> str:
-    return f"[{len(text)} characters]" if _WORD.search(text) else text

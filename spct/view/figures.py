@@ -10,14 +10,15 @@ from typing import Any
 from spct.core.vote import Vote
 from spct.errors import DataError
 from spct.measure.estimator import by, credits_at, named
-from spct.measure.intervals import Interval, difference, mean_interval
+from spct.measure.intervals import Interval, mean_interval, mean_of_kinds
 from spct.measure.metrics import calibrated
 from spct.types import Completion, Example, Judgement, Prompt, Trajectory, Unscored, Verdict
-from spct.view.index import Index
+from spct.view.index import Index, kinds_query
 from spct.view.settings import RunSettings
 
 _MOST = 5000  # examples that accuracy against k is computed on: the first ones
 _RESAMPLES = 2000
+CHANGED = 1000  # verdicts that a comparison lists: the first ones
 _EDGES = (20, 50, 100, 200, 500, 1000, 1 << 30)  # characters by which one response is longer
 
 
@@ -28,11 +29,10 @@ def ends(found: Interval) -> dict[str, float | None]:
 
 def accuracy_of(index: Index) -> dict[str, float | None] | None:
     """Mean credit of the examples with gold, with its interval over queries; None of none."""
-    found = [(c, q) for c, q in index.columns("credit", "cluster") if c is not None]
-    if len(found) < 2:
+    found = index.credits()
+    if found == [] or sum(n * queries for _, n, queries in found) < 2:
         return {"point": found[0][0], "low": None, "high": None} if found else None
-    credits, queries = zip(*found, strict=True)
-    return ends(mean_interval(credits, queries, resamples=_RESAMPLES))
+    return ends(mean_of_kinds(found))
 
 
 def figures_of(index: Index, settings: RunSettings) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def _curve(index: Index, vote: Vote) -> dict[str, Any] | None:
         return None  # the index keeps neither meta scores nor token probabilities
     examples, verdicts, queries = [], {}, []
     for id, gold, samples, cluster, credit in index.columns(
-        "id", "gold", "samples", "cluster", "credit"
-    )[:_MOST]:
+        "id", "gold", "samples", "cluster", "credit", limit=_MOST
+    ):
         drawn = json.loads(samples)
         if credit is not None and drawn:
             examples.append(Example(id, (), (), gold=tuple(json.loads(gold))))
@@ -156,26 +156,30 @@ def _length(index: Index) -> dict[str, Any] | None:
 
 def compared(before: Index, after: Index) -> dict[str, Any]:
     """What changed between two runs on the same examples, and the paired difference."""
-    wanted = ("id", "head", "outcome", "credit", "winner", "cluster", "position")
-    a, b = ({row[0]: row for row in index.columns(*wanted)} for index in (before, after))
-    both = [id for id in a if id in b]
-    changed = [
-        {"id": id, "head": a[id][1], "before": _side(a[id]), "after": _side(b[id])}
-        for id in both
-        if (a[id][2], a[id][4]) != (b[id][2], b[id][4])
-    ]
-    scored = [id for id in both if a[id][3] is not None and b[id][3] is not None]
+    both = "rows JOIN other.rows AS later USING (id)"
+    differ = "(rows.outcome, rows.winner) IS NOT (later.outcome, later.winner)"
+    wanted = "rows.head, rows.outcome, rows.winner, later.outcome, later.winner"
+    with before.beside(after) as db:
+        n_both, n_changed = db.execute(f"SELECT count(*), sum({differ}) FROM {both}").fetchone()
+        changed = db.execute(
+            f"SELECT id, {wanted} FROM {both} WHERE {differ} ORDER BY rows.position LIMIT ?",
+            (CHANGED,),
+        ).fetchall()
+        kinds = db.execute(kinds_query("later.credit - rows.credit", both)).fetchall()
     try:
-        found = difference(
-            [b[id][3] for id in scored],
-            [a[id][3] for id in scored],
-            [a[id][5] for id in scored],
-            resamples=_RESAMPLES,
-        )
+        found = mean_of_kinds(kinds, signed=True)
     except DataError:  # fewer than two examples with gold
         found = None
-    return {"n_both": len(both), "changed": changed, "difference": found and ends(found)}
+    return {
+        "n_both": n_both,
+        "n_changed": n_changed or 0,
+        "changed": [
+            {"id": id, "head": head, "before": _side(*sides[:2]), "after": _side(*sides[2:])}
+            for id, head, *sides in changed
+        ],
+        "difference": found and ends(found),
+    }
 
 
-def _side(row: tuple[Any, ...]) -> dict[str, Any]:
-    return {"outcome": row[2], "best": [] if row[4] is None else [row[4]]}
+def _side(outcome: str, winner: int | None) -> dict[str, Any]:
+    return {"outcome": outcome, "best": [] if winner is None else [winner]}

@@ -13,31 +13,33 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from spct.errors import DataError
 from spct.measure.outcomes import flips, outcome_of
+from spct.runs.rows import blob
 from spct.runs.store import Store
 from spct.types import Example, Message, Verdict
 
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = (
     *("id", "position", "head", "n", "subset", "outcome", "credit", "reason", "winner"),
     *("margin", "agreement", "counted", "drawn", "tokens", "calls", "flips"),
-    *("longer", "gold_longer", "cluster", "gold", "samples", "text"),
+    *("longer", "gold_longer", "cluster", "gold", "samples"),
 )
 _DEFINED = ", ".join(f"{c} PRIMARY KEY" if c == "id" else c for c in _COLUMNS)
 _SCHEMA = f"""
 CREATE TABLE rows ({_DEFINED}) WITHOUT ROWID;
 CREATE INDEX by_position ON rows (position);
+CREATE TABLE texts (id PRIMARY KEY, text);
 CREATE TABLE seen (last INTEGER NOT NULL);
 INSERT INTO seen VALUES (0);
 PRAGMA user_version = {_VERSION};
 """
-_HIDDEN = {"text", "credit", "longer", "gold_longer", "cluster", "gold", "samples"}
+_HIDDEN = {"credit", "longer", "gold_longer", "cluster", "gold", "samples"}
 _SHOWN = [c for c in _COLUMNS if c not in _HIDDEN]
 _SORTABLE = set(_SHOWN)
 _BATCH = 256  # verdicts decoded between two commits: the list grows while the index is built
@@ -68,8 +70,9 @@ class Index:
         with closing(self._connect(path)) as db:
             if db.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
                 return
+            db.execute("PRAGMA page_size = 16384")  # several texts on a page: fewer reads
             db.execute("PRAGMA journal_mode = WAL")
-            for name in ("rows", "seen"):
+            for name in ("rows", "texts", "seen"):
                 db.execute(f"DROP TABLE IF EXISTS {name}")
             db.executescript(_SCHEMA)
 
@@ -77,6 +80,8 @@ class Index:
         # one connection per call: a request's thread may be any thread
         db = sqlite3.connect(path or self._path, timeout=5, isolation_level=None)
         db.execute("PRAGMA synchronous = OFF")  # a cache: it is rebuilt when it is lost
+        # twice as fast as SQLite's own instr, which looks at one character after the other
+        db.create_function("holds", 2, lambda text, words: words in text)
         return db
 
     def follow(self, *, limit: int | None = None) -> int:
@@ -87,9 +92,11 @@ class Index:
             while (reached := store.verdicts_after(last, _BATCH))[0] != last:
                 last, batch = reached
                 rows = [row_of(s.verdict, s.example, position) for position, s in batch]
+                texts = [text_of(s.verdict, s.example) for _, s in batch]
                 marks = ", ".join("?" * len(_COLUMNS))
                 db.execute("BEGIN")
                 db.executemany(f"INSERT OR REPLACE INTO rows VALUES ({marks})", rows)
+                db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
                 db.execute("UPDATE seen SET last = ?", (last,))
                 db.execute("COMMIT")
                 n_read += len(batch)
@@ -113,22 +120,37 @@ class Index:
         if sort not in _SORTABLE:
             raise DataError(f"sorting by {sort!r}; expected one of {', '.join(sorted(_SORTABLE))}")
         down = "DESC" if filters.get("order") == "desc" else "ASC"
-        query = (
-            f"SELECT {', '.join(_SHOWN)} FROM rows {where}"
-            f" ORDER BY {sort} IS NULL, {sort} {down}, position LIMIT ? OFFSET ?"
-        )
+        by = f"ORDER BY {sort} IS NULL, {sort} {down}, position"
+        fitting = f"SELECT id AS fits FROM rows {where} {by} LIMIT ? OFFSET ?"
+        query = f"SELECT {', '.join(_SHOWN)} FROM rows JOIN ({fitting}) ON id = fits {by}"
         with closing(self._connect()) as db:
+            if filters.get("q"):  # texts are read once, not for the rows and again for their count
+                db.execute(f"CREATE TEMP TABLE fit AS SELECT id FROM rows {where}", values)
+                query, values = query.replace(where, "WHERE id IN fit"), []
+                where = "WHERE id IN fit"
             found = db.execute(query, (*values, limit, offset)).fetchall()
             total = db.execute(f"SELECT count(*) FROM rows {where}", values).fetchone()[0]
             indexed = db.execute("SELECT count(*) FROM rows").fetchone()[0]
         rows = [dict(zip(_SHOWN, row, strict=True)) for row in found]
         return {"total": total, "rows": rows, "indexed": indexed}
 
-    def columns(self, *names: str) -> list[tuple[Any, ...]]:
-        """These columns of every row by position, for figures over the whole run."""
+    def columns(self, *names: str, limit: int = -1) -> Iterator[tuple[Any, ...]]:
+        """These columns of the rows by position, for figures over the whole run."""
         with closing(self._connect()) as db:
-            query = f"SELECT {', '.join(names)} FROM rows ORDER BY position"
-            return db.execute(query).fetchall()
+            query = f"SELECT {', '.join(names)} FROM rows ORDER BY position LIMIT ?"
+            yield from db.execute(query, (limit,))
+
+    def credits(self) -> list[tuple[float, int, int]]:
+        """(sum of credits, examples, how often) of the queries with gold, equal ones together."""
+        with closing(self._connect()) as db:
+            return db.execute(kinds_query("credit", "rows")).fetchall()
+
+    @contextmanager
+    def beside(self, other: Index) -> Iterator[sqlite3.Connection]:
+        """A connection whose table `other.rows` is that of another run."""
+        with closing(self._connect()) as db:
+            db.execute("ATTACH DATABASE ? AS other", (str(other._path),))
+            yield db
 
     def facts(self) -> dict[str, Any]:
         """Counts over the whole run, and what there is to filter by."""
@@ -180,7 +202,7 @@ def _where(filters: Mapping[str, str]) -> tuple[str, list[Any]]:
     if filters.get("flips"):
         add("flips = 1")
     if filters.get("q"):
-        add("text LIKE ? ESCAPE '!'", f"%{_escaped(filters['q'].lower())}%")
+        add("id IN (SELECT id FROM texts WHERE holds(text, ?))", blob(filters["q"].lower()))
     return (f"WHERE {' AND '.join(terms)}" if terms else ""), values
 
 
@@ -191,8 +213,13 @@ def _number(name: str, text: str) -> float:
         raise DataError(f"the filter {name!r}: got {text!r}, expected a number") from None
 
 
-def _escaped(text: str) -> str:
-    return "".join(f"!{c}" if c in "!%_" else c for c in text)
+def kinds_query(value: str, table: str) -> str:
+    """Sums of a value by query, and how many queries have the same: in the order of the input."""
+    by_query = (
+        f"SELECT sum({value}) AS total, count({value}) AS n, min(rows.position) AS first"
+        f" FROM {table} WHERE {value} IS NOT NULL GROUP BY rows.cluster"
+    )
+    return f"SELECT total, n, count(*) FROM ({by_query}) GROUP BY total, n ORDER BY min(first)"
 
 
 def row_of(verdict: Verdict, example: Example | None, position: int) -> tuple[Any, ...]:
@@ -206,7 +233,6 @@ def row_of(verdict: Verdict, example: Example | None, position: int) -> tuple[An
     samples = [
         (t.prompt.order, t.judgement.scores if t.judgement else None) for t in verdict.trajectories
     ]
-    texts = [*(turn.content for turn in query), *responses, verdict.example_id]
     row = {
         "id": key_of(verdict.example_id),
         "position": position,
@@ -229,9 +255,16 @@ def row_of(verdict: Verdict, example: Example | None, position: int) -> tuple[An
         "cluster": _digest(query),
         "gold": json.dumps(gold),
         "samples": json.dumps(samples),
-        "text": "\n".join(texts)[:_TEXT].lower(),
     }
     return tuple(_storable(row[name]) for name in _COLUMNS)
+
+
+def text_of(verdict: Verdict, example: Example | None) -> tuple[str, bytes]:
+    """What the text filter looks at, beside the row's key."""
+    query = () if example is None else example.query
+    responses = () if example is None else example.responses
+    texts = [verdict.example_id, *(turn.content for turn in query), *responses]
+    return key_of(verdict.example_id), blob("\n".join(texts)[:_TEXT].lower())
 
 
 def key_of(id: str) -> str:

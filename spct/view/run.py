@@ -6,7 +6,7 @@ Everything here is read from the run's store and index; every number comes from 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,22 +104,30 @@ class RunView:
             found = self.index.page(filters, offset=offset, limit=limit)
         return found | {"stored": stored}
 
-    def _record(self, id: str) -> Record:
-        with Store.read(self.folder) as store:
-            record = store.record(id_of(id))
+    def _record(self, id: str, store: Store) -> Record:
+        record = store.record(id_of(id))
         if record is None:
             raise DataError(f"no sound verdict on example {id!r} in {self.name}")
         return record
 
     def example(self, id: str) -> dict[str, Any]:
         """All that one screen shows of an example."""
-        record = self._record(id)
+        return next(self.examples([id]))
+
+    def examples(self, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """All that one screen shows, of each of these examples."""
+        marks = self.marks.read()
+        with Store.read(self.folder) as store:
+            for id in ids:
+                yield self._shown(self._record(id, store), marks.get(id))
+
+    def _shown(self, record: Record, mark: dict[str, Any] | None) -> dict[str, Any]:
         gold = (record.get("example") or {}).get("gold")
         return record | {
             "key": key_of(record["id"]),
             "outcome": outcome_of(record["rewards"], gold).name,
             "votes": votes_of(load_verdict(record), self.settings),
-            "human": self.marks.read().get(id),
+            "human": mark,
             "sampling": dict(self.settings.sampling),
         }
 
@@ -133,7 +141,8 @@ class RunView:
 
     def mark(self, id: str, mark: object, note: str) -> None:
         """Keep a person's verdict on an example of this run."""
-        record = self._record(id)
+        with Store.read(self.folder) as store:
+            record = self._record(id, store)
         n = len((record.get("example") or {}).get("responses") or record["rewards"] or ())
         self.marks.add(id, mark, note, n)
 

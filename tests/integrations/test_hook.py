@@ -17,7 +17,7 @@ from spct.integrations import verl
 from spct.integrations.groups import query_of, runs_of, text_of
 from spct.integrations.hook import Hook
 from spct.integrations.trl import make_reward_func, reward_func
-from spct.types import Example, Message
+from spct.types import Example, Message, Prompt
 from tests.serve.local import Client, Model, served
 
 
@@ -134,6 +134,26 @@ async def test_metrics_go_to_the_trainers_log():
         log_metric=lambda name, value: logged.update({name: value}),
     )
     assert logged == {"spct/unscored": 0.5, "spct/groups_without_spread": 1.0}
+
+
+async def test_the_best_and_the_worst_of_a_group_say_why_in_the_trainers_table():
+    def reply(prompt: Prompt, seed: int) -> str:
+        shown = prompt.messages[0].content.split("[The Begin of Response ")[1:]
+        scores = [9 if "good" in text else 2 if "bad" in text else 5 for text in shown]
+        return f"Analysis: seed {seed}\nScores: \\boxed{{{', '.join(map(str, scores))}}}"
+
+    table: dict[str, list[str]] = {}
+    rewards = await make_reward_func(GenerativeRM(ScriptedEngine(reply), k=2))(
+        prompts=["p"] * 3 + ["q"] * 2,
+        completions=["so so", "good", "bad", "so so", "fair"],
+        log_extra=lambda name, values: table.update({name: values}),
+    )
+    assert rewards == [5, 9, 2, 5, 5]
+    judged = table["judged"]
+    assert judged[0] == "" and judged[1].startswith("best, 9") and judged[2].startswith("worst, 2")
+    assert "seed" in table["critique"][1] and table["critique"][0] == ""
+    assert judged[3].startswith("tied, 5") and judged[4] == ""
+    assert {len(values) for values in table.values()} == {5}
 
 
 async def test_references_come_from_the_named_column_and_a_wrong_name_is_an_error():

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from spct.errors import DataError
 from spct.measure.aggregates import auc, macro, micro
@@ -14,6 +18,7 @@ from spct.measure.intervals import (
     kinds_of,
     mcnemar,
     mean_interval,
+    mean_of_kinds,
     paired_bootstrap,
     sign_of,
     wilson,
@@ -193,3 +198,19 @@ def test_a_paired_difference_is_surer_than_two_intervals() -> None:
 def test_kinds_count_every_cluster_once() -> None:
     kinds = kinds_of(credits([1, 1, 0, 1]))
     assert sorted(kinds.sizes) == [1, 3] and kinds.columns == (("all",),)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 12)), min_size=2, max_size=40
+    )
+)
+def test_counted_kinds_give_the_ends_of_the_examples(rows):
+    values, prompts = [v for v, _ in rows], [str(p) for _, p in rows]
+    by_prompt = {p: [v for v, q in zip(values, prompts, strict=True) if q == p] for p in prompts}
+    assume(all(len(set(found)) == 1 for found in by_prompt.values()))  # else kinds are coarser
+    kinds = Counter((sum(found), len(found)) for found in by_prompt.values())
+    counted = [(total, n, times) for (total, n), times in kinds.items()]
+    assert mean_of_kinds(counted, resamples=200) == pytest.approx(
+        mean_interval(values, prompts, resamples=200)
+    )
