@@ -1,67 +1,94 @@
-"""The readout: `python -m recipes.smollm2_135m.readout --work runs/smollm2 --minutes 90`.
+"""The readout: `python -m recipes.smollm2_135m.readout --work runs/smollm2`.
 
-Trains a decision model on pairs of the licensed sets (a yes or no about each response) and measures
-it on unseen prompts. The same command continues after a kill. Rows of each set are counted in
-`SIZES`; UKP's are balanced by length, half of EVOUNA's and GSM8K's show the reference.
+Trains a decision model on lists of the licensed sets and on checkable instructions (a yes or no
+about each response); `measure_readout.py` measures it on unseen prompts. The same command continues
+after a kill. `SIZES` counts the lists of each set; UKP's pairs are balanced by length. A set that
+is not in SPCT_DATA is named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from recipes.smollm2_135m.mix import (
-    HERE,
-    SEED,
-    balanced,
-    characters,
-    in_split,
-    longer_wins,
-    shown,
-    sub_lists,
-)
+from recipes.smollm2_135m.instructions import KNOWN, tasks
+from recipes.smollm2_135m.mix import HERE, SEED, balanced, in_split, longer_wins, shown
 from recipes.smollm2_135m.run import convert
-from spct.data.prepare import has_best
+from spct.data.prepare import has_best, select
 from spct.engines.readouts.asking import Wording, load_wording
+from spct.errors import DataError
 from spct.models.decision import Asking, asking
 from spct.train import decision
 from spct.train.config import DecisionConfig
 from spct.types import Example
 
 SIZES = {
-    "truthfulqa": 5000, "evouna": 1500, "evouna_ref": 4000, "gsm8k": 1200, "gsm8k_ref": 1200,
-    "ukp": 3000, "hh": 1400,
+    "truthfulqa": 549, "evouna": 240, "evouna_ref": 480, "gsm8k": 120, "gsm8k_ref": 80,
+    "ukp": 1500, "hh": 330, "instructions": 900,
 }  # fmt: skip
-MAX_CHARS = 900
+MAX_CHARS = 900  # of a query and one response
+ANSWERS = 8  # of one TruthfulQA question: more questions teach more than more answers
+PROCESSES = 2
 
 
-def pairs(split: str, max_chars: int = MAX_CHARS) -> dict[str, list[Example]]:
-    """Pairs of every set in one split; a set that is not in SPCT_DATA is named and left out."""
-    counts = {2: 60 if split == "train" else 6}
-    answers = list(sub_lists(in_split("evouna_openqa", split), {2: 6}, max_chars))
-    solutions = list(sub_lists(in_split("gsm8k_solutions", split), {2: 6}, 2 * max_chars))
-    arguments = [e for e in in_split("ukp_convarg1", split) if characters(e) <= 2 * max_chars]
-    talks = in_split("hh_harmless_base", split)
+def cut(example: Example, most: int, rng: random.Random) -> Example:
+    """At most so many responses, best and worst in turn, in random order."""
+    gold = example.gold or ()
+    ranked = sorted(range(example.n), key=lambda i: (-gold[i], rng.random()))
+    ends = [i for pair in zip(ranked, reversed(ranked), strict=True) for i in pair]
+    kept = list(dict.fromkeys(ends))[:most]
+    return select(example, rng.sample(kept, len(kept)))
+
+
+def short(example: Example) -> bool:
+    """Whether its longest response fits beside the query, and gold differs."""
+    longest = sum(len(m.content) for m in example.query) + max(map(len, example.responses))
+    return longest <= MAX_CHARS and len(set(example.gold or ())) > 1
+
+
+def offered(split: str) -> dict[str, Callable[[], list[Example]]]:
+    """How every set's lists of one split are read."""
+
+    def of(name: str) -> list[Example]:
+        return [e for e in in_split(name, split) if short(e)]
+
+    def truthfulqa() -> list[Example]:
+        rng = random.Random(SEED)
+        return [cut(e, ANSWERS, rng) for e in of("truthfulqa_judgements")]
+
+    def instructions() -> list[Example]:
+        sources = [*in_split("truthfulqa_judgements", split), *in_split("evouna_openqa", split)]
+        return list(tasks(sources, KNOWN, 4 * SIZES["instructions"], SEED))
+
     return {
-        "truthfulqa": list(sub_lists(in_split("truthfulqa_judgements", split), counts, max_chars)),
-        "evouna": answers,
-        "evouna_ref": [shown(e) for e in answers],
-        "gsm8k": solutions,
-        "gsm8k_ref": [shown(e) for e in solutions],
-        "ukp": balanced(arguments, longer_wins),
-        "hh": [e for e in talks if has_best(e) and characters(e) <= 2 * max_chars],
+        "truthfulqa": truthfulqa,
+        "evouna": lambda: of("evouna_openqa"),
+        "evouna_ref": lambda: [shown(e) for e in of("evouna_openqa")],
+        "gsm8k": lambda: of("gsm8k_solutions"),
+        "gsm8k_ref": lambda: [shown(e) for e in of("gsm8k_solutions")],
+        "ukp": lambda: balanced(of("ukp_convarg1"), longer_wins),
+        "hh": lambda: [e for e in of("hh_harmless_base") if has_best(e)],
+        "instructions": instructions,
     }
 
 
 def mixture(split: str, sizes: dict[str, int]) -> list[Example]:
-    """At most these many pairs of each set, shuffled; ids say which set they are of."""
+    """At most these many lists of each set, shuffled; ids say which set they are of."""
     rng = random.Random(SEED)
     chosen: list[Example] = []
-    for name, found in pairs(split).items():
+    for name, read in offered(split).items():
+        try:
+            found = read()
+        except DataError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            continue
         some = rng.sample(found, min(sizes[name], len(found)))
         chosen += [replace(e, id=f"{name}/{e.id}", subset=name) for e in some]
     rng.shuffle(chosen)
@@ -77,27 +104,32 @@ def how() -> tuple[Asking, Wording]:
 
 
 def config(steps: int) -> DecisionConfig:
-    """Two CPU cores with native bfloat16."""
+    """CPU cores with native bfloat16, a process each: threads wait for each other on a busy one."""
     return DecisionConfig(
-        max_steps=steps, warmup_steps=20, micro_batch_size=16, batch_size=16, max_length=512,
-        lora_rank=16, lora_skip_layers=12, bf16=True, attention="sdpa", use_cpu=True,
-        save_steps=50, log_steps=10, seed=SEED,
+        max_steps=steps, warmup_steps=20, micro_batch_size=3, batch_size=6, max_length=400,
+        row_tokens=400, lora_rank=16, lora_skip_layers=12, bf16=True, attention="sdpa",
+        use_cpu=True, save_steps=20, log_steps=5, seed=SEED,
     )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, or go on."""
+    """Train, or go on: in a process a core, each of one thread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2"))
-    parser.add_argument("--steps", type=int, default=1100)
-    chosen = parser.parse_args(argv)
-    base = chosen.work / "base"
-    convert(base)
+    parser.add_argument("--steps", type=int, default=450)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    chosen = parser.parse_args(arguments)
+    convert(chosen.work / "base")
+    if "RANK" not in os.environ:
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(PROCESSES)]
+        command = [sys.executable, *launcher, "-m", "recipes.smollm2_135m.readout", *arguments]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return
     asked, wording = how()
-    rows = mixture("train", SIZES)
     report = decision.train(
-        str(base), rows, chosen.work / "readout", config(chosen.steps), asked, wording
-    )
+        str(chosen.work / "base"), mixture("train", SIZES), chosen.work / "readout",
+        config(chosen.steps), asked, wording,
+    )  # fmt: skip
     print(json.dumps({"rows": report.n_rows, "steps": report.steps, "loss": report.loss}))
 
 

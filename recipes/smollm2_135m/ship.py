@@ -1,4 +1,4 @@
-"""Put a trained adapter into the package: `python -m recipes.smollm2_135m.ship rl`.
+"""Put a trained adapter into the package: `python -m recipes.smollm2_135m.ship rl` (or readout).
 
 Half precision (the embedded engines add it to F16 weights), peft's own file names, no path of this
 machine, the templates that it was trained on. What `measure STAGE` found on the first pairs of the
@@ -10,19 +10,25 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from recipes.smollm2_135m.measure import SUBSET, SUBSET_SIZE
 from recipes.smollm2_135m.mix import HERE
+from recipes.smollm2_135m.readout_tests import results as measured_readout
+from spct.models.model_card import read_card
+from spct.models.shipped import FOLDER as WEIGHTS
+from spct.models.shipped import READOUT
 from spct.runs.folder import atomic_text
 
 BASE = "SmolLM2-135M-Instruct"
-WEIGHTS = Path(__file__).parents[2] / "spct" / "weights" / "smollm2_135m"
 SETTINGS = "adapter_config.json"
+TEMPLATES = ("pointwise.txt", "single.txt")
 RESULTS = HERE / "results.json"
 
 
-def ship(adapter: Path, out: Path) -> None:
+def ship(adapter: Path, out: Path, templates: Sequence[str] = TEMPLATES) -> None:
     """Write the adapter of a stage to `out` as it is shipped."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -36,7 +42,7 @@ def ship(adapter: Path, out: Path) -> None:
     settings = json.loads((adapter / SETTINGS).read_text("utf-8"))
     settings["base_model_name_or_path"] = BASE
     (out / SETTINGS).write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n", "utf-8")
-    for name in ("pointwise.txt", "single.txt"):
+    for name in templates:
         shutil.copyfile(HERE / name, out / name)
 
 
@@ -62,18 +68,37 @@ def reported(greedy: Path) -> dict[str, dict[str, float]]:
     }
 
 
+def ship_readout(trained: Path, measured: Mapping[str, Any], out: Path) -> None:
+    """The readout's adapter, and its card with what was measured and no path of this machine."""
+    card = read_card(trained)
+    if card is None:
+        raise ValueError(f"{str(trained)!r} has no card: its training has not ended")
+    ship(trained, out, templates=())
+    shares = {name: sum(m["readout"]) / len(m["readout"]) for name, m in measured.items()}
+    rounded = {name: round(share, 3) for name, share in shares.items()}
+    card.model_copy(update={"base": BASE, "measured": rounded}).write(out)
+
+
 def main() -> None:
     """Ship a stage's adapter."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("cold_start", "rft", "rl"))
+    parser.add_argument("stage", choices=("cold_start", "rft", "rl", READOUT))
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2/cpu"))
     chosen = parser.parse_args()
-    found = reported(chosen.work / "results" / f"{chosen.stage}-greedy.json")
-    ship(chosen.work / "run" / chosen.stage, WEIGHTS)
+    results = json.loads(RESULTS.read_text("utf-8"))
+    out = WEIGHTS
+    if chosen.stage == READOUT:
+        root, out = chosen.work.parent, WEIGHTS / READOUT
+        measured = measured_readout(root / "results" / READOUT)
+        ship_readout(root / READOUT, measured, out)
+        results[READOUT] = {name: m["readout"][:SUBSET_SIZE] for name, m in measured.items()}
+    else:
+        results["shipped"] = reported(chosen.work / "results" / f"{chosen.stage}-greedy.json")
+        ship(chosen.work / "run" / chosen.stage, WEIGHTS)
     with atomic_text(RESULTS) as file:
-        file.write(json.dumps({"shipped": found}, indent=1) + "\n")
-    size = (WEIGHTS / "adapter_model.safetensors").stat().st_size
-    print(f"{WEIGHTS}: {size / 1e6:.1f} MB")
+        file.write(json.dumps(results, indent=1) + "\n")
+    size = (out / "adapter_model.safetensors").stat().st_size
+    print(f"{out}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

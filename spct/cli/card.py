@@ -26,17 +26,24 @@ def brief(text: str, width: int = 300) -> str:
 
 
 def show_verdict(
-    console: Console, example: Example, verdict: Verdict, *, full: bool, top: float | None = None
+    console: Console,
+    example: Example,
+    verdict: Verdict,
+    *,
+    full: bool,
+    top: float | None = None,
+    other: Verdict | None = None,
 ) -> None:
     """Print one verdict: responses with rewards, then one judgement, or all of them if `full`.
 
-    `top` is the best score of the scale that the rewards are means on.
+    `top` is the best score of the scale that the rewards are means on; `other` is the readout's
+    verdict, whose rewards are probabilities.
     """
     one = telling(verdict)
     chosen = verdict.trajectories if full else () if one is None else (one,)
     parts: list[RenderableType] = [
         Text(brief(example.query[-1].content)),
-        _responses(example, verdict, top),
+        _responses(example, verdict, top, other),
     ]
     parts += [_judgement(t) for t in chosen]
     parts.append(_summary(example, verdict, top))
@@ -48,14 +55,27 @@ def _of(reward: float, top: float | None) -> str:
     return f"{reward:.4g}" if top is None else f"{reward:.1f} of {top:g}"
 
 
-def _responses(example: Example, verdict: Verdict, top: float | None) -> Table:
+def _chance(other: Verdict, i: int) -> str:
+    """The readout's probability that a response is good; marked where it is the highest."""
+    if other.rewards is None:
+        return "-"
+    return f"{other.rewards[i]:.0%}" + (
+        " ★" if other.winner == i and len(other.rewards) > 1 else ""
+    )
+
+
+def _responses(
+    example: Example, verdict: Verdict, top: float | None, other: Verdict | None
+) -> Table:
     table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
     gold = example.gold
     # Gold of all zeros has no right response; the highest of them is not one.
     right = () if gold is None else [i for i, g in enumerate(gold) if g == max(gold) and g > 0]
-    titles = ("", "#", "reward", *([] if gold is None else ["gold"]), "response")
+    readout = [] if other is None else ["readout"]
+    titles = ("", "#", "reward", *readout, *([] if gold is None else ["gold"]), "response")
     for title in titles:
-        table.add_column(title, justify="right" if title in ("#", "reward") else "left")
+        numbers = ("#", "reward", "readout")
+        table.add_column(title, justify="right" if title in numbers else "left")
     for i, response in enumerate(example.responses):
         reward = "-" if verdict.rewards is None else _of(verdict.rewards[i], top)
         mark = (
@@ -70,6 +90,7 @@ def _responses(example: Example, verdict: Verdict, top: float | None) -> Table:
             mark if example.n > 1 else "",
             str(i + 1),
             reward,
+            *([] if other is None else [_chance(other, i)]),
             *([] if gold is None else ["✓" if i in right else "✗"]),
             Text(brief(response, 160)),
             style=style,

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from spct.cli import source
 from spct.cli.bad_rows import DropBad
+from spct.cli.beside import Beside
 from spct.cli.card import Grades, show_verdict
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
@@ -80,12 +81,15 @@ def judge(
         _show_plan(config, examples)
         return
     rm = load_named(reward_model, config, origins) if reward_model else build_judge(config)
+    beside = None if as_json or reward_model else Beside.of(config, len(examples))
     job = Job()
-    shown, grades = _Shown(examples, as_json, full), Grades()
+    shown, grades = _Shown(examples, as_json, full, beside), Grades()
     tally = job.run(_judge_all(job, config, rm, examples, shown, grades, progress))
     print(tally.summary(), file=sys.stderr)
     if grades.credits:
         print(grades.line(), file=sys.stderr)
+    if beside is not None:
+        print(beside.line(), file=sys.stderr)
     tally.check(max_unscored)
 
 
@@ -105,7 +109,10 @@ def _asked_here(
 class _Shown:
     """Prints verdicts in the order of the examples, whichever is done first."""
 
-    def __init__(self, examples: Sequence[Example], as_json: bool, full: bool) -> None:
+    def __init__(
+        self, examples: Sequence[Example], as_json: bool, full: bool, beside: Beside | None
+    ) -> None:
+        self.beside = beside
         self.top: float | None = None
         self._waiting = deque(examples)
         self._done: dict[str, Verdict] = {}
@@ -119,7 +126,10 @@ class _Shown:
             first = self._waiting.popleft()
             verdict = self._done.pop(first.id)
             if self.is_card:
-                show_verdict(self._console, first, verdict, full=self._full, top=self.top)
+                show_verdict(
+                    self._console, first, verdict, full=self._full, top=self.top,
+                    other=None if self.beside is None else self.beside.found.get(first.id),
+                )  # fmt: skip
             else:
                 print(to_line(dump_verdict(verdict) | _asked(first)), flush=True)
 
@@ -141,6 +151,8 @@ async def _judge_all(
         shown.add(verdict)
 
     try:
+        if shown.beside is not None:
+            await shown.beside.read(job.gate(examples))
         await opened(model, config.engine, progress)
         recipe = model.identity()  # known now: it names the model that an endpoint serves
         if recipe.get("grammar") is not None and is_untrained(config.engine):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Literal
 
 from spct.config import EngineConfig
 from spct.errors import ConfigError, ExtraMissing
@@ -36,6 +37,15 @@ def kind_found(config: EngineConfig) -> str | None:
     if config.base_url or os.environ.get("OPENAI_BASE_URL"):
         return "openai"
     return next((kind for kind, package in EMBEDDED.items() if find_spec(package)), None)
+
+
+def embedded_kind(config: EngineConfig) -> Literal["openvino", "llamacpp"]:
+    """The embedded engine that is set, or else the first one installed."""
+    found = [kind for kind, package in EMBEDDED.items() if find_spec(package)]
+    kind = config.kind if config.kind in EMBEDDED else next(iter(found), None)
+    if kind is None:
+        raise ConfigError("no embedded engine is installed: pip install 'spct[embedded]'")
+    return "openvino" if kind == "openvino" else "llamacpp"
 
 
 def build_engine(config: EngineConfig) -> Engine:

@@ -90,6 +90,11 @@ def is_untrained(config: EngineConfig) -> bool:
     return config.kind in EMBEDDED and config.model is None and not adapters_of(config)
 
 
+def is_shipped(config: EngineConfig) -> bool:
+    """Whether these settings, with defaults filled in, select the shipped judge."""
+    return config.kind in EMBEDDED and _ours(config) is not None
+
+
 def _ours(config: EngineConfig) -> Shipped | None:
     """The shipped judge, if these settings select it."""
     if config.model is not None or config.adapter is None:

@@ -3,6 +3,7 @@
 | what is given | what judges |
 |---|---|
 | `default` | the judge that `spct judge` uses without settings |
+| `readout` | the shipped decision model: a probability for each response, no text |
 | `scripted` | the fake judge |
 | `length`, `first`, `random` | a baseline that knows nothing |
 | `http://...` | the model behind a gateway (`spct serve`) |
@@ -34,7 +35,8 @@ from spct.models.baselines import BASELINES, Baseline
 from spct.models.cascade import CascadeFit, CascadeRM, CascadeSettings
 from spct.models.contents import Contents, contents_of
 from spct.models.critique import CritiqueScalarRM
-from spct.models.engines import build_engine
+from spct.models.decision import DecisionRM
+from spct.models.engines import build_engine, embedded_kind
 from spct.models.formats import CRITIQUE, PAIR
 from spct.models.judges import build_judge
 from spct.models.model_card import ModelCard, Paradigm, read_card
@@ -42,6 +44,7 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.readers import DecisionSettings, decision_from_card, decision_model
 from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
+from spct.models.shipped import READOUT, shipped_readout
 from spct.protocols import Engine, RewardModel, Scorer
 from spct.settings import Settings, read_toml, validated
 from spct.types import SamplingParams
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 GATEWAY_KEY = "SPCT_GATEWAY_KEY"  # the variable that holds the key of a gateway named by address
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_PLAIN = EngineConfig()
 
 
 class ScorerConfig(Settings):
@@ -122,6 +126,8 @@ def _loaded(
         return Baseline(name)
     if name == "default":
         return build_judge(Config(), engine)
+    if name == READOUT:
+        return load_readout()
     if name == "scripted":
         return build_judge(Config(engine=EngineConfig(kind="scripted")), engine)
     if name.startswith(("http://", "https://")):
@@ -137,8 +143,21 @@ def _loaded(
     raise _unknown(name)
 
 
+def load_readout(config: EngineConfig = _PLAIN) -> DecisionRM:
+    """The shipped readout in this process: on the embedded engine that is set or installed."""
+    folder = shipped_readout()
+    card = None if folder is None else read_card(folder)
+    if folder is None or card is None:
+        raise ConfigError(
+            "loading the readout: this package holds none; train one with "
+            "python -m recipes.smollm2_135m.readout and name its folder"
+        )
+    kind = embedded_kind(config)
+    return decision_from_card(folder, card, EngineConfig(kind=kind, adapter=str(folder)))
+
+
 def _unknown(name: str) -> ConfigError:
-    words = [*BASELINES, "default", "scripted"]
+    words = [*BASELINES, "default", READOUT, "scripted"]
     meant = did_you_mean(name, words)
     found = "a file, not a folder" if Path(name).is_file() else "no such folder"
     return ConfigError(

@@ -48,6 +48,9 @@ class ModelCard(Settings):
     calibration_error: float | None = Field(
         None, description="For decision: ECE on the calibration split, with its temperature."
     )
+    measured: dict[str, float] = Field(
+        default_factory=dict, description="Share of test pairs that are right, by set."
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="The resolved settings.")
     spct_version: str = ""
 

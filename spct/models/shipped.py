@@ -1,4 +1,6 @@
-"""The judge that comes with the package: a LoRA adapter on the default model, and its wording.
+"""What comes with the package: two LoRA adapters on the default model, and their wording.
+
+One writes judgements (the default judge); the readout gives probabilities (`READOUT`).
 
 An adapter judges well only with the templates that it was trained on, so both lie in one folder.
 Without weights there, as in a checkout before they are trained, nothing is shipped and the plain
@@ -13,6 +15,7 @@ from pathlib import Path
 
 NAME = "spct-smollm2-135m"
 FOLDER = Path(__file__).parents[1] / "weights" / "smollm2_135m"
+READOUT = "readout"  # its folder, and the name that loads it
 # The formats that it was trained on, each with a template of its name, and for how many responses.
 # For another number a grammar holds it to its format, which it would lose; an empty range: always.
 TRAINED_ON = {"pointwise": range(2, 6), "single": range(1, 2)}
@@ -36,3 +39,9 @@ def shipped() -> Shipped | None:
         return None
     templates = {name: FOLDER / f"{name}.txt" for name in TRAINED_ON}
     return Shipped(NAME, FOLDER, templates, MAX_TOKENS, TRAINED_ON)
+
+
+def shipped_readout() -> Path | None:
+    """The folder of the shipped readout, or None while it holds no weights."""
+    folder = FOLDER / READOUT
+    return folder if (folder / "adapter_model.safetensors").is_file() else None

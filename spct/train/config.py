@@ -137,7 +137,10 @@ class DecisionConfig(Optimisation):
     """`spct train decision`: a readout of option labels; the paper has none, so no rate either."""
 
     learning_rate: float = Field(4e-4, gt=0, description="Peak rate of AdamW (of the adapters).")
-    batch_size: Positive = Field(16, description="Pairs per optimizer step, over all processes.")
+    batch_size: Positive = Field(16, description="Rows per optimizer step, over all processes.")
+    row_tokens: Positive = Field(
+        512, description="Tokens of a row: responses of one query, their beginning read once."
+    )
     lora_rank: int = Field(16, ge=0, description="Rank of LoRA adapters; 0 trains all weights.")
     log_score: float = Field(
         0.3, ge=0, description="Weight of the labels' cross-entropy beside the pairs' loss."

@@ -1,10 +1,10 @@
 """The decision readout: a model tuned so that its labels' logits say which response is better.
 
 Each response is read alone ("is this good, yes or no?"); z is the log odds of yes over no at the
-answer position. Loss of a pair: -log sigmoid(z_better - z_worse), plus `log_score` times the mean
-cross-entropy of both labels, so that yes means good and a single response can be judged; a row with
-a 0/1 label has the latter alone. Logits are computed at the answer position for the labels' few
-tokens only: the head over a 49k vocabulary is a third of a training step otherwise.
+answer position. Responses of one query are packed into rows (packing.py). Loss of a pair:
+-log sigmoid(z_better - z_worse), plus `log_score` times the mean cross-entropy of all labels, so
+that yes means good and a single response can be judged. Logits are computed at the answer positions
+for the labels' few tokens only: the head over a 49k vocabulary is a third of a step otherwise.
 
 With LoRA above the lowest `lora_skip_layers` layers the lower states never change, and
 `cache_states` keeps them once, in a file: training then runs the upper layers alone.
@@ -12,8 +12,7 @@ With LoRA above the lowest `lora_skip_layers` layers the lower states never chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,13 @@ from spct.engines.hf_load import load_tokenizer
 from spct.engines.readouts.asking import Wording
 from spct.engines.readouts.decision import YES_NO
 from spct.engines.readouts.hf import chat_ids, spellings
-from spct.errors import ConfigError, ExtraMissing, TrainError
+from spct.errors import ConfigError, ExtraMissing
 from spct.measure.temperature import binary_ece, fit_temperature
 from spct.models.decision import Asking
 from spct.models.model_card import ModelCard, Template
 from spct.train.config import DecisionConfig
 from spct.train.heads import CHECKPOINTS, log_to_stderr
-from spct.train.pairs import PairFunnel, pairs_of
+from spct.train.packing import Ids, Packed, Row, collate, rows_of
 from spct.train.resume import begin, last_checkpoint, resume
 from spct.train.sft import (
     TrainReport,
@@ -48,37 +47,16 @@ if TYPE_CHECKING:
     from spct.train.readout import Readout, StatesCache
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One response as it is read: its token ids, and whether it is the good one."""
-
-    ids: tuple[int, ...]
-    label: int
+CALIBRATION_ROWS = 150  # as many as one number needs
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A pair, the better side first, or one labelled response."""
+def encoder(
+    asking: Asking, wording: Wording, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[Example, int], Ids]:
+    """How the prompt about one response is written as ids, each once."""
+    known: dict[tuple[str, str | None, str], Ids] = {}
 
-    sides: tuple[Side, ...]
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longest side, which batches are sorted by."""
-        return max(len(side.ids) for side in self.sides)
-
-
-def rows_of(
-    examples: Sequence[Example],
-    asking: Asking,
-    wording: Wording,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-) -> tuple[list[Row], int]:
-    """Every pair whose gold differs and every labelled single; how many were too long."""
-    known: dict[tuple[str, str | None, str], tuple[int, ...]] = {}
-
-    def ids(example: Example, i: int) -> tuple[int, ...]:
+    def ids(example: Example, i: int) -> Ids:
         key = (str(example.query), example.reference, example.responses[i])
         if key not in known:
             one = Example(
@@ -89,31 +67,18 @@ def rows_of(
             known[key] = tuple(chat_ids(tokenizer, messages))
         return known[key]
 
-    several = [e for e in examples if e.n > 1]
-    rows = []
-    if several:
-        for pair in pairs_of(several, PairFunnel()):
-            better, worse = (ids(pair.example, i) for i in (pair.chosen, pair.rejected))
-            rows.append(Row((Side(better, 1), Side(worse, 0))))
-    for example in examples:
-        if example.n == 1 and example.gold is not None and example.gold[0] in (0.0, 1.0):
-            rows.append(Row((Side(ids(example, 0), int(example.gold[0])),)))
-    kept = [row for row in rows if row.length <= max_length]
-    if not kept:
-        raise TrainError(
-            f"training a decision model: none of {len(rows)} rows fits in {max_length} tokens; "
-            "expected pairs whose gold differs, or single responses with gold 0 or 1"
-        )
-    return kept, len(rows) - len(kept)
+    return ids
 
 
-def losses(
-    z_S: torch.Tensor, labels_S: torch.Tensor, better_P: torch.Tensor, worse_P: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bradley-Terry over the pairs, and the log score over all sides; means."""
+def losses(z_S: torch.Tensor, batch: Packed) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bradley-Terry over the pairs, and the log score over all sides; weighted and plain mean."""
     from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-    pairwise = -logsigmoid(z_S[better_P] - z_S[worse_P]).mean() if len(better_P) else z_S.sum() * 0
+    labels_S, weight_P = batch.labels_S.to(z_S), batch.weight_P.to(z_S)
+    pairwise = z_S.sum() * 0
+    if len(weight_P):
+        lost_P = -logsigmoid(z_S[batch.better_P] - z_S[batch.worse_P])
+        pairwise = (lost_P * weight_P).sum() / weight_P.sum()
     return pairwise, binary_cross_entropy_with_logits(z_S, labels_S)
 
 
@@ -125,26 +90,6 @@ def label_ids(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
             "training a decision model: 'yes' or 'no' is more than one token of this vocabulary"
         )
     return found
-
-
-def collate(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
-    """A batch of rows as right-padded sides, with the places of the pairs' two sides."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    sides = [side for row in rows for side in row.sides]
-    ids = [torch.tensor(side.ids) for side in sides]
-    starts, at = [], 0
-    for row in rows:
-        if len(row.sides) == 2:
-            starts.append(at)
-        at += len(row.sides)
-    return {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),
-        "lengths": torch.tensor([len(side.ids) for side in sides]),
-        "labels": torch.tensor([float(side.label) for side in sides]),
-        "better": torch.tensor(starts, dtype=torch.long),
-    }
 
 
 def train(
@@ -165,7 +110,8 @@ def train(
     tokenizer = load_tokenizer(model)
     held_out = [e for e in examples if is_calibration(e, config.calibration)]
     fitted = [e for e in examples if not is_calibration(e, config.calibration)]
-    rows, n_too_long = rows_of(fitted, asking, wording, tokenizer, config.max_length)
+    ids_of = encoder(asking, wording, tokenizer)
+    rows, n_too_long = rows_of(fitted, ids_of, config.max_length, config.row_tokens)
     begin(out, "decision", model, config, rows)
     readout = _readout(model, tokenizer, config)
     cache = _cache(readout, rows, out, tokenizer, config) if config.cache_states else None
@@ -178,6 +124,7 @@ def train(
             train_sampling_strategy="group_by_length",
             length_column_name="length",
             max_grad_norm=1.0,
+            ddp_find_unused_parameters=False,
         ),
         train_dataset=Dataset.from_dict(
             {"row": list(range(len(rows))), "length": [row.length for row in rows]}
@@ -187,32 +134,45 @@ def train(
     log_to_stderr(trainer)
     resumed = last_checkpoint(out / CHECKPOINTS)
     resume(trainer, resumed)
-    readout.model.save_pretrained(str(out))
     history, steps = trainer.state.log_history, trainer.state.global_step
-    temperature, ece = 1.0, None
-    if held_out:
-        unseen, _ = rows_of(held_out, asking, wording, tokenizer, config.max_length)
-        temperature, ece = _calibrated(readout, unseen, int(tokenizer.pad_token_id))
     loss = last_loss(history)
-    card = ModelCard(
+    report = TrainReport(out, len(rows), n_too_long, steps, loss, resumed)
+    if not PartialState().is_main_process:
+        return report
+    readout.model.save_pretrained(str(out))
+    unseen: list[Row] = []
+    if held_out:
+        unseen, _ = rows_of(held_out, ids_of, config.max_length, config.row_tokens)
+    card = _card(model, rows, report, config, asking, wording)
+    temperature, ece = _calibrated(readout, unseen[:CALIBRATION_ROWS], int(tokenizer.pad_token_id))
+    tokenizer.save_pretrained(str(out))
+    write_metrics(history, out)
+    card.model_copy(update={"temperature": temperature, "calibration_error": ece}).write(out)
+    return report
+
+
+def _card(
+    model: str,
+    rows: Sequence[Row],
+    report: TrainReport,
+    config: DecisionConfig,
+    asking: Asking,
+    wording: Wording,
+) -> ModelCard:
+    """What it was trained from and on; the calibration comes after."""
+    return ModelCard(
         paradigm="decision",
         base=model,
-        steps=steps,
-        n_pairs=len(rows),
+        steps=report.steps,
+        n_pairs=sum(len(row.pairs) for row in rows),
         max_length=config.max_length,
-        loss=loss,
+        loss=report.loss,
         template=Template.of(asking.state),
         wording=wording.template,
         question=asking.question.instructions,
-        temperature=temperature,
-        calibration_error=ece,
         settings=config.model_dump(mode="json"),
         spct_version=spct.__version__,
     )
-    tokenizer.save_pretrained(str(out))
-    write_metrics(history, out)
-    card.write(out)
-    return TrainReport(out, len(rows), n_too_long, steps, loss, resumed)
 
 
 def is_calibration(example: Example, share: float) -> bool:
@@ -261,8 +221,7 @@ def _cache(
             " lora_skip_layers above 0"
         )
     decoder: Any = readout.__dict__["decoder"]
-    sequences = [side.ids for row in rows for side in row.sides]
-    cache = StatesCache(out / "states", sequences, int(decoder.config.hidden_size))
+    cache = StatesCache(out / "states", rows, int(decoder.config.hidden_size))
     cache.fill(decoder, config.lora_skip_layers, int(tokenizer.pad_token_id))
     return cache
 
@@ -273,15 +232,6 @@ def _trainer_class(
     """A trainer whose loss reads sides; it saves and loads the model inside the readout."""
     from transformers import Trainer
 
-    def read(module: Any, batch: dict[str, torch.Tensor], some: Sequence[Row]) -> torch.Tensor:
-        z_S: torch.Tensor
-        if cache is None:
-            z_S = module(batch["lengths"], input_ids=batch["input_ids"])
-        else:
-            states = cache.of([side.ids for row in some for side in row.sides])
-            z_S = module(batch["lengths"], states=states.to(batch["lengths"].device))
-        return z_S
-
     class DecisionTrainer(Trainer):
         def compute_loss(
             self,
@@ -290,10 +240,10 @@ def _trainer_class(
             return_outputs: bool = False,
             num_items_in_batch: torch.Tensor | int | None = None,
         ) -> Any:
-            some = [rows[i] for i in inputs["rows"].tolist()]
-            batch = {k: v.to(inputs["rows"].device) for k, v in collate(some, pad).items()}
-            z_S = read(model, batch, some)
-            pairwise, score = losses(z_S, batch["labels"], batch["better"], batch["better"] + 1)
+            which = inputs["rows"].tolist()
+            batch = collate([rows[i] for i in which], pad)
+            z_S = model(batch, None if cache is None else cache.of(which))
+            pairwise, score = losses(z_S, batch)
             loss = pairwise + config.log_score * score
             # the trainer divides by the accumulated batches only where it counts items itself
             loss = loss / self.args.gradient_accumulation_steps
@@ -321,26 +271,25 @@ def load_weights(model: Any, folder: Path) -> None:
         model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
 
 
-def _calibrated(readout: Readout, rows: Sequence[Row], pad: int) -> tuple[float, float]:
-    """The temperature of unseen rows, and the calibration error with it."""
+def _calibrated(readout: Readout, rows: Sequence[Row], pad: int) -> tuple[float, float | None]:
+    """The temperature of unseen rows, and the calibration error with it; 1 and None of no rows."""
     import torch
 
+    if not rows:
+        return 1.0, None
     readout.train(False)
     margins: list[float] = []
     golds: list[int] = []
-    for start in range(0, len(rows), 32):
-        some = rows[start : start + 32]
-        batch = collate(some, pad)
+    rows = sorted(rows, key=lambda row: row.length)
+    for start in range(0, len(rows), 8):
+        batch = collate(rows[start : start + 8], pad)
         with torch.inference_mode():
-            z_S = readout(batch["lengths"], input_ids=batch["input_ids"])
-        at = 0
-        for row in some:
-            if len(row.sides) == 2:
-                margins.append(float(z_S[at] - z_S[at + 1]))
-                golds.append(1)
-            else:
-                margins.append(float(z_S[at]))
-                golds.append(row.sides[0].label)
-            at += len(row.sides)
+            z_S = readout(batch)
+        margins += (z_S[batch.better_P] - z_S[batch.worse_P]).tolist()
+        golds += [1] * len(batch.better_P)
+        for z, label, b in zip(z_S.tolist(), batch.labels_S.tolist(), batch.row_S, strict=True):
+            if not rows[start + int(b)].pairs:
+                margins.append(z)
+                golds.append(int(label))
     temperature = fit_temperature(margins, golds)
     return temperature, binary_ece([m / temperature for m in margins], golds)

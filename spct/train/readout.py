@@ -1,7 +1,6 @@
 """The module that a decision model is trained through: the backbone, and two rows of its head.
 
-Right padding and a causal mask let every side be read without an attention mask: what is padded
-comes after what is read. `StatesCache` keeps the hidden states below the first trained layer; the
+`StatesCache` keeps the hidden states below the first trained layer; the
 backbone's upper layers then run on them as if they were embeddings.
 """
 
@@ -10,8 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spct.errors import ConfigError
 from spct.models.batches import length_sorted
+from spct.train.packing import Packed, Row, collate
 
 
 class Readout(torch.nn.Module):
@@ -35,26 +36,34 @@ class Readout(torch.nn.Module):
             causal.get_output_embeddings(),
         )
 
-    def forward(
-        self,
-        lengths: torch.Tensor,
-        input_ids: torch.Tensor | None = None,
-        states: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Log odds (S,) of the sides, from their ids (S, T) or cached states (S, T, H)."""
+    def forward(self, batch: Packed, states: torch.Tensor | None = None) -> torch.Tensor:
+        """Log odds (S,) of the batch's sides, from its ids or from cached states (B, T, H)."""
         decoder: Any = self.__dict__["decoder"]
         if states is None:
-            hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+            hidden = run(decoder, batch, input_ids=batch.ids_B_T)
         else:
             with upper_layers(decoder, self.lowest):
-                hidden = decoder(inputs_embeds=states, use_cache=False).last_hidden_state
-        last_S_H = hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1]
+                hidden = run(decoder, batch, inputs_embeds=states)
+        last_S_H = hidden[batch.row_S.to(hidden.device), batch.end_S.to(hidden.device)]
         weight = self.__dict__["head"].weight
         sides = []
         for ids in self.labels:
             logits = last_S_H.float() @ weight[ids.to(weight.device)].float().T
             sides.append(torch.logsumexp(logits, dim=-1))
         return sides[0] - sides[1]
+
+
+def run(decoder: Any, batch: Packed, **inputs: torch.Tensor) -> torch.Tensor:
+    """The decoder's last states (B, T, H) of packed rows, whatever its attention kernel."""
+    device, dtype = decoder.device, decoder.dtype
+    seen = batch.mask_B_1_T_T.to(device)
+    hidden: torch.Tensor = decoder(
+        **{name: tensor.to(device) for name, tensor in inputs.items()},
+        attention_mask=torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype),
+        position_ids=batch.positions_B_T.to(device),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden
 
 
 @contextmanager
@@ -69,50 +78,39 @@ def upper_layers(decoder: Any, lowest: int) -> Iterator[None]:
 
 
 class StatesCache:
-    """Hidden states after the `lowest` layers of every distinct sequence, in one file.
+    """Hidden states after the `lowest` layers of every row, in one file.
 
-    bfloat16, flat: a side of 110 tokens and 576 features takes 127 kB. Written once; a killed
+    bfloat16, flat: a row of 500 tokens and 576 features takes 576 kB. Written once; a killed
     writing begins again where `done` says.
     """
 
-    def __init__(self, folder: Path, sequences: Sequence[tuple[int, ...]], width: int) -> None:
-        self.folder, self.width = folder, width
-        self.start_of: dict[tuple[int, ...], int] = {}
-        total = 0
-        for ids in sequences:
-            if ids not in self.start_of:
-                self.start_of[ids] = total
-                total += len(ids)
+    def __init__(self, folder: Path, rows: Sequence[Row], width: int) -> None:
+        self.folder, self.width, self.rows = folder, width, rows
+        self.starts = [0, *accumulate(row.length for row in rows)]
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "states.bf16"
-        size = total * width * 2
-        if path.is_file() and path.stat().st_size != size:
+        total = self.starts[-1]
+        if path.is_file() and path.stat().st_size != total * width * 2:
             raise ConfigError(f"the states in {path} are of other data; remove the file")
-        if path.is_file():
-            self.states = np.memmap(path, np.int16, "r+", shape=(total, width))
-        else:
-            self.states = np.memmap(path, np.int16, "w+", shape=(total, width))
+        mode: Literal["r+", "w+"] = "r+" if path.is_file() else "w+"
+        self.states = np.memmap(path, np.int16, mode, shape=(total, width))
 
     def fill(self, decoder: Any, lowest: int, pad: int, max_tokens: int = 16_384) -> None:
-        """Read every sequence through the lowest layers."""
-        sequences = list(self.start_of)
-        batches = list(
-            length_sorted([len(s) for s in sequences], max_batch=256, max_tokens=max_tokens)
-        )
+        """Read every row through the lowest layers."""
+        lengths = [row.length for row in self.rows]
+        batches = list(length_sorted(lengths, max_batch=256, max_tokens=max_tokens))
         done = self.folder / "done"
         first = int(done.read_text()) if done.is_file() else 0
         whole, norm = decoder.layers, decoder.norm
         decoder.layers, decoder.norm = whole[:lowest], torch.nn.Identity()
         try:
             for i in range(first, len(batches)):
-                some = [sequences[j] for j in batches[i]]
-                ids = pad_sequence([torch.tensor(s) for s in some], True, pad)
+                batch = collate([self.rows[j] for j in batches[i]], pad)
                 with torch.inference_mode():
-                    hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+                    hidden = run(decoder, batch, input_ids=batch.ids_B_T)
                 kept = hidden.to(torch.bfloat16).view(torch.int16).numpy()
-                for row, s in zip(kept, some, strict=True):
-                    start = self.start_of[s]
-                    self.states[start : start + len(s)] = row[: len(s)]
+                for one, j in zip(kept, batches[i], strict=True):
+                    self.states[self.starts[j] : self.starts[j + 1]] = one[: lengths[j]]
                 if (i + 1) % 20 == 0 or i + 1 == len(batches):
                     self.states.flush()
                     done.write_text(str(i + 1))
@@ -120,11 +118,7 @@ class StatesCache:
         finally:
             decoder.layers, decoder.norm = whole, norm
 
-    def of(self, sequences: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """The states (S, T, H) of some sequences, padded with zeros at the right."""
-        rows = []
-        for ids in sequences:
-            start = self.start_of[ids]
-            raw = torch.from_numpy(np.array(self.states[start : start + len(ids)]))
-            rows.append(raw.view(torch.bfloat16))
-        return pad_sequence(rows, batch_first=True)
+    def of(self, which: Sequence[int]) -> torch.Tensor:
+        """The states (B, T, H) of some rows, padded with zeros at the right."""
+        raw = [np.array(self.states[self.starts[i] : self.starts[i + 1]]) for i in which]
+        return pad_sequence([torch.from_numpy(one).view(torch.bfloat16) for one in raw], True)

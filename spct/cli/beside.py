@@ -1,0 +1,67 @@
+"""The shipped readout beside the shipped judge: a probability for each response, no text.
+
+Shown on cards, where people compare; a file of thousands is not read twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from spct.cli.card import Grades
+from spct.config import Config
+from spct.models.decision import DecisionRM
+from spct.models.judges import is_shipped
+from spct.models.load import load_readout
+from spct.models.model_card import ModelCard, read_card
+from spct.models.shipped import shipped_readout
+from spct.types import Example, Verdict
+
+MOST = 200  # examples: more are judged for their verdicts, not to be read as cards
+
+
+@dataclass(slots=True)
+class Beside:
+    """Reads every example; keeps the verdicts by example, and how often they are right."""
+
+    readout: DecisionRM
+    card: ModelCard
+    found: dict[str, Verdict] = field(default_factory=dict)
+    grades: Grades = field(default_factory=lambda: Grades(top=1))
+    n_long: int = 0
+
+    @classmethod
+    def of(cls, config: Config, n_examples: int) -> Beside | None:
+        """The readout where the shipped judge judges a few examples; None elsewhere."""
+        folder = shipped_readout()
+        card = None if folder is None else read_card(folder)
+        if card is None or not is_shipped(config.engine) or n_examples > MOST:
+            return None
+        return cls(load_readout(config.engine), card)
+
+    async def read(self, examples: Iterable[Example]) -> None:
+        """Read the examples one by one, each response alone."""
+        try:
+            for example in examples:
+                verdict = await self.readout.judge(example)
+                each = verdict.usage.prompt_tokens / example.n
+                self.n_long += each > self.card.max_length
+                self.found[example.id] = verdict
+                self.grades.add(example, verdict)
+        finally:
+            await self.readout.aclose()
+
+    def line(self) -> str:
+        """What the readout came to here, and what it is good at by its recipe's tests."""
+        right, n = sum(self.grades.credits), len(self.grades.credits)
+        here = f"{right:g} of {n} right here; " if n else ""
+        if self.n_long:
+            trained = f"its training ended at {self.card.max_length} tokens"
+            here += f"{self.n_long} longer than it knows ({trained}); "
+        ranked = sorted(self.card.measured.items(), key=lambda item: -item[1])
+        tests = ", ".join(f"{name} {100 * share:.0f}%" for name, share in ranked)
+        return (
+            f"readout: {here}on pairs that it never saw: {tests or 'not measured'} (chance 50%). "
+            "A larger judge for verdicts that matter: --model FILE.gguf, or an endpoint with "
+            "--base-url"
+        )
