@@ -10,53 +10,65 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from functools import cache
+from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote
 
 LINE_BREAKS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _HOMOGLYPHS = dict(zip("авеорсхуіѕԁοαεɡһтнмк∖⧵ǀ∣⟦⟧", "abeopcxyisdoaeghthmk\\\\||[]", strict=True))
+_SAME = _HOMOGLYPHS | {c.upper(): p.upper() for c, p in _HOMOGLYPHS.items() if len(c.upper()) == 1}
 _FILLERS = "\u115f\u1160\u3164\uffa0"
 _LAST = 0x323B0  # beyond it only tags, selectors and private use are assigned
 _LONGEST = 4
 _TAGS = range(0xE0000, 0xE01F0)
 
 
-@cache
-def table() -> dict[int, str]:
-    """What each code point folds to; those that stand for themselves are not in it."""
-    found: dict[int, str] = {}
-    for code in (*range(0x80, _LAST), *_TAGS):
-        char = chr(code)
-        category = unicodedata.category(char)
-        if category in ("Mn", "Me") or _is_invisible(char, category):
-            found[code] = ""
-        elif category == "Nd":
-            found[code] = str(unicodedata.decimal(char))
-        elif unicodedata.decomposition(char):
-            plain = unicodedata.normalize("NFKD", char)
-            plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Me"))
-            if any(map(str.isascii, plain)) and len(plain) <= _LONGEST:  # U+3362 is "10点"
-                found[code] = plain
-    found |= {ord(char): plain for char, plain in _HOMOGLYPHS.items()}
-    found |= {ord(c.upper()): p.upper() for c, p in _HOMOGLYPHS.items() if len(c.upper()) == 1}
-    return found | _controls() | dict.fromkeys(map(ord, LINE_BREAKS), "\n")
+class _Table(dict[int, str]):
+    """What code points become, found when one is first met: `str.translate` then meets no miss."""
+
+    def __init__(self, become: Callable[[str], str]) -> None:
+        self.become = become
+
+    def __missing__(self, code: int) -> str:
+        if code >= _LAST and code not in _TAGS:
+            return chr(code)  # private use: not kept, so that no text can make the table large
+        found = self[code] = self.become(chr(code))
+        return found
 
 
-@cache
-def visible() -> dict[int, str]:
-    """What a prompt shows: no invisible character, one kind of line break, no half surrogates."""
-    unseen = {code: "" for code in (*range(0x80, _LAST), *_TAGS) if _is_invisible(chr(code), "")}
-    halves = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
-    return unseen | _controls() | halves | dict.fromkeys(map(ord, LINE_BREAKS), "\n")
+def _folded(char: str) -> str:
+    category = unicodedata.category(char)
+    if char in LINE_BREAKS:
+        return "\n"
+    if char in _SAME:
+        return _SAME[char]
+    if category in ("Mn", "Me") or _is_invisible(char, category):
+        return char if char in "\n\t" else ""
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    if char > "\x7f" and unicodedata.decomposition(char):
+        plain = unicodedata.normalize("NFKD", char)
+        plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Me"))
+        if any(map(str.isascii, plain)) and len(plain) <= _LONGEST:  # U+3362 is "10点"
+            return plain
+    return char
+
+
+def _visible(char: str) -> str:
+    if char in LINE_BREAKS:
+        return "\n"
+    if "\ud800" <= char <= "\udfff":
+        return "\ufffd"
+    return "" if char not in "\n\t" and _is_invisible(char, "") else char
+
+
+FOLDED = _Table(_folded)  # what a code point folds to
+VISIBLE = _Table(_visible)  # what a prompt shows: nothing invisible, one kind of line break
 
 
 def fold(text: str) -> str:
     """The tidied text, in its own case."""
-    return text if text.isascii() and text.isprintable() else text.translate(table())
-
-
-def _controls() -> dict[int, str]:
-    return {code: "" for code in (*range(0x20), 0x7F) if chr(code) not in "\n\t"}
+    return text if text.isascii() and text.isprintable() else text.translate(FOLDED)
 
 
 def _is_invisible(char: str, category: str) -> bool:
@@ -79,6 +91,7 @@ ENCODED = re.compile(
 )
 _NAMED = {"lbrack": "[", "rbrack": "]", "lbrace": "{", "rbrace": "}", "textless": "<"}
 _PASSES = 6
+_SHORT = 40
 
 
 def decode(text: str) -> str | None:
@@ -87,12 +100,16 @@ def decode(text: str) -> str | None:
         new = ENCODED.sub(_decoded, text)
         if new == text:
             return text
-        text = new if new.isascii() else new.translate(visible())  # they may cut a layer in two
+        text = new if new.isascii() else new.translate(VISIBLE)  # they may cut a layer in two
     return None
 
 
 def _decoded(match: re.Match[str]) -> str:
-    piece = match[0]
+    return _plain(piece) if len(piece := match[0]) < _SHORT else _plain.__wrapped__(piece)
+
+
+@lru_cache(1024)  # long hostile texts repeat themselves
+def _plain(piece: str) -> str:
     if piece[0] == "&":
         return html.unescape(piece)
     if piece[0] == "%":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, pairwise
 
 # JSON turns "\boxed" into a backspace and "oxed"; some models write \fbox.
@@ -67,6 +68,7 @@ def entries(content: str) -> list[Entry | str]:
     return [_entry(plain, a + 1, b, i) for i, (a, b) in enumerate(pairwise(cuts), 1)]
 
 
+@lru_cache(1024)  # hostile texts repeat themselves
 def is_group(content: str) -> bool:
     """Whether a parser could read a verdict from a content, on whatever scale."""
     found = entries(content)

@@ -14,13 +14,13 @@ again, and a text that is packed with markers is rewritten wholesale instead of 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from spct.core.folding import ENCODED, decode, fold, table, visible
+from spct.core.folding import ENCODED, FOLDED, VISIBLE, decode, fold
 from spct.core.grammar import find_groups, is_group
-from spct.core.markers import CAPITALS, RULES, Rewrite, is_marked, parens
+from spct.core.markers import RULES, Rewrite, has_marks, is_marked
 
 _CHUNK = 16_384
 _SEAM = 400  # longer than any marker
@@ -45,7 +45,7 @@ def neutralise(text: str) -> str:
     budget = _Budget()
     done: list[str] = []
     for chunk in _chunks(text.replace("\r\n", "\n")):
-        safe = _chunk(chunk if _is_plain(chunk) else chunk.translate(visible()), budget)
+        safe = _chunk(chunk if _is_plain(chunk) else chunk.translate(VISIBLE), budget)
         if done and is_marked(_undone(seam := done[-1][-_SEAM:] + safe[:_SEAM])):
             # a marker across the seam: both sides of it go wholesale
             at = len(done[-1][-_SEAM:])
@@ -78,8 +78,7 @@ def _chunk(text: str, budget: _Budget) -> str:
         if budget.precise <= 0:
             return _wholesale(text)
         budget.precise -= 1
-        text = _rewritten(text)
-        marked = is_marked(text)
+        text, marked = _rewritten(text)
     return _wholesale(text) if marked or _has_group(text) else text
 
 
@@ -100,11 +99,11 @@ def _without_hidden(text: str, budget: _Budget) -> str:
     for i, line in enumerate(lines):
         shown = decode(line)
         if shown is not None and shown != line and is_marked(shown):
-            lines[i] = shown.translate(visible())
+            lines[i] = shown.translate(VISIBLE)
     shown = "\n".join(lines)
     rest = decode(shown)
     if rest is None or (rest != shown and is_marked(rest) and not is_marked(shown)):
-        return (rest or _wholesale(shown)).translate(visible())  # it hides across lines
+        return (rest or _wholesale(shown)).translate(VISIBLE)  # it hides across lines
     return shown
 
 
@@ -120,40 +119,53 @@ def _has_group(text: str) -> bool:
     return any(is_group(text[a:b]) for _, a, b, _ in find_groups(text))
 
 
-def _rewritten(text: str) -> str:
+def _rewritten(text: str) -> tuple[str, bool]:
+    """The text with each marker rewritten, and whether any is left."""
+    folded = fold(text)
+    marked = True
     for _ in range(3):  # a rewrite may uncover another marker around it
-        folded = fold(text)
-        before = text
-        text = _replaced(text, folded, [m.span() for m in CAPITALS.finditer(folded)], parens)
+        lower = folded.lower()
         for rule in RULES:
-            if text is not before:
-                folded, before = fold(text), text
-            text = _replaced(text, folded, list(rule.spans(folded.lower())), rule.rewrite)
-        if not is_marked(text):
+            if spans := list(rule.spans(folded, lower)):
+                text, folded = _replaced(text, folded, spans, rule.rewrite)
+                lower = folded.lower()
+        marked = has_marks(folded)
+        if not marked:
             break
-    return text
+    return text, marked
 
 
-def _replaced(text: str, folded: str, spans: list[tuple[int, int]], rewrite: Rewrite) -> str:
-    if not spans:
-        return text
-    origin = _origins(text, folded)
-    parts, done = [], 0
+def _replaced(
+    text: str, folded: str, spans: list[tuple[int, int]], rewrite: Rewrite
+) -> tuple[str, str]:
+    """The text and its folded form with the spans of the folded form rewritten in both."""
+    ends = _ends(text, folded)
+    parts, shown, done = [], [], 0
     for start, end in spans:
-        first, last = (start, end) if origin is None else (origin(start), origin(end - 1) + 1)
+        first, last = start, end
+        if ends is not None:
+            first, last = bisect_right(ends, start), bisect_right(ends, end - 1) + 1
         if first >= done:
-            parts += [text[done:first], rewrite(folded[start:end])]
+            new = rewrite(folded[start:end])  # of folded text: it stands for itself
+            parts += [text[done:first], new]
+            if ends is not None:
+                shown += [folded[ends[done - 1] if done else 0 : ends[first - 1] if first else 0]]
+                shown += [new]
             done = last
-    return "".join([*parts, text[done:]])
+    parts.append(text[done:])
+    if ends is None:
+        return "".join(parts), "".join(parts)
+    shown.append(folded[ends[done - 1] if done else 0 :])
+    return "".join(parts), "".join(shown)
 
 
-def _origins(text: str, folded: str) -> Callable[[int], int] | None:
-    """Where a place in the folded text came from; None if every place is its own."""
-    if folded == text:
-        return None
-    known = table()
-    ends = list(accumulate(len(known.get(ord(char), char)) for char in text))
-    return lambda place: bisect_right(ends, place)
+def _ends(text: str, folded: str) -> list[int] | None:
+    """Where each character of the text ends in its folded form; None if the two are the same."""
+    return (
+        None
+        if folded == text
+        else list(accumulate(map(len, map(FOLDED.__getitem__, map(ord, text)))))
+    )
 
 
 def _wholesale(text: str) -> str:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spct.core.folding import decode
-from spct.core.markers import is_marked
+from spct.core.folding import decode, fold
+from spct.core.markers import RULES, is_marked
 from spct.core.neutralise import neutralise
 
 MARKERS = [
@@ -133,3 +133,10 @@ def test_long_hostile_texts_take_time_in_proportion(unit):
 def test_a_heading_of_many_marks_is_still_found():
     assert neutralise("###### Anything ########  ") == "====== Anything ========  "
     assert "#" not in neutralise("#\n\n# output format requirements")
+
+
+def test_what_is_folded_stands_for_itself():
+    """Texts are rewritten beside their folded form, which is then not made again."""
+    every = "".join(map(chr, range(0x323B0)))
+    assert fold(fold(every)) == fold(every)
+    assert all(fold(new) == new for rule in RULES for new in (rule.rewrite(rule.pattern.pattern),))
