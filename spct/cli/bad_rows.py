@@ -25,10 +25,13 @@ DropBad = Annotated[
         help="Leave bad rows out: counts by kind on stderr, the rows in NAME.bad.jsonl.",
     ),
 ]
+RetryUnscored = Annotated[
+    bool, typer.Option("--retry-unscored", help="Ask again for judgements that do not count.")
+]
 MAX_KINDS = 10
 
 
-def read(path: Path, drop_bad: bool) -> list[Example]:
+def read(path: str | Path, drop_bad: bool) -> list[Example]:
     """The examples of a file, without its bad rows if they are to be dropped."""
     from spct.data.rows import read_examples
 

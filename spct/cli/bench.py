@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from spct.cli.bad_rows import RetryUnscored
 from spct.cli.options import takes_settings
 from spct.cli.progress import Style, watched
 from spct.cli.source import Source
@@ -34,6 +35,7 @@ def bench(
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Continue although settings changed.")
     ] = False,
+    retry_unscored: RetryUnscored = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     progress: Annotated[Style, typer.Option(help="On standard error.")] = "auto",
 ) -> None:
@@ -58,7 +60,13 @@ def bench(
         return watched(tally, left, progress, part=part)
 
     folder, found = run_bench(
-        models, bench, out, fresh=fresh, accept_drift=accept_drift, watch=watch
+        models,
+        bench,
+        out,
+        fresh=fresh,
+        accept_drift=accept_drift,
+        retry_unscored=retry_unscored,
+        watch=watch,
     )
     report = plain(found)
     write_page(folder)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from spct.cli.bad_rows import DropBad
+from spct.cli.bad_rows import DropBad, RetryUnscored
 from spct.cli.options import takes_settings
 from spct.cli.source import Source
 from spct.errors import ConfigError
@@ -34,6 +34,7 @@ def compare(
     ],
     compare: CompareConfig,
     drop_bad: DropBad = False,
+    retry_unscored: RetryUnscored = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Show which reward models gain from more samples, and what they cost, on the same examples.
@@ -68,6 +69,7 @@ def compare(
                 n_timed=compare.timed,
                 store=store,
                 verdicts=out / "verdicts",
+                retry_unscored=retry_unscored,
             )
         finally:
             for one in models.values():  # in the loop in which their connections were opened

@@ -19,7 +19,7 @@ from typing import Annotated, TextIO
 import typer
 
 from spct.cli import source
-from spct.cli.bad_rows import DropBad, dropping
+from spct.cli.bad_rows import DropBad, dropping, read
 from spct.data import prepare
 from spct.data.dropped import Dropped
 from spct.data.fields import text_of
@@ -176,6 +176,7 @@ def overlap(
         str | None, typer.Option("--out", "-o", help="JSONL file for the unseen rest of TEST.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one object.")] = False,
+    drop_bad: DropBad = False,
 ) -> None:
     """Name the test queries that are in training data, wholly or in large part.
 
@@ -183,8 +184,10 @@ def overlap(
 
     Example: spct data overlap train.jsonl test.jsonl
     """
-    tested = list(read_examples(test))
-    found = prepare.overlap(read_examples(train), tested, n=n, threshold=threshold)
+    tested = read(test, drop_bad)
+    with dropping(train, wanted=drop_bad) as drop:
+        known = read_examples(train, drop=drop)
+        found = prepare.overlap(known, tested, n=n, threshold=threshold)
     report = sys.stderr if out == "-" else sys.stdout
     if as_json:
         print(json.dumps(asdict(found), indent=2), file=report)

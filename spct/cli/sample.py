@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import typer
 
 from spct.cli import source
-from spct.cli.bad_rows import DropBad
+from spct.cli.bad_rows import DropBad, RetryUnscored
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
@@ -47,9 +47,6 @@ Amount = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, keep the old run.")]
-Retry = Annotated[
-    bool, typer.Option("--retry-unscored", help="Ask again for judgements that do not count.")
-]
 AcceptDrift = Annotated[
     bool, typer.Option("--accept-drift", help="Continue although the settings changed.")
 ]
@@ -83,7 +80,7 @@ def sample(
     root: Root = Path("runs"),
     budget: Amount = None,
     fresh: Fresh = False,
-    retry_unscored: Retry = False,
+    retry_unscored: RetryUnscored = False,
     accept_drift: AcceptDrift = False,
     durable: Durable = False,
     progress: Annotated[Style, typer.Option(help="On standard error.")] = "auto",

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spct.cli.bad_rows import DropBad, read
+from spct.cli.bad_rows import DropBad, dropping, read
 from spct.cli.options import Sets, takes_settings
 from spct.config import EngineConfig
 from spct.errors import ConfigError
@@ -56,11 +56,15 @@ def train_rft(
     model: Model,
     out: Out,
     rft: SftConfig,
+    drop_bad: DropBad = False,
 ) -> None:
     """Tune a model on accepted judgements; the loss is on the completion alone."""
     from spct.train import sft
 
-    show(asdict(sft.train(start_of(model), sft.read_rows(rows), out, rft)))
+    start = start_of(model)
+    with dropping(str(rows), wanted=drop_bad) as drop:
+        chats = sft.read_chat_rows(rows, drop)
+    show(asdict(sft.train(start, chats, out, rft)))
 
 
 @app.command("rl")
@@ -126,6 +130,7 @@ def pipeline(
     only: Annotated[
         list[str] | None, typer.Option(help="Run this stage alone, even if it is done; repeat it.")
     ] = None,
+    drop_bad: DropBad = False,
 ) -> None:
     """Run the stages in a row; finished ones are skipped, a killed one continues."""
     from spct.train.pipeline import STAGES, PipelineConfig, run
@@ -134,7 +139,8 @@ def pipeline(
         if name not in STAGES:
             raise ConfigError(f"--only {name!r}: no such stage; there are {', '.join(STAGES)}")
     chosen, _ = resolve(PipelineConfig, file=config, sets=sets or ())
-    show(run(chosen, [stage for stage in STAGES if stage in (only or [])]))
+    stages = [stage for stage in STAGES if stage in (only or [])]
+    show(run(chosen, stages, lambda path: read(path, drop_bad)))
 
 
 @app.command("bradley-terry")

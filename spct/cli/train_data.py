@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from spct.cli.bad_rows import DropBad, read
+from spct.cli.bad_rows import DropBad, RetryUnscored, read
 from spct.cli.options import takes_settings
 from spct.cli.train import Single, Template, show
 from spct.config import EngineConfig
@@ -39,6 +39,7 @@ def rft_data(
     template: Template = "pointwise",
     single_template: Single = "single",
     drop_bad: DropBad = False,
+    retry_unscored: RetryUnscored = False,
 ) -> None:
     """Sample judgements, reject the wrong and the too easy, write chat rows and a funnel."""
     from spct.models.engines import build_engine
@@ -54,6 +55,7 @@ def rft_data(
             rft_data,
             out,
             read_rows(general) if general else (),
+            retry_unscored=retry_unscored,
         )
     )
     # verl reads conversations; the rows of TRL stay beside them, as the funnel counts those.

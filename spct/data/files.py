@@ -22,13 +22,14 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from spct.data.containers import is_open_object, not_rows, one_object
+from spct.data.dropped import Dropped, Refused
 from spct.data.faults import RowError, bad
 from spct.data.values import Damaged, storable
 from spct.errors import ConfigError, DataError, ExtraMissing
@@ -236,9 +237,25 @@ def checked_row(place: str, value: object) -> Row:
     return Row(place, *storable(value))
 
 
-def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each row of a file with its place; raise at the first bad one."""
+Check = Callable[[str, dict[str, Any]], None]
+
+
+def read_objects(
+    path: Path, check: Check | None = None, drop: Dropped | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row of a file with its place; raise at the first bad one, or count it in `drop`.
+
+    `check` raises `DataError` for a row, at its place, that lacks what it should have.
+    """
     for row in read_rows(path):
-        if isinstance(row.value, DataError):
-            raise row.value
+        try:
+            if isinstance(row.value, DataError):
+                raise row.value
+            if check is not None:
+                check(row.place, row.value)
+        except DataError as error:
+            if drop is None:
+                raise
+            drop.add(Refused(row.place, error, row.raw or row.value))
+            continue
         yield row.place, row.value

@@ -34,6 +34,7 @@ def run_bench(
     *,
     fresh: bool = False,
     accept_drift: bool = False,
+    retry_unscored: bool = False,
     watch: Watch = unwatched,
 ) -> tuple[Path, Json]:
     """The whole command but its printing: the run folder and the report; `check` judges it.
@@ -60,7 +61,7 @@ def run_bench(
         for one in loaded
         if config.probes
     ]
-    job = Job(models, k, config.greedy, fresh, accept_drift)
+    job = Job(models, k, config.greedy, fresh, accept_drift, retry_unscored)
     written = {"identity": made, "settings": plain(described)}
     with claimed(Path("runs"), "bench", made, plain(described), fresh=fresh, at=out) as claim:
         write_run_files(claim.folder, written)

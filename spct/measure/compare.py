@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,10 +27,10 @@ from spct.measure.metrics import abstention
 from spct.measure.runner import slug
 from spct.measure.sureness import Sureness, sureness
 from spct.protocols import RewardModel
-from spct.runs.engines import RecordingEngine
+from spct.runs.engines import recorded
 from spct.runs.identity import digest, digest_of_all
 from spct.runs.judging import judge_into
-from spct.runs.run import finished, open_anew
+from spct.runs.run import finished, look_back, open_anew
 from spct.runs.store import Store
 from spct.types import Example, Usage, Verdict
 
@@ -90,11 +90,13 @@ async def compare(
     n_timed: int = 16,
     store: Store | None = None,
     verdicts: Path | None = None,
+    retry_unscored: bool = False,
 ) -> Comparison:
     """Judge with every model in turn; examples need gold that prefers some response.
 
     With a `store` no reply that it holds is drawn again, so a killed comparison continues; cost is
-    measured without it. `verdicts` is a folder that keeps what each model said as a run of its own.
+    measured without it. `verdicts` is a folder that keeps what each model said as a run of its own;
+    with `retry_unscored` what stands there and does not count is asked again.
     """
     wanted = tuple(sorted(set(ks)))
     if not models:
@@ -108,7 +110,14 @@ async def compare(
     usable, left_out = comparable(examples)
     curves = [
         await _curve(
-            name, model, usable, wanted, usable[:n_timed], store, verdicts and verdicts / slug(name)
+            name,
+            model,
+            usable,
+            wanted,
+            usable[:n_timed],
+            store,
+            verdicts and verdicts / slug(name),
+            retry_unscored,
         )
         for name, model in models.items()
     ]
@@ -146,14 +155,13 @@ async def _curve(
     timed: Sequence[Example],
     store: Store | None,
     kept: Path | None,
+    retry_unscored: bool,
 ) -> Curve:
     samples = model.traits.gains_from_samples
     takes = {n: model.traits.takes(n) for n in SIZES}
     costs = {k: await _cost_once(at_k(model, k), timed, store) for k in (ks if samples else ks[:1])}
     drawing = at_k(model, ks[-1])
-    if store is not None and drawing.engine is not None:
-        drawing = drawing.with_(engine=RecordingEngine(drawing.engine, store))
-    verdicts = await _kept_verdicts(drawing, examples, kept)
+    verdicts = await _kept_verdicts(drawing, examples, kept, store, retry_unscored)
     prompts = prompts_of(examples)
     points, credits_K = [], []
     for k in ks:
@@ -180,10 +188,16 @@ async def _curve(
 
 
 async def verdicts_of(
-    model: RewardModel, examples: Sequence[Example], store: Store | None = None
+    model: RewardModel,
+    examples: Sequence[Example],
+    store: Store | None = None,
+    again: Collection[str] = (),
 ) -> dict[str, Verdict]:
-    """What a model says of each example, by id; a `store` keeps it, and is asked first."""
-    ids = {e.id for e in examples}
+    """What a model says of each example, by id; a `store` keeps it, and is asked first.
+
+    It is not asked for the ids in `again`.
+    """
+    ids = {e.id for e in examples}.difference(again)
     found = {v.example_id: v for v in finished(store, ids, k=1)} if store else {}
 
     def keep(example: Example, verdict: Verdict) -> None:
@@ -195,14 +209,23 @@ async def verdicts_of(
 
 
 async def _kept_verdicts(
-    model: RewardModel, examples: Sequence[Example], folder: Path | None
+    model: RewardModel,
+    examples: Sequence[Example],
+    folder: Path | None,
+    replies: Store | None,
+    retry_unscored: bool,
 ) -> dict[str, Verdict]:
-    """Judge into a run folder of the model's own; one of other settings or data is set aside."""
+    """Judge into a run folder of the model's own; one of other settings or data is set aside.
+
+    What the model is asked is kept in `replies`, and not asked again.
+    """
     if folder is None:
-        return await verdicts_of(model, examples)
+        return await verdicts_of(recorded(model, replies)[0] if replies else model, examples)
     await model.open()  # the identity names the model that an endpoint serves
     with open_anew(folder, {**model.identity(), "data": digest_of_all(examples)}) as store:
-        return await verdicts_of(model, examples, store)
+        again = look_back(store, retry_unscored=True).again if retry_unscored else {}
+        model = recorded(model, replies, again)[0] if replies else model
+        return await verdicts_of(model, examples, store, {example_id for example_id, _ in again})
 
 
 def at_k(model: RewardModel, k: int) -> RewardModel:

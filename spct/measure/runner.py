@@ -26,7 +26,7 @@ from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.identity import of_judgements
 from spct.runs.judging import Tally, judge_into
-from spct.runs.run import finished
+from spct.runs.run import finished, look_back
 from spct.runs.store import Store
 from spct.types import Example, Verdict
 
@@ -40,6 +40,7 @@ class Job:
     greedy: bool = True
     fresh: bool = False
     accept_drift: bool = False
+    retry_unscored: bool = False
 
 
 # What shows a part while it is judged: its name, its tally, how many are left to judge.
@@ -116,9 +117,11 @@ async def _run_part(
     with Store.open(where, identity, fresh=job.fresh, accept_drift=job.accept_drift) as store:
         # A verdict on fewer samples than asked for now is judged again: its replies are stored, so
         # only the missing ones are drawn.
-        verdicts = {v.example_id: without_texts(v) for v in finished(store, loaded.by_id.keys(), k)}
+        again = look_back(store, retry_unscored=True).again if job.retry_unscored else {}
+        wanted = loaded.by_id.keys() - {example_id for example_id, _ in again}
+        verdicts = {v.example_id: without_texts(v) for v in finished(store, wanted, k)}
         n_before, started = len(verdicts), time.monotonic()
-        recording = None if model.engine is None else RecordingEngine(model.engine, store)
+        recording = None if model.engine is None else RecordingEngine(model.engine, store, again)
 
         def seen(example: Example, verdict: Verdict) -> None:
             verdicts[example.id] = without_texts(verdict)

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +97,7 @@ class Pipeline:
     """A resolved pipeline: its config, and where each stage's folder is."""
 
     config: PipelineConfig
+    examples: Callable[[str], list[Example]]  # reads an example file
 
     @property
     def out(self) -> Path:
@@ -133,17 +134,13 @@ class Pipeline:
             attention=config.attention,
         )
 
-    def examples(self, path: str) -> list[Example]:
-        """Read an example file."""
-        return list(read_examples(path))
-
 
 def cold_start(p: Pipeline) -> Mapping[str, Any]:
     """Tune the base on given judgements, so that it writes the format."""
     path = p.config.files.cold_start
     if path is None:
         raise ConfigError("the stage cold_start needs files.cold_start; give rows, or leave it out")
-    rows = sft.read_rows(Path(path))
+    rows = sft.read_chat_rows(Path(path))
     return asdict(sft.train(p.model("base"), rows, p.folder("cold_start"), p.config.cold_start))
 
 
@@ -282,9 +279,13 @@ def _report_of(done: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     return report
 
 
-def run(config: PipelineConfig, only: Sequence[Stage] = ()) -> dict[str, Any]:
+def run(
+    config: PipelineConfig,
+    only: Sequence[Stage] = (),
+    read: Callable[[str], Iterable[Example]] = read_examples,
+) -> dict[str, Any]:
     """Run the stages that are not done (or only those named); return their reports."""
-    p = Pipeline(config)
+    p = Pipeline(config, lambda path: list(read(path)))
     chosen = [stage for stage in STAGES if stage in (only or config.stages)]
     made = {stage: made_of(config, stage) for stage in chosen}
     done = {stage: p.folder(stage) / "done.json" for stage in chosen}

@@ -177,6 +177,8 @@ async def build(
     config: RftDataConfig,
     out: Path,
     general: Sequence[Mapping[str, object]] = (),
+    *,
+    retry_unscored: bool = False,
 ) -> Funnel:
     """Draw, reject and write the training rows to `out/rows.jsonl`; continues a killed run."""
     what = Draw(
@@ -187,7 +189,8 @@ async def build(
     )
     given = list(examples)
     with Store.open(out, what.identity(engine, formats)) as store:
-        await draw_into(store, given, engine, formats, what, config.concurrency)
+        n, again = config.concurrency, retry_unscored
+        await draw_into(store, given, engine, formats, what, n, retry_unscored=again)
         funnel, rows = Funnel(), []
         for example, trajectories in stored(store, given):
             for trajectory in reject(example, trajectories, config, funnel):

@@ -126,10 +126,15 @@ async def draw_into(
     formats: Formats,
     what: Draw,
     concurrency: int,
+    *,
+    retry_unscored: bool = False,
 ) -> Tally:
-    """Sample what the store does not hold yet; raise `OverBudget` if nothing of it is usable."""
-    before = look_back(store)
-    sampler = Sampler(RecordingEngine(engine, store), formats, what, concurrency)
+    """Sample what the store does not hold yet; raise `OverBudget` if nothing of it is usable.
+
+    With `retry_unscored` what is stored and does not count is drawn once more.
+    """
+    before = look_back(store, retry_unscored=retry_unscored)
+    sampler = Sampler(RecordingEngine(engine, store, before.again), formats, what, concurrency)
     tally = await judge_into(
         sampler, examples, put=store.put_verdict, finished=before.finished, tally=before.tally
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spct.data.dropped import Dropped
+from spct.data.faults import bad
 from spct.data.files import read_objects
 from spct.engines.hf_load import load_tokenizer
 from spct.engines.plain import templated
@@ -47,6 +49,24 @@ class TrainReport:
 def read_rows(path: Path) -> list[Row]:
     """Read the rows of a JSONL (or Parquet, gzip) file; a bad row is named by file and line."""
     return [row for _, row in read_objects(path)]
+
+
+def read_chat_rows(path: Path, drop: Dropped | None = None) -> list[Row]:
+    """The same of rows with a `prompt` and a `completion`; with `drop` bad ones are left out."""
+    return [row for _, row in read_objects(path, _check_chat, drop)]
+
+
+def _check_chat(place: str, row: Row) -> None:
+    for name in ("prompt", "completion"):
+        turns = row.get(name)
+        if not isinstance(turns, list) or not turns or not all(map(_is_message, turns)):
+            raise bad(place, name, turns, "a list of messages, each with a role and a text")
+
+
+def _is_message(turn: object) -> bool:
+    return isinstance(turn, dict) and all(
+        isinstance(turn.get(key), str) for key in ("role", "content")
+    )
 
 
 def token_count(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> int:

@@ -27,8 +27,10 @@ from spct.measure.runner import Job, run_job
 from spct.runs.engines import RecordingEngine
 from spct.runs.judging import Tally
 from spct.runs.store import Store
+from spct.train.config import RftDataConfig
 from spct.train.dev import accuracy_of
 from spct.train.evaluate import EvaluateConfig, Report, evaluate
+from spct.train.rft import build
 from spct.train.sampling import Formats
 from spct.types import Example, Prompt, Verdict
 from tests.measure.makers import write
@@ -137,3 +139,41 @@ async def test_the_same_judgements_give_the_same_number_through_every_command(
         earned = [float(r["correct"]) for r in csv.DictReader(file) if r["mode"] == "sampled"]
     assert len(earned) == len(examples)
     assert sum(earned) / len(earned) == pytest.approx(bench[-1].point)
+
+
+async def test_every_command_with_a_store_asks_again_for_what_does_not_count(
+    data: Path, tmp_path: Path
+) -> None:
+    examples = list(read_examples(str(data)))
+    config = RftDataConfig(n_samples=K)
+    numbers = {2: "8, 3", 3: "8, 3, 1"}
+    mended = ScriptedEngine(
+        lambda prompt, seed: f"Scores: \\boxed{{{numbers[len(prompt.order)]}}}", name="noisy"
+    )
+
+    async def benched(engine: Any, *, retry: bool) -> int:
+        job = Job({"m": judge(engine)}, K, greedy=False, retry_unscored=retry)
+        (part,) = (await run_job(job, [load_benchmark(ours(data))], tmp_path / "b"))[data.name]
+        return sum(sum(v.unscored.values()) for v in part.verdicts.values())
+
+    async def compared(engine: Any, *, retry: bool) -> int:
+        with Store.open(tmp_path / "c", {}) as store:
+            kept = tmp_path / "kept"
+            await compare(examples, {"m": judge(engine)}, ks=(K,), n_timed=1, store=store,
+                          verdicts=kept, retry_unscored=retry)  # fmt: skip
+        with Store.read(kept / "m") as store:
+            return sum(sum(v.unscored.values()) for v in store.verdicts())
+
+    async def drawn(engine: Any, *, retry: bool) -> int:
+        await build(examples, engine, Formats(), config, tmp_path / "d", retry_unscored=retry)
+        with Store.read(tmp_path / "d") as store:
+            return sum(sum(v.unscored.values()) for v in store.verdicts())
+
+    for command in (benched, compared, drawn):
+        lacking = await command(ScriptedEngine(noisy, name="noisy"), retry=False)
+        assert lacking > 10
+        before = mended.n_samples
+        again = await command(mended, retry=False)
+        assert again == lacking and mended.n_samples - before <= K  # at most what cost is timed on
+        assert await command(mended, retry=True) == 0
+        assert mended.n_samples - before <= lacking + 2 * K

@@ -31,7 +31,7 @@ def config(tmp_path: Path, **changes: Any) -> PipelineConfig:
 def test_a_stage_that_is_left_out_passes_the_model_before_it_on(
     tmp_path: Path, stages: tuple[Stage, ...], models: list[str]
 ) -> None:
-    p = Pipeline(config(tmp_path, stages=stages))
+    p = Pipeline(config(tmp_path, stages=stages), list)
     found = [Path(p.model(name)).name for name in ("base", "cold_start", "rft", "rl")]
     assert found == models
 
@@ -106,7 +106,7 @@ def test_unknown_keys_are_named_with_the_nearest(tmp_path: Path) -> None:
 
 def test_cold_start_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"files\.cold_start"):
-        pipeline.cold_start(Pipeline(config(tmp_path)))
+        pipeline.cold_start(Pipeline(config(tmp_path), list))
 
 
 def test_ks_are_powers_of_two_and_k_itself() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spct.data.dropped import Dropped
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, ContextOverflow, DataError, EngineError
 from spct.train.config import RftDataConfig
@@ -19,6 +20,7 @@ from spct.train.rft import (
     training_row,
 )
 from spct.train.sampling import Formats
+from spct.train.sft import read_chat_rows
 from spct.types import Example, Message, Prompt, Trajectory
 from tests.train.conftest import PAIR, judged
 
@@ -223,3 +225,17 @@ async def test_the_rows_follow_the_examples_as_they_are_now(tmp_path: Path) -> N
     other = [replace(examples[0], responses=("better", "bad"))]
     with pytest.raises(DataError, match="'e0' has other texts"):
         await build(other, again, Formats(), CONFIG, tmp_path)
+
+
+def test_bad_chat_rows_are_named_or_left_out(tmp_path: Path) -> None:
+    good = {"prompt": [{"role": "user", "content": "q"}],
+            "completion": [{"role": "assistant", "content": "a"}]}  # fmt: skip
+    bad = [{**good, "prompt": "q"}, {**good, "completion": []}, {"prompt": good["prompt"]},
+           {**good, "completion": [{"role": "assistant", "content": None}]}, ["x"]]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, [good, *bad, good])) + "\nnot JSON\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:2.*prompt.*a list of messages"):
+        read_chat_rows(path)
+    dropped = Dropped()
+    assert read_chat_rows(path, dropped) == [good, good]
+    assert dropped.n == 6 and len(dropped.kinds) == 4
