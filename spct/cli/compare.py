@@ -52,20 +52,19 @@ def compare(
     from spct.runs.store import Store
     from spct.view.export import write_page
 
-    ks = compare.samples
-    models = {name: load_reward_model(spec, k=max(ks)) for name, spec in map(_named, model)}
+    k = max(compare.samples)
+    models = {name: load_reward_model(spec, k=k) for name, spec in map(_named, model)}
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
     # how the file is read, said before anything is paid
-    source = Source(data, limit=compare.limit, drop_bad=drop_bad)
-    examples = source.read(told=True)
+    examples = Source(data, limit=compare.limit, drop_bad=drop_bad).read(told=True)
 
     async def measured(store: Store) -> Comparison:
         try:
             return await measure(
                 examples,
                 models,
-                ks=ks,
+                ks=compare.samples,
                 n_timed=compare.timed,
                 store=store,
                 verdicts=out / "verdicts",

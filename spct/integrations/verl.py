@@ -2,7 +2,7 @@
 
     reward.custom_reward_function.path=<this file>
     reward.custom_reward_function.name=compute_score
-    +reward.reward_kwargs.on_unscored=-1.0
+    +reward.custom_reward_function.reward_kwargs.on_unscored=-1.0
 
 verl passes no prompt, so the dataset must hold the question in `extra_info` (`question_key`). It
 cannot represent a failed judgement and reads the first sample's keys on every other, so every reply
@@ -111,7 +111,7 @@ def _loudly() -> Iterator[None]:
         log.error(
             _WARNING,
             "it cancelled the judgement before our own deadline; make its timeout longer, or "
-            "+reward.reward_kwargs.deadline_s shorter",
+            "+reward.custom_reward_function.reward_kwargs.deadline_s shorter",
         )
         raise
 
@@ -129,7 +129,7 @@ def _named(on_unscored: float | None) -> float:
     if on_unscored is None:
         raise ConfigError(
             "verl needs a number for a failed judgement; name it with "
-            "+reward.reward_kwargs.on_unscored=NUMBER (it is marked by unscored=1.0)"
+            "+reward.custom_reward_function.reward_kwargs.on_unscored=NUMBER (it is marked by unscored=1.0)"
         )
     return float(on_unscored)
 
