@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,17 +59,12 @@ def compare(
     # how the file is read, said before anything is paid
     examples = Source(data, limit=compare.limit, drop_bad=drop_bad).read(told=True)
 
+    how: dict[str, Any] = {"verdicts": out / "verdicts", "retry_unscored": retry_unscored}
+
     async def measured(store: Store) -> Comparison:
         try:
-            return await measure(
-                examples,
-                models,
-                ks=compare.samples,
-                n_timed=compare.timed,
-                store=store,
-                verdicts=out / "verdicts",
-                retry_unscored=retry_unscored,
-            )
+            ks, n_timed = compare.samples, compare.timed
+            return await measure(examples, models, ks=ks, n_timed=n_timed, store=store, **how)
         finally:
             for one in models.values():  # in the loop in which their connections were opened
                 await one.aclose()
