@@ -128,7 +128,7 @@ def _hook_of(settings: tuple[str | None, ...], deadline_s: float) -> Hook:
 def _named(on_unscored: float | None) -> float:
     if on_unscored is None:
         raise ConfigError(
-            "verl needs a number for a failed judgement (it is marked by unscored=1.0); name it with "
+            "verl needs a number for a failed judgement (marked by unscored=1.0); name it with "
             "+reward.custom_reward_function.reward_kwargs.on_unscored=NUMBER"
         )
     return float(on_unscored)

@@ -9,7 +9,8 @@ from tests.external.environments import ROOT, environment, gateway, run
 pytestmark = pytest.mark.external
 # What its loader and managers import; all of verl would bring vLLM, for GPUs.
 NEEDED = ("torch==2.13.0", "tensordict", "omegaconf", "hydra-core", "ray", "transformers",
-          "datasets", "codetiming", "pandas", "pylatexenc", "torchdata", "aiohttp", "orjson", "-e", str(ROOT))  # fmt: skip
+          "datasets", "codetiming", "pandas", "pylatexenc", "torchdata", "aiohttp", "orjson",
+          "-e", str(ROOT))  # fmt: skip
 
 CODE = """
 import asyncio, inspect, json, os, sys
