@@ -126,6 +126,10 @@ class JudgeConfig(Settings):
         description="Judgements that meta_top keeps; half of those drawn by default.",
     )
     meta: str | None = Field(None, description="Folder of a meta RM, for the meta-guided votes.")
+    meta_file: str | None = Field(
+        None,
+        description="The meta RM's calibration (spct fit-meta); votes are plain where it is blind.",
+    )
     orders: Literal["balanced", "cyclic", "random", "fixed"] = Field(
         "balanced", description="How the orders in which responses are shown are chosen."
     )

@@ -22,6 +22,7 @@ CORE = [
     "template",
     "format",
     "ballot",
+    "calibration",
     "criteria",
 ]
 CORE += [
@@ -39,7 +40,7 @@ CORE += [
 ]
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
-EXTRA = {"released", "guided", "ties", "predictive", "budget"}
+EXTRA = {"released", "guided", "ties", "predictive", "budget", "calibration"}
 EXTRA |= {"template", "orders", "criteria", "cells"}
 # What stands before the line: what makes texts harmless.
 READERS = ["tokens", "grammar", "folding", "markers", "neutralise"]

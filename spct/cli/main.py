@@ -26,12 +26,16 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
         "sample": ("spct.cli.sample:sample", "Judge a whole file into a run that can continue."),
         "rescore": ("spct.cli.runs:rescore", "Parse and vote a run again, without an LM call."),
         "fit-stopping": (
-            "spct.cli.fit_stopping:fit_stopping",
+            "spct.cli.fit:fit_stopping",
             "Measure on a run what an early stop needs to know.",
         ),
         "fit-cascade": (
             "spct.cli.fit_cascade:fit_cascade",
             "Fit a decision model before a judge, on runs of both.",
+        ),
+        "fit-meta": (
+            "spct.cli.fit:fit_meta",
+            "Calibrate a meta RM on a run with gold.",
         ),
         "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
         "view": ("spct.cli.view:view", "Read judgements in the browser, or as one HTML file."),

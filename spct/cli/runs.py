@@ -20,7 +20,7 @@ from spct.core.settle import require_logprobs, settle, with_probability
 from spct.core.vote import Vote
 from spct.errors import ConfigError, StoreError
 from spct.measure.rules import credit, is_gold_tie
-from spct.models.judges import build_format, build_vote
+from spct.models.judges import build_format, build_vote, check_meta
 from spct.protocols import Scorer
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
@@ -162,6 +162,7 @@ class _Reader:
             from spct.models.load import load_scorer
 
             self.meta = load_scorer(judge.meta)
+            check_meta(judge, self.meta)
 
     def verdict(self, before: Verdict, example: Example | None) -> Verdict:
         """Vote on what was drawn: a run that stopped early has fewer than k, no vote adds any."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import replace
 
 from spct.core.ballot import (
     Rewards,
@@ -23,13 +22,13 @@ from spct.core.ballot import (
     summed,
     winner_rows,
 )
+from spct.core.calibration import IDENTITY, Calibration
 from spct.core.format import Format
 from spct.core.template import shipped_template
 from spct.errors import ConfigError
 from spct.protocols import Scorer
 from spct.types import Example, Message, Trajectory
 
-_RIDGE = 0.1
 _CLIP = 3.0  # odds of 20 to 1: one judgement must not outvote all others
 
 
@@ -50,82 +49,31 @@ def meta_top(k_meta: int | None = None) -> Vote:
     return Vote("meta_top" if k_meta is None else f"meta_top{k_meta}", combine, needs="meta")
 
 
-def _meta_weighted(trajectories: Sequence[Trajectory]) -> Rewards | None:
-    scored = [(meta, t.judgement.scores) for meta, t in meta_pairs(trajectories) if t.judgement]
-    total = math.fsum(sigmoid(meta) for meta, _ in scored)
-    if not scored or total == 0.0:
-        return None
-    weighted = [tuple(sigmoid(meta) * score for score in scores) for meta, scores in scored]
-    sums = summed(weighted)
-    return None if sums is None else tuple(reward / total for reward in sums)
+def _named(name: str, calibration: Calibration) -> str:
+    plain = calibration == IDENTITY
+    return name if plain else f"{name}({calibration.slope:.4g},{calibration.offset:.4g})"
 
 
-# Mean of the scores, each judgement weighted by the meta RM's probability that it is correct.
-meta_weighted = Vote("meta_weighted", _meta_weighted, needs="meta")
+def weighted_by(calibration: Calibration = IDENTITY) -> Vote:
+    """Mean of the scores, each judgement weighted by its probability of being correct."""
+
+    def combine(trajectories: Sequence[Trajectory]) -> Rewards | None:
+        scored = [(meta, t.judgement.scores) for meta, t in meta_pairs(trajectories) if t.judgement]
+        weights = [sigmoid(calibration.logit(meta)) for meta, _ in scored]
+        total = math.fsum(weights)
+        if not scored or total == 0.0:
+            return None
+        rows = [
+            tuple(weight * score for score in scores)
+            for weight, (_, scores) in zip(weights, scored, strict=True)
+        ]
+        sums = summed(rows)
+        return None if sums is None else tuple(reward / total for reward in sums)
+
+    return Vote(_named("meta_weighted", calibration), combine, needs="meta")
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """From a meta RM's logit to the log odds that the judgement is correct: slope and offset."""
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def logit(self, score: float) -> float:
-        """The calibrated log odds."""
-        return self.slope * score + self.offset
-
-    @property
-    def informs(self) -> bool:
-        """Whether the meta score tells judgements apart at all."""
-        return self.slope > 0
-
-
-def calibrate(examples: Sequence[Sequence[tuple[float, bool]]]) -> Calibration:
-    """Fit a calibration on dev: for each example its judgements' meta scores and correctness.
-
-    Logistic regression by Newton steps, with a weak ridge so that separable sets end. Where the
-    AUC within an example is not above one half, the slope is 0: guided votes are plain votes then.
-    """
-    pairs = [pair for example in examples for pair in example]
-    if not pairs or len({is_right for _, is_right in pairs}) < 2:
-        raise ConfigError(
-            f"calibrating the meta RM: got {len(pairs)} judgements that are all right or all "
-            "wrong, expected both kinds; use a larger dev set"
-        )
-    if auc_within(examples) <= 0.5:
-        return Calibration(0.0, 0.0)
-    center = fmean(score for score, _ in pairs)
-    width = math.sqrt(fmean((score - center) ** 2 for score, _ in pairs))
-    points = [((score - center) / width, is_right) for score, is_right in pairs]
-    a = b = 0.0
-    for _ in range(50):
-        g_a, g_b, h_aa, h_ab, h_bb = _RIDGE * a, 0.0, _RIDGE, 0.0, _RIDGE
-        for z, is_right in points:
-            p = sigmoid(a * z + b)
-            weight = p * (1 - p)
-            g_a += (p - is_right) * z
-            g_b += p - is_right
-            h_aa += weight * z * z
-            h_ab += weight * z
-            h_bb += weight
-        det = h_aa * h_bb - h_ab * h_ab
-        step_a, step_b = (h_bb * g_a - h_ab * g_b) / det, (h_aa * g_b - h_ab * g_a) / det
-        a, b = a - step_a, b - step_b
-        if abs(step_a) + abs(step_b) < 1e-10:
-            break
-    return Calibration(max(0.0, a / width), b - a * center / width)
-
-
-def auc_within(examples: Sequence[Sequence[tuple[float, bool]]]) -> float:
-    """The chance that a right judgement has the higher score than a wrong one of its example."""
-    won, n = 0.0, 0
-    for example in examples:
-        right = [score for score, is_right in example if is_right]
-        wrong = [score for score, is_right in example if not is_right]
-        won += sum((a > b) + 0.5 * (a == b) for a in right for b in wrong)
-        n += len(right) * len(wrong)
-    return won / n if n else 0.5
+meta_weighted = weighted_by()
 
 
 def _weights(scored: Sequence[tuple[float, Trajectory]], calibration: Calibration) -> list[float]:
@@ -139,7 +87,7 @@ def _weights(scored: Sequence[tuple[float, Trajectory]], calibration: Calibratio
     return found if any(found) else [1.0] * len(scored)
 
 
-def meta_log_odds(calibration: Calibration = Calibration(), *, wins: bool = False) -> Vote:
+def meta_log_odds(calibration: Calibration = IDENTITY, *, wins: bool = False) -> Vote:
     """Weight each judgement by its log odds of being correct.
 
     Scores are centred in each judgement, since a weight below zero must turn a preference around
@@ -167,9 +115,7 @@ def meta_log_odds(calibration: Calibration = Calibration(), *, wins: bool = Fals
         )
 
     name = "meta_log_odds_wins" if wins else "meta_log_odds"
-    if calibration != Calibration():
-        name += f"({calibration.slope:.4g},{calibration.offset:.4g})"
-    return Vote(name, combine, needs="meta")
+    return Vote(_named(name, calibration), combine, needs="meta")
 
 
 _META = Format("meta", shipped_template("meta"))

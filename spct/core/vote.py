@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 
 from spct.core.ballot import Rewards, Vote, average, best, scores_of, sigmoid, winner_rows
+from spct.core.calibration import Calibration
 from spct.core.criteria import AGGREGATES
-from spct.core.guided import Calibration, meta_log_odds, meta_top, meta_weighted
+from spct.core.guided import meta_log_odds, meta_top, meta_weighted, weighted_by
 from spct.core.parse import Scale
 from spct.core.ties import davidson
 from spct.errors import SUMS_ARE_GONE, ConfigError
@@ -56,25 +57,38 @@ VOTES = {
         meta_log_odds(wins=True),
     )
 } | AGGREGATES
-_CALIBRATED = re.compile(r"meta_log_odds(_wins)?\(([-+.\de]+),([-+.\de]+)\)")
+_CALIBRATED = re.compile(r"(meta_[a-z_]+)\(([-+.\de]+),([-+.\de]+)\)")
 
 
-def vote_named(name: str, k_meta: int | None = None) -> Vote:
-    """The vote of a name.
+def vote_named(
+    name: str, k_meta: int | None = None, calibration: Calibration | None = None
+) -> Vote:
+    """The vote of a name; of a meta RM whose `calibration` does not inform it is the plain one.
 
     A vote's own `name` finds it again: `meta_top3` is `meta_top` with k_meta = 3, and
     `meta_log_odds(0.8,-0.1)` the calibrated one.
     """
-    if name == "meta_top":
-        return meta_top(k_meta)
+    if found := _CALIBRATED.fullmatch(name):
+        return vote_named(found[1], k_meta, Calibration(float(found[2]), float(found[3])))
     if k_meta is None and name.startswith("meta_top") and name[len("meta_top") :].isdecimal():
-        return meta_top(int(name[len("meta_top") :]))
+        return vote_named("meta_top", int(name[len("meta_top") :]), calibration)
     if name == "sum":
         raise ConfigError(SUMS_ARE_GONE)
-    if k_meta is not None:
+    if k_meta is not None and name != "meta_top":
         raise ConfigError(f"k_meta goes with the vote 'meta_top', not with {name!r}")
-    if found := _CALIBRATED.fullmatch(name):
-        return meta_log_odds(Calibration(float(found[2]), float(found[3])), wins=bool(found[1]))
-    if name not in VOTES:
+    if name != "meta_top" and name not in VOTES:
         raise ConfigError(f"no vote {name!r}; there are {', '.join([*VOTES, 'meta_top'])}")
-    return VOTES[name]
+    vote = meta_top(k_meta) if name == "meta_top" else VOTES[name]
+    if calibration is None:
+        return vote
+    if vote.needs != "meta":
+        raise ConfigError(f"a calibration goes with a meta-guided vote, not with {name!r}")
+    if not calibration.informs:
+        return majority if name == "meta_log_odds_wins" else mean_scores
+    match name:
+        case "meta_weighted":
+            return weighted_by(calibration)
+        case "meta_log_odds" | "meta_log_odds_wins":
+            return meta_log_odds(calibration, wins=name == "meta_log_odds_wins")
+        case _:  # a calibration does not change which judgements are ranked highest
+            return vote

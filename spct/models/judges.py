@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from spct.config import Config, EngineConfig, JudgeConfig
+from spct.core.calibration import read_meta_fit
 from spct.core.criteria import AGGREGATES
 from spct.core.format import FORMATS, Format, load_format
 from spct.core.generative import GenerativeRM
@@ -54,15 +56,39 @@ def build_format(config: JudgeConfig) -> Format:
 
 
 def build_vote(config: JudgeConfig) -> Vote:
-    """The vote by name; of checked criteria how they are added up."""
-    if FORMATS[config.format].pattern != "met":
+    """The vote by name, calibrated by a meta file; of checked criteria how they are added up.
+
+    A meta RM that told nothing on dev leaves the plain vote, and a warning says so.
+    """
+    if FORMATS[config.format].pattern == "met":
+        if config.vote != "mean":
+            raise ConfigError(
+                f"--vote {config.vote} is for judgements that score; checked criteria are added "
+                "up: --aggregate weighted or overall"
+            )
+        return AGGREGATES[config.aggregate]
+    if config.meta_file is None:
         return vote_named(config.vote, config.k_meta)
-    if config.vote != "mean":
-        raise ConfigError(
-            f"--vote {config.vote} is for judgements that score; checked criteria are added up: "
-            "--aggregate weighted or overall"
+    fit = read_meta_fit(Path(config.meta_file))
+    vote = vote_named(config.vote, config.k_meta, fit.calibration)
+    if vote.needs != "meta":
+        warnings.warn(
+            f"the meta RM's AUC within an example is {fit.auc_within:.2f} on dev, not above a half "
+            f"({config.meta_file}): the vote is {vote.name!r}, not guided",
+            stacklevel=2,
         )
-    return AGGREGATES[config.aggregate]
+    return vote
+
+
+def check_meta(config: JudgeConfig, meta: Scorer) -> None:
+    """Raise `ConfigError` for a meta file of another meta RM."""
+    if config.meta_file is not None:
+        measured = read_meta_fit(Path(config.meta_file)).meta
+        if measured != meta.fingerprint:
+            raise ConfigError(
+                f"the meta file {config.meta_file!r} was measured for the meta RM {measured}, this "
+                f"one is {meta.fingerprint}; measure it again (spct fit-meta), or leave it out"
+            )
 
 
 def _stopping(config: JudgeConfig) -> Stopping | None:
@@ -155,11 +181,14 @@ def build_judge(
     if engine is None:
         config = with_defaults(config)
     judge, fmt = config.judge, build_format(config.judge)
-    if judge.meta is not None and meta is None:
+    vote, top_logprobs = build_vote(judge), judge.top_logprobs
+    is_plain = judge.meta_file is not None and vote.needs != "meta"
+    if judge.meta is not None and meta is None and not is_plain:
         from spct.models.hf_scorer import load_scorer
 
         meta = load_scorer(judge.meta)
-    vote, top_logprobs = build_vote(judge), judge.top_logprobs
+    if meta is not None:
+        check_meta(judge, meta)
     if (vote.needs == "logprobs" or fmt.asks_one) and top_logprobs is None:
         top_logprobs = _ALTERNATIVES  # the vote cannot do without, so nobody has to ask for them
     return GenerativeRM(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.guided import Calibration, auc_within, calibrate
+from spct.core.calibration import Calibration, auc_within, calibrate
 from spct.core.settle import settle
 from spct.core.vote import (
     VOTES,
