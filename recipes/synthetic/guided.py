@@ -19,7 +19,7 @@ from statistics import NormalDist
 
 from recipes.synthetic.rows import HERE, SEED, study_formats
 from recipes.synthetic.teacher import ERRING, judgement_text
-from recipes.synthetic.world import draw_example, draw_examples
+from recipes.synthetic.world import Split, draw_example
 from spct.core.ballot import Vote, best
 from spct.core.calibration import auc_within, calibrate
 from spct.core.plan import Orders, order_of
@@ -72,6 +72,12 @@ class Teaching:
         return settle(example.id, scored, mean_scores, self.k)
 
 
+def lists(name: str, count: int, split: Split, n: int = 2) -> list[Example]:
+    """Examples of n responses; the same arguments give the same ones."""
+    rng = random.Random(f"guided/{name}/{SEED}")
+    return [draw_example(rng, f"{name}-{i}", split, n) for i in range(count)]
+
+
 def judged(examples: Sequence[Example], k: int, folder: Path, meta: Scorer | None) -> Verdicts:
     """The teacher's verdicts, stored in `folder`: what is there is not judged again."""
     teacher = Teaching({e.id: e for e in examples}, k, meta)
@@ -83,8 +89,8 @@ def judged(examples: Sequence[Example], k: int, folder: Path, meta: Scorer | Non
 
 
 def train_meta(work: Path, steps: int) -> Path:
-    """The meta RM, from the shipped base, on 1,500 x 4 judgements of the teacher."""
-    examples = draw_examples(SEED, 1500, "meta")
+    """The meta RM, from the shipped base, on 4 judgements of each of 1,500 pairs."""
+    examples = lists("meta", 1500, "train")
     drawn = judged(examples, 4, work / "train", None)
     pairs = ((e, t) for e in examples for t in drawn[e.id].trajectories)
     rows = meta_rows(pairs, "teacher", MetaFunnel())
@@ -186,10 +192,10 @@ def order_credits(examples: Sequence[Example], orders: Orders, k: int, contrast:
 
 def orders_table(count: int) -> str:
     """Accuracy by orders at n = 4 and 5, without and with a contrast effect."""
-    rng, lines = random.Random("orders"), []
+    lines = []
     names: tuple[Orders, ...] = ("cyclic", "random", "balanced")
     for n in (4, 5):
-        examples = [draw_example(rng, f"n{n}-{i}", "test", n) for i in range(count)]
+        examples = lists(f"list{n}", count, "test", n)
         for k in KS:
             for contrast in (0.0, 0.6):
                 shares = [order_credits(examples, name, k, contrast) for name in names]
@@ -225,14 +231,14 @@ def page(real: Found, made: Mapping[float, Found], n: int, steps: int, orders: s
             "Written by `python -m recipes.synthetic.guided`; recipes/synthetic/README.md "
             "describes the world and the teacher.",
             "",
-            f"{n} unseen examples, n = 1 to 5 responses. The judge is the erring teacher of the "
+            f"{n} unseen pairs. The judge is the erring teacher of the "
             "study; accuracy in %, Voting@k over all disjoint groups, 95% intervals over prompts, "
             "differences paired by prompt.",
             "",
             "## With a trained meta RM",
             "",
             f"Trained for {steps} steps on 1,500 x 4 judgements of the teacher, calibrated on 200 "
-            f"dev examples. Its AUC within an example on the test judgements: {real.auc:.3f}.",
+            f"dev pairs. Its AUC within an example on the test judgements: {real.auc:.3f}.",
             "",
             table(head, [["plain (mean)", *plain, "", ""], *lines]),
             "",
@@ -281,8 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--examples", type=int, default=400)
     parser.add_argument("--steps", type=int, default=300)
     chosen = parser.parse_args(argv)
-    test = draw_examples(SEED, chosen.examples, "test", "test")
-    dev = draw_examples(SEED, 200, "dev", "dev")
+    test, dev = lists("test", chosen.examples, "test"), lists("dev", 200, "dev")
     scorer = load_scorer(str(train_meta(chosen.work, chosen.steps)), max_batch=128)
     on_dev = judged(dev, KS[0], chosen.work / "dev", scorer)
     on_test = judged(test, KS[-1], chosen.work / "test", scorer)

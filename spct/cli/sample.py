@@ -25,6 +25,7 @@ from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.identity import digest_of_all
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import Before, look_back, open_run
+from spct.runs.saving import Saving
 from spct.runs.spending import judge_within, spending_of
 from spct.runs.store import Store
 from spct.settings import Origins
@@ -151,8 +152,11 @@ async def _sample_all(
             left = sum(e.id not in before.finished for e in examples)
             tally = Tally()
 
+            saving = Saving(model)
+
             def count(example: Example, verdict: Verdict) -> None:
                 before.tally.add(verdict)
+                saving.add(verdict)
 
             def retries() -> int:
                 return model.engine.retries if model.engine else 0
@@ -175,6 +179,8 @@ async def _sample_all(
             if spending is not None:
                 print(spending.summary(), file=sys.stderr)
             _report(tally, recording, store, before, spending)
+            if line := saving.line():
+                print(line, file=sys.stderr)
             return Done(store.folder, before.tally if spending is None else tally)
     finally:
         await model.aclose()

@@ -68,6 +68,14 @@ class Stopping:
             self.is_decided(State([row] * end, k - end, len(ends) - 1, 1.0)) for end in ends[:-1]
         )
 
+    def drawn_of(self, trajectories: Sequence[Trajectory], vote: Vote, scale: Scale, k: int) -> int:
+        """How many of k stored judgements a judge with this rule would have drawn."""
+        ends = self.waves(k, len(trajectories[0].prompt.order))
+        for end in ends[:-1]:
+            if self.should_stop(trajectories[:end], vote, scale, k - end, len(ends) - 1):
+                return end
+        return k
+
     def should_stop(
         self, trajectories: Sequence[Trajectory], vote: Vote, scale: Scale, left: int, looks: int
     ) -> bool:

@@ -38,13 +38,7 @@ class Replay:
 
 def stop_early(verdict: Verdict, k: int, vote: Vote, scale: Scale, rule: Stopping) -> Verdict:
     """The verdict of a judge that may draw k and stops by the rule."""
-    n = len(verdict.trajectories[0].prompt.order)
-    ends = rule.waves(k, n)
-    end = k
-    for end in ends:
-        drawn = verdict.trajectories[:end]
-        if end == k or rule.should_stop(drawn, vote, scale, k - end, len(ends) - 1):
-            break
+    end = rule.drawn_of(verdict.trajectories, vote, scale, k)
     return settle(verdict.example_id, verdict.trajectories[:end], vote, k)
 
 

@@ -15,6 +15,7 @@ from spct.errors import ConfigError, DataError, EngineError, FormatError, first_
 from spct.models.answering import Decider, answer_of, check_takes, decider, example_of
 from spct.protocols import RewardModel
 from spct.runs.identity import digest
+from spct.runs.saving import Saving
 from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
@@ -62,6 +63,7 @@ class Gateway:
         self.model, self.config, self.name = model, config, name
         self.fingerprint = fingerprint_of(model, name)
         self.metrics = Metrics(spct.__version__, self.fingerprint["digest"])
+        self.saving = Saving(model)
         self.readiness = Readiness(model, config.engine_check_s)
         self.slots = Slots(config.max_concurrency, config.max_queue)
         self.in_flight: Counter[str] = Counter()  # requests being judged, by the caller's name
@@ -106,7 +108,7 @@ class Gateway:
         if isinstance(verdict, str):
             return self._failed(verdict)
         self.readiness.note(verdict)
-        self.metrics.count_verdict(verdict, caller)
+        self.metrics.count_verdict(verdict, caller, self.saving.add(verdict))
         if self.judgement_log is not None:
             await self.judgement_log.add(asked, verdict)
         return Outcome(verdict)

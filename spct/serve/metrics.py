@@ -38,6 +38,9 @@ class Metrics:
         self.judging = gauge("judging", "Examples being judged.")
         self.waiting = gauge("waiting", "Examples waiting for a slot.")
         self.trajectories = counter("trajectories", "Judgements drawn, by outcome.", "outcome")
+        self.stoppable = counter(
+            "trajectories_stoppable", "Judgements that --stop predictive would not have drawn."
+        )
         self.tokens = counter("tokens", "Tokens of the judge model.", "kind", "key")
         self.lm_calls = counter("lm_calls", "Calls to the judge model.", "key")
         self.ties = counter("ties", "Examples whose highest reward was shared.")
@@ -64,8 +67,9 @@ class Metrics:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
 
-    def count_verdict(self, verdict: Verdict, key: str) -> None:
-        """Count one judged example and who it was judged for."""
+    def count_verdict(self, verdict: Verdict, key: str, stoppable: int) -> None:
+        """Count one judged example, who it was judged for, and what an early stop would save."""
+        self.stoppable.inc(stoppable)
         rewards = verdict.rewards
         self.judged.labels("unscored" if rewards is None else "scored").inc()
         self._count_usage(verdict.usage, key)

@@ -1,0 +1,49 @@
+"""What `--stop predictive` would have saved of judgements that were all drawn.
+
+Counted as verdicts come, by replay, so that nobody has to sample again to know.
+"""
+
+from __future__ import annotations
+
+from spct.core.parse import Scale
+from spct.core.predictive import predictive
+from spct.core.settle import settle
+from spct.core.vote import vote_named
+from spct.protocols import RewardModel
+from spct.types import Verdict
+
+
+class Saving:
+    """Counts for one model; nothing for one that cannot stop early, or does already."""
+
+    def __init__(self, model: RewardModel) -> None:
+        identity, scale = model.identity(), model.traits.scale
+        self.n_drawn = self.n_needed = self.n_winners = self.n_changed = 0
+        self._rule = predictive()
+        self._vote = vote_named(str(identity.get("vote", "mean")))
+        self._scale = None if scale is None else Scale(*scale)
+        self._draws_all = model.traits.gains_from_samples and identity.get("stopping") is None
+
+    def add(self, verdict: Verdict) -> int:
+        """Count a verdict; return how many of its judgements an early stop would have saved."""
+        vote, k = self._vote, verdict.k_asked
+        if not self._draws_all or self._scale is None or vote.rows is None or vote.swing is None:
+            return 0
+        if verdict.k_drawn < k or verdict.rewards is None or len(verdict.rewards) < 2:
+            return 0
+        end = self._rule.drawn_of(verdict.trajectories, vote, self._scale, k)
+        early = settle(verdict.example_id, verdict.trajectories[:end], vote, k)
+        self.n_drawn += k
+        self.n_needed += end
+        self.n_winners += verdict.winner is not None
+        self.n_changed += verdict.winner is not None and early.winner != verdict.winner
+        return k - end
+
+    def line(self) -> str | None:
+        """One line for people; None where nothing would have been saved."""
+        if self.n_needed == self.n_drawn:
+            return None
+        return (
+            f"--stop predictive would have drawn {self.n_needed} of {self.n_drawn} judgements and "
+            f"changed {self.n_changed} of {self.n_winners} winners"
+        )
