@@ -22,8 +22,9 @@ from recipes.synthetic.teacher import ERRING, judgement_text
 from recipes.synthetic.world import Split, draw_example
 from spct.core.ballot import Vote, best
 from spct.core.calibration import auc_within, calibrate
+from spct.core.guided import with_meta_scores
 from spct.core.plan import Orders, order_of
-from spct.core.settle import settle, with_meta_scores
+from spct.core.settle import settle
 from spct.core.vote import mean_scores, vote_named
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.estimator import by, credits_at
@@ -37,7 +38,7 @@ from spct.runs.store import Store
 from spct.settings import read_toml, validated
 from spct.train.config import MetaConfig
 from spct.train.meta_rm import MetaFunnel, meta_rows, train
-from spct.train.outcome import correct
+from spct.train.outcome import correct, labelled
 from spct.train.sampling import Draw, Sampler
 from spct.types import Example, Prompt, Verdict
 
@@ -99,16 +100,9 @@ def train_meta(work: Path, steps: int) -> Path:
     return work / "meta"
 
 
-def labelled(examples: Sequence[Example], verdicts: Verdicts) -> list[list[tuple[float, bool]]]:
-    """The meta score of each judgement with whether it is right, by example."""
-    return [
-        [
-            (t.meta_score, correct(t.judgement.scores, e.gold or ()))
-            for t in verdicts[e.id].trajectories
-            if t.judgement and t.meta_score is not None
-        ]
-        for e in examples
-    ]
+def labels(examples: Sequence[Example], verdicts: Verdicts) -> list[list[tuple[float, bool]]]:
+    """By example, each judgement's meta score and whether it is right."""
+    return [labelled(e, verdicts[e.id].trajectories) for e in examples]
 
 
 def simulated(examples: Sequence[Example], verdicts: Verdicts, auc: float) -> Verdicts:
@@ -148,7 +142,7 @@ def compared(
     votes: dict[str, Vote] = {name: vote_named(name, None, calibration) for name in VOTES}
     earned = {(n, k): credits_at(test, verdicts, k, by(v)) for n, v in votes.items() for k in KS}
     return Found(
-        auc_within(labelled(test, verdicts)),
+        auc_within(labels(test, verdicts)),
         {name: vote.name for name, vote in votes.items()},
         {
             **{("plain", k): mean_interval(plain[k], prompts) for k in KS},
@@ -291,11 +285,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     scorer = load_scorer(str(train_meta(chosen.work, chosen.steps)), max_batch=128)
     on_dev = judged(dev, KS[0], chosen.work / "dev", scorer)
     on_test = judged(test, KS[-1], chosen.work / "test", scorer)
-    real = compared(test, on_test, labelled(dev, on_dev))
+    real = compared(test, on_test, labels(dev, on_dev))
     made = {
-        auc: compared(
-            test, simulated(test, on_test, auc), labelled(dev, simulated(dev, on_dev, auc))
-        )
+        auc: compared(test, simulated(test, on_test, auc), labels(dev, simulated(dev, on_dev, auc)))
         for auc in AUCS
     }
     text = page(real, made, len(test), chosen.steps, orders_table(1000))

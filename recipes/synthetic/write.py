@@ -25,6 +25,9 @@ CLAIMS = (
     ("Voting@8 above one sample (RFT)", "rft: Voting@8 - one sample"),
     ("Meta@8 above Voting@8 (RL)", "rl: Meta@8 - Voting@8"),
     ("Meta@8 above Voting@8 (RFT)", "rft: Meta@8 - Voting@8"),
+    ("Calibrated weights above Voting@8 (RL)", "rl: Weighted@8 - Voting@8"),
+    ("Calibrated weights above Voting@32 (RL)", "rl: Weighted@32 - Voting@32"),
+    ("Calibrated weights above Voting@8 (RFT)", "rft: Weighted@8 - Voting@8"),
 )
 
 

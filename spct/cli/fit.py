@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from spct.config import Config
-from spct.core.ballot import meta_pairs
 from spct.core.calibration import MetaFit, auc_within, calibrate, write_meta_fit
 from spct.core.predictive import fit_stopping as fit
 from spct.core.predictive import write_fit
@@ -18,8 +17,7 @@ from spct.models.judges import build_format, build_vote
 from spct.runs.folder import CONFIG_NAME, read_config
 from spct.runs.store import Store
 from spct.settings import validated
-from spct.train.outcome import correct, gold_problem
-from spct.types import Example, Verdict
+from spct.train.outcome import labelled
 
 Run = Annotated[Path, typer.Argument(help="A run folder of several samples each.", exists=False)]
 To = Annotated[Path, typer.Option("--to", help="The file to write (JSON).")]
@@ -68,7 +66,11 @@ def fit_meta(run: Run, to: To = Path("meta.json")) -> None:
                 f"the run in {run} has no meta scores: sample with --vote meta_weighted --meta "
                 "FOLDER"
             )
-        examples = [_labelled(judged.verdict, judged.example) for judged in store.judged()]
+        examples = [
+            labelled(judged.example, judged.verdict.trajectories)
+            for judged in store.judged()
+            if judged.example is not None
+        ]
     found, auc = calibrate(examples), auc_within(examples)
     n = sum(map(len, examples))
     write_meta_fit(MetaFit(found.slope, found.offset, auc, str(meta), n), to)
@@ -78,14 +80,3 @@ def fit_meta(run: Run, to: To = Path("meta.json")) -> None:
         f"{auc:.3f} on {n} judgements of {len(examples)} examples{told}; use it with --meta-file "
         f"{to}"
     )
-
-
-def _labelled(verdict: Verdict, example: Example | None) -> list[tuple[float, bool]]:
-    """The meta score of each judgement with whether it is right; none of gold that cannot tell."""
-    if example is None or gold_problem(example.gold, example.n):
-        return []
-    return [
-        (meta, correct(t.judgement.scores, example.gold or ()))
-        for meta, t in meta_pairs(verdict.trajectories)
-        if t.judgement
-    ]

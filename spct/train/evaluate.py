@@ -16,8 +16,9 @@ from typing import Any
 
 from pydantic import Field
 
+from spct.core.calibration import calibrate
 from spct.core.guided import with_meta_scores
-from spct.core.vote import mean_scores, meta_top, sigmoid
+from spct.core.vote import Vote, mean_scores, meta_top, sigmoid, vote_named
 from spct.errors import OverBudget
 from spct.measure.aggregates import auc_of
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
@@ -31,7 +32,7 @@ from spct.runs.engines import RecordingEngine
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.settings import Settings
-from spct.train.outcome import correct
+from spct.train.outcome import labelled
 from spct.train.sampling import Draw, Formats, Sampler
 from spct.types import Example, SamplingParams, Verdict
 
@@ -57,6 +58,7 @@ class ModelReport:
     voting: dict[int, Interval]
     health: Health
     guided: dict[int, Interval] = field(default_factory=dict)
+    weighted: dict[int, Interval] = field(default_factory=dict)  # by a meta RM calibrated on dev
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,12 @@ async def evaluate(
     config: EvaluateConfig,
     out: Path,
     meta: str | None = None,
+    dev: Sequence[Example] = (),
 ) -> Report:
-    """Draw, vote, compare; writes run folders and the figure under `out`."""
+    """Draw, vote, compare; writes run folders and the figure under `out`.
+
+    On judgements of `dev` the meta RM is calibrated for each model that it guides.
+    """
     report, prompts = Report(len(examples)), prompts_of(examples)
     credits: Credits = {}
     for name, engine in engines.items():
@@ -124,9 +130,19 @@ async def evaluate(
         )
         if meta is not None and name in config.guided:
             guided = await _guided(examples, sampled, meta)
-            for some in (k for k in ks_up_to(k) if k > 1):
-                credits[name, "meta", some] = credits_at(examples, guided, some, by(meta_top()))
+            votes = {"meta": meta_top()}
+            if dev:
+                folder = out / name / "dev"
+                k_dev = config.k_others
+                drawn = await _verdicts(
+                    engine, dev, formats, config, folder, k_dev, config.temperature
+                )
+                votes["weighted"] = calibrated_on(dev, await _guided(dev, drawn, meta))
+            for kind, vote in votes.items():
+                for some in (k for k in ks_up_to(k) if k > 1):
+                    credits[name, kind, some] = credits_at(examples, guided, some, by(vote))
             report.models[name].guided = _intervals(credits, name, "meta", prompts)
+            report.models[name].weighted = _intervals(credits, name, "weighted", prompts)
             if found := meta_report(examples, guided):
                 report.meta[name] = found
     _compare(report, credits, list(engines), prompts)
@@ -188,6 +204,14 @@ async def with_scores(
     }
 
 
+def calibrated_on(dev: Sequence[Example], verdicts: Mapping[str, Verdict]) -> Vote:
+    """Judgements weighted by the probability of being right; plain if dev shows no use of it."""
+    labels = [labelled(e, verdicts[e.id].trajectories) for e in dev]
+    if len({is_right for label in labels for _, is_right in label}) < 2:
+        return mean_scores  # all right or all wrong: nothing can be calibrated
+    return vote_named("meta_weighted", None, calibrate(labels))
+
+
 def meta_report(examples: Sequence[Example], verdicts: Mapping[str, Verdict]) -> MetaReport | None:
     """How well meta scores tell right from wrong, and how well calibrated; None of no scores."""
     scores: list[float] = []
@@ -195,10 +219,9 @@ def meta_report(examples: Sequence[Example], verdicts: Mapping[str, Verdict]) ->
     within: list[float] = []
     for example in examples:
         first = len(scores)
-        for t in verdicts[example.id].trajectories:
-            if t.judgement is not None and t.meta_score is not None:
-                scores.append(t.meta_score)
-                labels.append(int(correct(t.judgement.scores, example.gold or ())))
+        for score, is_right in labelled(example, verdicts[example.id].trajectories):
+            scores.append(score)
+            labels.append(int(is_right))
         found = auc_of(scores[first:], labels[first:])
         within += [] if found is None else [found]
     points = [(sigmoid(s), float(label)) for s, label in zip(scores, labels, strict=True)]
@@ -229,6 +252,7 @@ def _compare(report: Report, credits: Credits, models: list[str], prompts: Seque
             voting = (name, "voting", k)
             wanted[f"{name}: Voting@{k} - one sample"] = (voting, (name, "voting", 1))
             wanted[f"{name}: Meta@{k} - Voting@{k}"] = ((name, "meta", k), voting)
+            wanted[f"{name}: Weighted@{k} - Voting@{k}"] = ((name, "weighted", k), voting)
     report.comparisons = {
         label: difference(credits[a], credits[b], prompts)
         for label, (a, b) in wanted.items()

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from spct.core.vote import best
+from spct.core.ballot import best, meta_pairs
 from spct.errors import DataError
+from spct.types import Example, Trajectory
 
 
 def gold_problem(gold: Sequence[float] | None, n: int) -> str | None:
@@ -49,6 +50,17 @@ def correct(scores: Sequence[float] | None, gold: Sequence[float]) -> bool:
         return scores[0] == gold[0]
     (right,) = best(tuple(gold))  # unique: checked above
     return all(scores[right] > score for i, score in enumerate(scores) if i != right)
+
+
+def labelled(example: Example, trajectories: Sequence[Trajectory]) -> list[tuple[float, bool]]:
+    """The meta score of each judgement with whether it is right; none of gold that cannot tell."""
+    if gold_problem(example.gold, example.n):
+        return []
+    return [
+        (score, correct(t.judgement.scores, example.gold or ()))
+        for score, t in meta_pairs(trajectories)
+        if t.judgement
+    ]
 
 
 def is_tie(scores: Sequence[float] | None) -> bool:

@@ -55,7 +55,9 @@ class Files(Settings):
     general: str | None = Field(None, description="General chat rows to mix into RFT.")
     rft: str = Field(description="Examples to sample trajectories of.")
     rl: str = Field(description="Examples whose prompts RL takes.")
-    dev: str | None = Field(None, description="Examples that RL is watched on.")
+    dev: str | None = Field(
+        None, description="Examples that RL is watched on, and the meta RM is calibrated on."
+    )
     test: str = Field(description="Examples that the report is about.")
     format: str = Field("pointwise", description="Shipped format or template file, for n > 1.")
     single_format: str = Field("single", description="The same for single responses (0/1).")
@@ -225,6 +227,7 @@ def evaluate_stage(p: Pipeline) -> Mapping[str, Any]:
             config,
             p.folder("evaluate"),
             str(p.folder("meta")) if "meta" in p.config.stages else None,
+            p.examples(files.dev) if files.dev else (),
         )
     )
     return report.record()
@@ -247,7 +250,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     "rft_data": ("rft", "general", "format", "single_format"),
     "rl": ("rl", "format", "single_format"),
     "meta_data": ("rl", "format", "single_format"),
-    "evaluate": ("test", "format", "single_format"),
+    "evaluate": ("test", "dev", "format", "single_format"),
 }
 
 

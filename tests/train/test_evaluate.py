@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from spct.engines.scripted import ScriptedEngine
+from spct.core.vote import mean_scores
+from spct.engines.scripted import Reply, ScriptedEngine
 from spct.errors import OverBudget
-from spct.train.evaluate import EvaluateConfig, evaluate
-from spct.train.sampling import Formats
-from spct.types import Example, Message, Prompt
+from spct.train.evaluate import EvaluateConfig, calibrated_on, evaluate, with_scores
+from spct.train.sampling import Draw, Formats, Sampler
+from spct.types import Example, Message, Prompt, Verdict
+from tests.models.scorers import FunctionScorer
 
 EXAMPLES = [
     Example(f"e{i}", (Message("user", f"q{i}"),), ("good", "bad")[:: 1 - 2 * (i % 2)],
@@ -42,3 +44,19 @@ async def test_where_no_model_can_judge_there_is_nothing_to_report(tmp_path: Pat
     pytest.importorskip("matplotlib")
     with pytest.raises(OverBudget, match="no model wrote one readable judgement"):
         await evaluate({"rl": ScriptedEngine(mute)}, EXAMPLES, Formats(), CONFIG, tmp_path)
+
+
+async def test_weights_are_calibrated_on_dev_and_plain_where_dev_shows_no_use() -> None:
+    def mixed(prompt: Prompt, seed: int) -> str:
+        return right(prompt, seed) if seed % 3 else "Scores: \\boxed{5, 5}"
+
+    async def verdicts(reply: Reply, sign: float) -> dict[str, Verdict]:
+        sampler = Sampler(ScriptedEngine(reply), Formats(), Draw(8), 4)
+        drawn = {e.id: await sampler.judge(e) for e in EXAMPLES}
+        scorer = FunctionScorer(lambda c: sign * (-1 if "5, 5" in c[-1].content else 1))
+        return await with_scores(EXAMPLES, drawn, scorer)
+
+    told = calibrated_on(EXAMPLES, await verdicts(mixed, 1))
+    assert told.name.startswith("meta_weighted(") and told.needs == "meta"
+    assert calibrated_on(EXAMPLES, await verdicts(mixed, -1)) is mean_scores
+    assert calibrated_on(EXAMPLES, await verdicts(right, 1)) is mean_scores
