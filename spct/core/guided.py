@@ -9,7 +9,8 @@ from wrong ones within an example gives every judgement the same weight: a plain
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from spct.core.ballot import (
@@ -116,6 +117,31 @@ def meta_log_odds(calibration: Calibration = IDENTITY, *, wins: bool = False) ->
 
     name = "meta_log_odds_wins" if wins else "meta_log_odds"
     return Vote(_named(name, calibration), combine, needs="meta")
+
+
+GUIDED: Mapping[str, Callable[[Calibration], Vote]] = {
+    "meta_top": lambda _: meta_top(),  # no calibration changes which are ranked highest
+    "meta_weighted": weighted_by,
+    "meta_log_odds": meta_log_odds,
+    "meta_log_odds_wins": lambda calibration: meta_log_odds(calibration, wins=True),
+}
+_CALIBRATED = re.compile(r"(meta_[a-z_]+)\(([-+.\de]+),([-+.\de]+)\)")
+
+
+def guided_named(name: str, k_meta: int | None, calibration: Calibration | None) -> Vote:
+    """The guided vote of a name; `meta_top3` and `meta_log_odds(0.8,-0.1)` name their numbers."""
+    if found := _CALIBRATED.fullmatch(name):
+        name, calibration = found[1], Calibration(float(found[2]), float(found[3]))
+    kept = name.removeprefix("meta_top")
+    if k_meta is None and kept.isdecimal():
+        name, k_meta = "meta_top", int(kept)
+    if name not in GUIDED:
+        raise ConfigError(f"no vote {name!r}; the guided ones are {', '.join(GUIDED)}")
+    if k_meta is None:
+        return GUIDED[name](calibration or IDENTITY)
+    if name != "meta_top":
+        raise ConfigError(f"k_meta goes with the vote 'meta_top', not with {name!r}")
+    return meta_top(k_meta)
 
 
 _META = Format("meta", shipped_template("meta"))

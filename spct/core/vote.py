@@ -6,13 +6,12 @@ so the order of trajectories cannot move a reward. Nothing here breaks a tie (se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from spct.core.ballot import Rewards, Vote, average, best, scores_of, sigmoid, winner_rows
 from spct.core.calibration import Calibration
 from spct.core.criteria import AGGREGATES
-from spct.core.guided import meta_log_odds, meta_top, meta_weighted, weighted_by
+from spct.core.guided import GUIDED, guided_named, meta_log_odds, meta_top, meta_weighted
 from spct.core.parse import Scale
 from spct.core.ties import davidson
 from spct.errors import SUMS_ARE_GONE, ConfigError
@@ -45,50 +44,25 @@ expected_scores = Vote(
 )
 
 
-VOTES = {
-    v.name: v
-    for v in (
-        mean_scores,
-        majority,
-        expected_scores,
-        davidson,
-        meta_weighted,
-        meta_log_odds(),
-        meta_log_odds(wins=True),
-    )
-} | AGGREGATES
-_CALIBRATED = re.compile(r"(meta_[a-z_]+)\(([-+.\de]+),([-+.\de]+)\)")
+VOTES = {v.name: v for v in (mean_scores, majority, expected_scores, davidson)} | AGGREGATES
 
 
 def vote_named(
     name: str, k_meta: int | None = None, calibration: Calibration | None = None
 ) -> Vote:
-    """The vote of a name; of a meta RM whose `calibration` does not inform it is the plain one.
+    """The vote of a name; of a meta RM whose `calibration` tells nothing it is the plain one.
 
-    A vote's own `name` finds it again: `meta_top3` is `meta_top` with k_meta = 3, and
-    `meta_log_odds(0.8,-0.1)` the calibrated one.
+    A vote's own `name` finds it again (see `guided_named`).
     """
-    if found := _CALIBRATED.fullmatch(name):
-        return vote_named(found[1], k_meta, Calibration(float(found[2]), float(found[3])))
-    if k_meta is None and name.startswith("meta_top") and name[len("meta_top") :].isdecimal():
-        return vote_named("meta_top", int(name[len("meta_top") :]), calibration)
+    if name.startswith("meta_"):
+        if calibration is None or calibration.informs:
+            return guided_named(name, k_meta, calibration)
+        return majority if name.endswith("_wins") else mean_scores
     if name == "sum":
         raise ConfigError(SUMS_ARE_GONE)
-    if k_meta is not None and name != "meta_top":
-        raise ConfigError(f"k_meta goes with the vote 'meta_top', not with {name!r}")
-    if name != "meta_top" and name not in VOTES:
-        raise ConfigError(f"no vote {name!r}; there are {', '.join([*VOTES, 'meta_top'])}")
-    vote = meta_top(k_meta) if name == "meta_top" else VOTES[name]
-    if calibration is None:
-        return vote
-    if vote.needs != "meta":
-        raise ConfigError(f"a calibration goes with a meta-guided vote, not with {name!r}")
-    if not calibration.informs:
-        return majority if name == "meta_log_odds_wins" else mean_scores
-    match name:
-        case "meta_weighted":
-            return weighted_by(calibration)
-        case "meta_log_odds" | "meta_log_odds_wins":
-            return meta_log_odds(calibration, wins=name == "meta_log_odds_wins")
-        case _:  # a calibration does not change which judgements are ranked highest
-            return vote
+    if k_meta is not None or calibration is not None:
+        given = "k_meta" if k_meta is not None else "a calibration of the meta RM"
+        raise ConfigError(f"{given} goes with a meta-guided vote, not with {name!r}")
+    if name not in VOTES:
+        raise ConfigError(f"no vote {name!r}; there are {', '.join([*VOTES, *GUIDED])}")
+    return VOTES[name]

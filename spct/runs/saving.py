@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from spct.core.parse import Scale
 from spct.core.predictive import predictive
-from spct.core.settle import settle
-from spct.core.vote import vote_named
+from spct.core.vote import best, vote_named
 from spct.protocols import RewardModel
 from spct.types import Verdict
 
@@ -32,11 +31,12 @@ class Saving:
         if verdict.k_drawn < k or verdict.rewards is None or len(verdict.rewards) < 2:
             return 0
         end = self._rule.drawn_of(verdict.trajectories, vote, self._scale, k)
-        early = settle(verdict.example_id, verdict.trajectories[:end], vote, k)
+        early = vote(verdict.trajectories[:end])
         self.n_drawn += k
         self.n_needed += end
         self.n_winners += verdict.winner is not None
-        self.n_changed += verdict.winner is not None and early.winner != verdict.winner
+        changed = early is None or best(early) != verdict.best
+        self.n_changed += verdict.winner is not None and changed
         return k - end
 
     def line(self) -> str | None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from spct.core.calibration import Calibration, auc_within, calibrate
 from spct.core.settle import settle
 from spct.core.vote import (
+    GUIDED,
     VOTES,
     best,
     davidson,
@@ -73,7 +74,7 @@ def test_expected_scores_average_and_skip_those_without(make_trajectory):
     assert settle("e", ts, expected_scores, 3).k_counted == 2
 
 
-@pytest.mark.parametrize("vote", [*VOTES.values(), meta_top(), meta_top(3)])
+@pytest.mark.parametrize("vote", [*VOTES.values(), *map(vote_named, GUIDED), meta_top(3)])
 def test_nothing_counted_is_none_and_never_a_number(vote, make_trajectory):
     assert vote([]) is None
     assert vote([make_trajectory("truncated", meta_score=3.0)]) is None
@@ -117,7 +118,7 @@ def trajectory(scores, index, meta):
 
 _rows = st.tuples(*[st.integers(1, 100).map(lambda tenths: tenths / 10)] * 3)
 _samples = st.lists(st.tuples(st.none() | _rows, st.integers(-3, 3).map(float)), max_size=9)
-_votes = st.sampled_from([*VOTES.values(), meta_top(), meta_top(2)])
+_votes = st.sampled_from([*VOTES.values(), *map(vote_named, GUIDED), meta_top(2)])
 
 
 @given(_samples, _votes, st.randoms())
