@@ -19,7 +19,8 @@ class EngineConfig(Settings):
     )
     model: str | None = Field(
         None,
-        description="A model file or folder, or its name at the endpoint; the default is ours.",
+        description="A model file or folder, owner/name on the hub, or its name at the endpoint; "
+        "the default is ours.",
     )
     adapter: str | None = Field(
         None,

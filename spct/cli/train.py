@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -239,14 +238,14 @@ def train_decision(
 
 def start_of(model: str) -> str:
     """The folder of a model to start from; a name on the hub is fetched before anything else."""
-    from spct.engines.hub import hub_folder
+    from spct.engines.hub import hub_folder, is_hub_name
 
     # Asked here and not by the trainer: its libraries retry an unreachable hub for a minute, after
     # half a minute of imports, and call a mistyped path a bad repository name.
     path = Path(model).expanduser()
     if path.is_dir():
         return str(path)
-    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or path.parent.is_dir():
+    if not is_hub_name(model):
         found = "a file" if path.exists() else "no such folder"
         raise ConfigError(
             f"--model {model!r}: {found}; expected a folder with config.json, safetensors and "

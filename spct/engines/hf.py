@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from spct.engines.ends import end_ids
-from spct.engines.hub import hub_folder
 from spct.engines.plain import Plain, special_tokens, templated
 from spct.engines.probe import (
     OnStep,
@@ -227,9 +226,7 @@ def _folder_of(model: str | Path) -> Path:
     path = Path(model).expanduser()
     if is_adapter(path):
         return path
-    if not path.exists() and len(Path(model).parts) == 2 and not path.is_absolute():
-        return hub_folder(str(model))
-    source = find_model(path)
+    source = find_model(model)
     if source.kind != "transformers":
         raise ConfigError(
             f"the hf engine reads a transformers folder with safetensors; got the {source.kind} "

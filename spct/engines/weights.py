@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 from spct.engines.checkpoint import check_language_model, read_object
 from spct.engines.gguf_header import check_magic, damaged, read_header
+from spct.engines.hub import hub_model, is_hub_name
 from spct.engines.lora import Lora, gguf_deltas
 from spct.errors import ConfigError, DataError, ExtraMissing, SpctError, StoreError
 
@@ -69,16 +70,18 @@ def default_model() -> Path:
 
 
 def find_model(model: str | Path | None = None) -> ModelSource:
-    """Say what lies at `model`: a .gguf file or a model folder; None means the default."""
+    """Say what lies at `model`: a .gguf file, a folder, a hub name; None means the default."""
     path = default_model() if model is None else Path(model).expanduser()
+    if model is not None and is_hub_name(str(model)):
+        path = hub_model(str(model))
     if path.is_file():
         check_magic(path)
         return ModelSource(path, "gguf")
     if not path.exists():
         raise ConfigError(
             f"the model {str(path)!r} does not exist; expected a .gguf file, a folder with "
-            "openvino_model.xml, or a folder with config.json and safetensors; leave --model out "
-            "to use the default model"
+            "openvino_model.xml, a folder with config.json and safetensors, or owner/name (or "
+            "owner/name/FILE.gguf) on the hub; leave --model out to use the default model"
         )
     if (path / "openvino_model.xml").is_file():
         return ModelSource(path, "openvino")

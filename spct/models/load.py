@@ -19,7 +19,6 @@ A new paradigm is one file beside this one and one line here. Nobody else asks f
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,7 +27,7 @@ from pydantic import Field
 
 from spct.config import Config, EngineConfig, JudgeConfig
 from spct.core.format import Format, load_format
-from spct.engines.hub import hub_folder
+from spct.engines.hub import hub_folder, hub_model, is_hub_name
 from spct.errors import ConfigError, did_you_mean
 from spct.models.base import ScorerModel
 from spct.models.baselines import BASELINES, Baseline
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from spct.models.hf_scorer import HFScorer
 
 GATEWAY_KEY = "SPCT_GATEWAY_KEY"  # the variable that holds the key of a gateway named by address
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _PLAIN = EngineConfig()
 
 
@@ -137,9 +135,11 @@ def _loaded(
         return _from_config(validated(RewardConfig, read_toml(path), name), name, engine)
     if path.is_dir():
         return _from_folder(path, engine)
-    # `runs/bt` with a folder runs beside it is a mistyped path, not a name on the hub
-    if not path.exists() and _HUB_NAME.fullmatch(name) and not path.parent.exists():
-        return _from_folder(hub_folder(name), engine)
+    if is_hub_name(name):
+        found = hub_model(name)
+        if found.is_dir():
+            return _from_folder(found, engine)
+        return build_judge(Config(engine=EngineConfig(model=str(found))), engine)
     raise _unknown(name)
 
 
