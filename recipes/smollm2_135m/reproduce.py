@@ -1,9 +1,10 @@
-"""Check the shipped judge against the report: `make reproduce` (about ten minutes on two cores).
+"""Check what is shipped against the report: `make reproduce` (about ten minutes on two cores).
 
-Judges the first 40 pairs of five test sets greedily with the adapter in the package, and compares
-with the credits in results.json, example by example. Fails if the accuracy on all of them differs
-by more than the tolerance: half precision, another batch or another processor flips a few verdicts,
-and one flip moves a set of 40 by more than two points.
+Reads the first 40 pairs of the readout's test sets with the embedded engine, where a readout is
+shipped; judges the first 40 pairs of five test sets greedily with the adapter in the package. Both
+are compared with the credits in results.json. Fails if the accuracy on all of them differs by more
+than the tolerance: half precision, another batch or another processor flips a few verdicts, and one
+flip moves a set of 40 by more than two points.
 """
 
 from __future__ import annotations
@@ -98,16 +99,19 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=SUBSET_SIZE, help="Pairs of each set.")
     parser.add_argument("--only", choices=("readout", "judge"), help="One of the two.")
     chosen = parser.parse_args()
-    known = {"readout": shipped_readout(), "judge": shipped_judge()}
-    if missing := [name for name, found in known.items() if found is None]:
+    there = {"readout": shipped_readout(), "judge": shipped_judge()}
+    wanted = [chosen.only] if chosen.only else list(there)
+    for name in (name for name in wanted if there[name] is None):
         print(
-            f"reproducing: the package holds no {missing[0]} yet; train one with python -m "
-            "recipes.smollm2_135m.run or readout, and put it there with recipes.smollm2_135m.ship",
+            f"reproducing: the package holds no {name} yet; train it (python -m "
+            "recipes.smollm2_135m.run, or readout) and ship it (recipes.smollm2_135m.ship)",
             file=sys.stderr,
         )
+    wanted = [name for name in wanted if there[name] is not None]
+    if not wanted:
         return 3
     ok = True
-    for name in [chosen.only] if chosen.only else known:
+    for name in wanted:
         again = readout_again(chosen.limit) if name == "readout" else None
         lines, gap = again or judge_again(chosen.work, chosen.limit)
         print("\n".join(lines))

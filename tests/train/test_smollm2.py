@@ -36,11 +36,14 @@ from recipes.smollm2_135m.mix import (
     recipe_formats,
     shown,
 )
+from recipes.smollm2_135m.readout_tests import earned, first_wins, mean_of, pairs_in
 from recipes.smollm2_135m.report import gap, health_table, share
 from recipes.smollm2_135m.reproduce import compare
 from recipes.smollm2_135m.run import NOMINAL_MINUTES, first_config, main, pipeline_config
-from recipes.smollm2_135m.ship import reported, ship, unpack
+from recipes.smollm2_135m.ship import reported, ship, ship_readout, unpack
 from spct.engines.hf_load import base_of
+from spct.measure.intervals import Interval
+from spct.models.model_card import ModelCard, read_card
 from spct.train.outcome import correct
 from spct.types import (
     Completion,
@@ -243,6 +246,38 @@ def test_a_first_pass_that_a_budget_lacks_is_refused(
         main(["--budget", "gpu", "--only", "first", "--work", str(tmp_path)])
     assert "the gpu budget has no first pass" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_shipped_readout_has_its_figures_and_no_path_of_this_machine(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    trained, out = tmp_path / "trained", tmp_path / "out"
+    trained.mkdir()
+    save_file({"a.weight": torch.tensor([1.0, 2.0])}, str(trained / "adapter_model.safetensors"))
+    (trained / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/x/y"}))
+    with pytest.raises(ValueError, match="its training has not ended"):
+        ship_readout(trained, {}, out)
+    card = ModelCard(paradigm="decision", base="/x/y", steps=3, n_pairs=2, max_length=9)
+    card.write(trained)
+    ship_readout(trained, {"ukp": {"readout": [1.0, 0.0, 0.5]}}, out)
+    shipped = read_card(out)
+    assert shipped is not None and shipped.measured == {"ukp": 0.5} and shipped.steps == 3
+    assert load_file(str(out / "adapter_model.safetensors"))["a.weight"].dtype == torch.float16
+    assert not any("/x/y" in file.read_text("utf-8") for file in out.glob("*.json"))
+
+
+def test_pairs_of_a_list_are_those_whose_gold_differs() -> None:
+    found = pairs_in(example("ukp", 3, gold=(1.0, 0.0, 0.0)))
+    assert [e.id for e in found] == ["ukp-1-0-1", "ukp-1-0-2"]
+    assert [first_wins(e) for e in found] == [True, True]
+    assert earned([0.3, -2.0, 0.0], [*found, found[0]]) == [1.0, 0.0, 0.5]
+
+
+def test_the_mean_over_sets_by_hand() -> None:
+    mean = mean_of([Interval(0.6, 0.5, 0.7), Interval(0.8, None, None)])
+    assert mean.point == pytest.approx(0.7)
+    assert (mean.low, mean.high) == pytest.approx((0.65, 0.75))
 
 
 def test_the_report_to_reproduce_is_the_first_pairs_of_the_subset(tmp_path: Path) -> None:
