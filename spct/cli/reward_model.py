@@ -15,8 +15,9 @@ Named = Annotated[
     str | None,
     typer.Option(
         "--reward-model",
-        help="Judge with this one: a trained folder, a .toml file, length, first, random, a "
-        "gateway's address, or owner/name on the hub.",
+        "--cascade",  # what fit-cascade writes is a reward model like any other
+        help="Judge with this one: a trained folder, a .toml file (a cascade's too), length, "
+        "first, random, a gateway's address, or owner/name on the hub.",
     ),
 ]
 _FITTING = {"judge.k", "judge.seed", "judge.concurrency"}  # what any reward model can be told

@@ -450,5 +450,5 @@ def test_a_cascade_is_fitted_on_two_runs_and_judges(run, tmp_path):
     )
     assert code == 0, err
     assert "| escalated |" in out and "plain votes" in out and "slope_first" in made.read_text()
-    code, out, _ = run("judge", file, "--reward-model", made, "--json", "--limit", "3")
+    code, out, _ = run("judge", file, "--cascade", made, "--json", "--limit", "3")
     assert code == 0 and len(out.splitlines()) == 3
