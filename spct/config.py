@@ -27,15 +27,23 @@ class EngineConfig(Settings):
         description="A LoRA adapter (safetensors) on the model; without --model ours, where there "
         "is one, and `none` is the plain default model.",
     )
-    base_url: str | None = Field(
-        None, description="Of an OpenAI-compatible endpoint; OPENAI_BASE_URL is read too."
+    base_url: tuple[str, ...] = Field(
+        (),
+        description="Of an OpenAI-compatible endpoint; OPENAI_BASE_URL is read too. Repeat it for "
+        "replicas of one model.",
+    )
+    endpoints: str | None = Field(
+        None, description="A file of replicas in place of that: an address a line, and its weight."
     )
     api_key_env: str = Field(
         "OPENAI_API_KEY", description="The environment variable that holds the endpoint's key."
     )
     # In flight at the endpoint; `judge.concurrency` counts examples, each of them many requests.
     max_concurrency: int | None = Field(
-        None, gt=0, description="Requests in flight at most; adapts between 10 and 100 by default."
+        None,
+        gt=0,
+        description="Requests in flight at most, at each endpoint; adapts between 10 and 100 by "
+        "default.",
     )
     rpm: float | None = Field(None, gt=0, description="Requests per minute at most.")
     tpm: float | None = Field(None, gt=0, description="Tokens per minute at most.")
@@ -58,6 +66,11 @@ class EngineConfig(Settings):
         "auto",
         description="Force the output format by a grammar; auto: where the default model needs it.",
     )
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _read_none(cls, value: object) -> object:
+        return () if value is None else value  # of runs before there could be several
 
 
 class JudgeConfig(Settings):

@@ -23,8 +23,8 @@ from spct.types import (
 class Engine(Protocol):
     """Turns one prompt into n completions: the only I/O on the way to a verdict.
 
-    An engine that derives from this class inherits what it does not need: `open`, `probe` and
-    `retries` of an engine that has nothing to find out, to report or to try again.
+    An engine that derives from this class inherits what it does not need: `open`, `probe`,
+    `retries` and `endpoints` of an engine that has nothing to find out, to report or to try again.
     """
 
     @property
@@ -36,6 +36,11 @@ class Engine(Protocol):
     def retries(self) -> int:
         """How many requests were tried again so far."""
         return 0
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """How each of several endpoints does, a line each, for people who watch."""
+        return ()
 
     async def open(self) -> None:
         """Find out what the fingerprint needs, such as the one model that is served."""

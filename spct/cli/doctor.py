@@ -83,7 +83,8 @@ async def _examine(config: Config, engine: Engine) -> tuple[dict[str, Any], Verd
         _progress("judging a sample")
         facts |= {"adapter": adapter_shown(config.engine), "fingerprint": engine.fingerprint}
         small = config.model_copy(update={"judge": config.judge.model_copy(update={"k": 2})})
-        return facts, await build_judge(small, engine).judge(SAMPLE)
+        verdict = await build_judge(small, engine).judge(SAMPLE)
+        return facts | ({"endpoints": engine.endpoints} if engine.endpoints else {}), verdict
     finally:
         await engine.aclose()
 

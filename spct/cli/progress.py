@@ -10,9 +10,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -40,19 +40,21 @@ async def watched(
     total: int | None,
     style: Style,
     retries: Callable[[], int] = lambda: 0,
+    endpoints: Callable[[], Sequence[str]] = tuple,
     *,
     part: str | None = None,
 ) -> AsyncIterator[None]:
     """Show a tally as it grows while the body runs, and once more at its end.
 
-    `part` names what is judged where a command judges several things, one after the other.
+    `part` names what is judged where a command judges several things, one after the other;
+    `endpoints` gives a line for each of several.
     """
     with closing(_Shown(total, style, part)) as shown:
 
         async def tick() -> None:
             await asyncio.sleep(LIVE_S if shown.style == "rich" else FIRST_S)
             while True:
-                shown.show(tally, retries())
+                shown.show(tally, retries(), endpoints())
                 await asyncio.sleep(LIVE_S if shown.style == "rich" else LINE_S)
 
         # A task of its own: verdicts may be minutes apart, and embedded engines work in threads.
@@ -63,7 +65,7 @@ async def watched(
             ticking.cancel()
             with suppress(asyncio.CancelledError):
                 await ticking
-        shown.show(tally, retries())
+        shown.show(tally, retries(), endpoints())
 
 
 class _Shown:
@@ -78,11 +80,13 @@ class _Shown:
         if chosen == "rich":
             self._live.start()
 
-    def show(self, tally: Tally, retries: int) -> None:
+    def show(self, tally: Tally, retries: int, endpoints: Sequence[str]) -> None:
         """Show the tally as it is now."""
         facts = self._facts(tally, retries, time.monotonic() - self._started)
-        named = {} if self.part is None else {"part": self.part}
-        line = _line(facts) if self.part is None else f"{self.part}: {_line(facts)}"
+        named: dict[str, Any] = {} if self.part is None else {"part": self.part}
+        named |= {"endpoints": list(endpoints)} if endpoints else {}
+        first = _line(facts) if self.part is None else f"{self.part}: {_line(facts)}"
+        line = "\n  ".join([first, *endpoints])
         if self.style == "json":
             print(json.dumps(named | facts), file=sys.stderr, flush=True)
         elif self.style == "plain":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -161,7 +162,10 @@ async def _sample_all(
             def retries() -> int:
                 return model.engine.retries if model.engine else 0
 
-            async with watched(tally, left, progress, retries):
+            def endpoints() -> Sequence[str]:
+                return model.engine.endpoints if model.engine else ()
+
+            async with watched(tally, left, progress, retries, endpoints):
                 if spending is not None:
                     put = store.put_verdict
                     await judge_within(

@@ -50,12 +50,17 @@ class EngineStats:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send; `tokens` is a guess at what it costs, for the token quota."""
+    """What to send; `tokens` is a guess at what it costs, for the token quota.
+
+    Requests with one `prefix` share the beginning of their work: a server that has it in its cache
+    does it once.
+    """
 
     method: str
     path: str
     body: bytes | None = None
     tokens: int = 0
+    prefix: int | None = None
 
 
 class Caller:
@@ -71,11 +76,12 @@ class Caller:
         outage: Outage,
         attempt_timeout_s: float,
         deadline_s: float,
+        stats: EngineStats | None = None,
     ) -> None:
         self.transport, self.gate, self.outage = transport, gate, outage
         self.policy, self.budget = policy, budget
         self.attempt_timeout_s, self.deadline_s = attempt_timeout_s, deadline_s
-        self.stats, self.starvation = EngineStats(), Starvation()
+        self.stats, self.starvation = stats or EngineStats(), Starvation()
         self._trial_lock = asyncio.Lock()
         self._last_down = ""
         self._rng = Random()  # for jitter only, never for sampling
@@ -87,7 +93,7 @@ class Caller:
         clock = asyncio.get_running_loop().time
         retries = CallRetries(self.policy, self.budget)
         while True:
-            step = self._trial if self.outage.is_open else self._attempt
+            step = self._trial if self.outage.is_open else self.attempt
             outcome = await step(request, read, retries)
             if outcome is None:
                 continue
@@ -117,18 +123,22 @@ class Caller:
             now = asyncio.get_running_loop().time()
             self._stop_if_it_lasts()
             await asyncio.sleep(self.outage.trial_wait_s(now, self.policy, self._rng))
-            return await self._attempt(request, read, retries, is_trial=True)
+            return await self.attempt(request, read, retries, is_trial=True)
 
-    async def _attempt(
+    async def attempt(
         self,
         request: Request,
         read: Callable[[Http], T | Failure],
         retries: CallRetries,
+        *,
         is_trial: bool = False,
+        has_slot: bool = False,
     ) -> T | Failure | None:
         """One exchange in a slot of the gate; None if an outage began while it waited for one."""
-        await self.gate.enter(request.tokens)
+        if not has_slot:
+            await self.gate.wait_for_slot()
         try:
+            await self.gate.pace(request.tokens)
             if self.outage.is_open and not is_trial:
                 return None
             now = asyncio.get_running_loop().time()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from spct.errors import ConfigError, ContextOverflow
 from spct.protocols import Engine
@@ -100,3 +100,19 @@ async def hand_on(params: SamplingParams, first: int, arrived: Sequence[Completi
     if params.on_completion is not None:
         put = params.on_completion
         await asyncio.gather(*(put(i, completion) for i, completion in enumerate(arrived, first)))
+
+
+async def together(
+    calls: Sequence[Coroutine[Any, Any, list[Completion]]],
+) -> list[list[Completion]]:
+    """Run calls at once; if one raises, cancel the others and raise that."""
+    if len(calls) < 2:
+        return [await call for call in calls]
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -165,8 +165,13 @@ class Outage:
 
     def has_lasted(self, now: float) -> bool:
         """Whether waiting has gone on for so long that the run should stop."""
+        return self.is_hopeless and now - self._last < self.cap_s
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it has outlasted the patience, however long ago it was last tried."""
         patience = self.patience_s if self.answered else self.startup_s
-        return self.is_open and self.lasted_s >= patience and now - self._last < self.cap_s
+        return self.is_open and self.lasted_s >= patience
 
     @property
     def lasted_s(self) -> float:

@@ -33,11 +33,12 @@ SECRET_CHARS = 8  # no provider's key is shorter
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """One HTTP reply, read to its end."""
+    """One HTTP reply, read to its end, and the address that it came from."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
 
 class Transport:
@@ -87,7 +88,7 @@ class Transport:
                 if self._secret and self._secret in read:
                     # what a server says is kept in errors and records, and it may echo the key
                     read = read.replace(self._secret, b"***")
-                return Http(reply.status, reply.headers, read)
+                return Http(reply.status, reply.headers, read, self.url(path))
         except TooLarge:
             cap = f"max_reply_bytes ({self.max_reply_bytes:,})"
             return Failure("final", f"the reply is larger than {cap}; raise it if need be")

@@ -34,7 +34,7 @@ def kind_found(config: EngineConfig) -> str | None:
     if config.kind != "auto":
         return config.kind
     # The SDK's own variable, so that what works with its clients works here without a setting.
-    if config.base_url or os.environ.get("OPENAI_BASE_URL"):
+    if config.base_url or config.endpoints or os.environ.get("OPENAI_BASE_URL"):
         return "openai"
     return next((kind for kind, package in EMBEDDED.items() if find_spec(package)), None)
 
@@ -67,13 +67,13 @@ def _scripted(config: EngineConfig) -> Engine:
 
 
 def _openai(config: EngineConfig) -> Engine:
-    from spct.engines.openai import from_env
+    from spct.engines.openai import from_env, places
     from spct.engines.retry import RetryPolicy
 
     _refuse_adapter(config, "an endpoint")
     return from_env(
         model=config.model,
-        base_url=config.base_url,
+        base_url=places(config.base_url, config.endpoints),
         api_key_env=config.api_key_env,
         max_concurrency=config.max_concurrency,
         rpm=config.rpm,

@@ -88,6 +88,11 @@ class RecordingEngine(Engine):
         """The engine's own."""
         return self._engine.retries
 
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """The engine's own."""
+        return self._engine.endpoints
+
     async def open(self) -> None:
         """Open the engine."""
         await self._engine.open()

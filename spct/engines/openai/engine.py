@@ -13,16 +13,17 @@ under way.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, TypeVar
 
 from spct.engines.adaptive import AdaptiveLimit, Pacer
 from spct.engines.caller import Caller, EngineStats, Request
 from spct.engines.gate import Gate
+from spct.engines.openai.endpoints import Endpoint
 from spct.engines.openai.openai_errors import FieldRefused, NRefused, failure, failure_in_200
 from spct.engines.openai.openai_probe import TIMEOUT_S, Asking, EndpointReport, probe
 from spct.engines.openai.openai_wire import (
@@ -31,12 +32,13 @@ from spct.engines.openai.openai_wire import (
     GrammarField,
     Reply,
     encode,
+    read_models,
     read_reply,
     request_fields,
-    strict_json,
     translated,
 )
-from spct.engines.probe import OnStep, hand_on
+from spct.engines.openai.replicas import Replicas
+from spct.engines.probe import OnStep, hand_on, together
 from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EndpointError, EngineError
@@ -53,8 +55,9 @@ SUSPICIOUS = 200  # characters: judgements so long are never alike by chance
 
 
 class OpenAIEngine(Engine):
-    """Samples from a chat endpoint.
+    """Samples from a chat endpoint, or from several with one model (`replicas`).
 
+    Limits of concurrency are each endpoint's own, quotas (`rpm`, `tpm`) are for all together.
     `model` None takes the only model that the endpoint serves (`await open()` finds its name).
     With `max_concurrency` so many calls start at once and only rate limits lower that; without it
     the limit adapts within `adaptive` (min, start, max). `attempt_timeout_s` is for one HTTP
@@ -66,7 +69,7 @@ class OpenAIEngine(Engine):
     def __init__(
         self,
         *,
-        base_url: str,
+        base_url: str | Sequence[Endpoint],
         model: str | None = None,
         api_key: str | None = None,
         max_concurrency: int | None = None,
@@ -84,9 +87,7 @@ class OpenAIEngine(Engine):
         grammar_field: GrammarField = "structured_outputs",
         use_n: bool | None = None,
     ) -> None:
-        self.transport = Transport(
-            base_url=base_url, api_key=api_key or "EMPTY", max_reply_bytes=max_reply_bytes
-        )
+        places = [Endpoint(base_url)] if isinstance(base_url, str) else list(base_url)
         self.extra_body, self.grammar_field = dict(extra_body or {}), grammar_field
         if clash := OUR_FIELDS & set(self.extra_body):
             raise ConfigError(f"extra_body sets {sorted(clash)}, which the engine sets itself")
@@ -94,20 +95,29 @@ class OpenAIEngine(Engine):
         if max_concurrency is not None:
             adaptive = (min(adaptive[0], max_concurrency), max_concurrency, max_concurrency)
         try:
-            low, start, high = adaptive
-            limit = AdaptiveLimit(minimum=low, start=start, maximum=high, cooldown_s=cooldown_s)
-            pacers = [None if rate is None else Pacer(rate) for rate in (rpm, tpm)]
+            bounds = dict(zip(("minimum", "start", "maximum"), adaptive, strict=True))
+            limits = [AdaptiveLimit(**bounds, cooldown_s=cooldown_s) for _ in places]
+            calls, tokens = (None if rate is None else Pacer(rate) for rate in (rpm, tpm))
         except ValueError as error:
             raise ConfigError(f"setting up the openai engine: {error}") from None
-        self._caller = Caller(
-            self.transport,
-            Gate(limit, calls=pacers[0], tokens=pacers[1]),
-            policy=retry or RetryPolicy(),
-            budget=RetryBudget(retry_budget),
-            outage=outage or Outage(),
-            attempt_timeout_s=attempt_timeout_s,
-            deadline_s=deadline_s,
-        )
+        key, budget, stats = api_key or "EMPTY", RetryBudget(retry_budget), EngineStats()
+        callers = [
+            Caller(
+                Transport(base_url=place.base_url, api_key=key, max_reply_bytes=max_reply_bytes),
+                Gate(limit, calls=calls, tokens=tokens),
+                policy=retry or RetryPolicy(),
+                budget=budget,
+                outage=deepcopy(outage) or Outage(),
+                attempt_timeout_s=attempt_timeout_s,
+                deadline_s=deadline_s,
+                stats=stats,
+            )
+            for place, limit in zip(places, limits, strict=True)
+        ]
+        self.transport = callers[0].transport
+        is_one, shares = isinstance(base_url, str), [place.weight for place in places]
+        self._replicas = None if is_one else Replicas(callers, shares, model)
+        self._caller = self._replicas or callers[0]
         self._seen: dict[str, str | None] = {}  # what the first good reply said of the model
         self._learnt: dict[str, str | None] = {}  # fields refused: the new name, or None to leave
 
@@ -128,6 +138,11 @@ class OpenAIEngine(Engine):
     def retries(self) -> int:
         """Requests that were tried again."""
         return self.stats.retries
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """Several endpoints, one line each."""
+        return self._replicas.shown() if self._replicas else ()
 
     @property
     def limit(self) -> AdaptiveLimit:
@@ -151,8 +166,11 @@ class OpenAIEngine(Engine):
 
     @property
     def fingerprint(self) -> str:
-        """Names the endpoint, the model and a digest of the extra fields."""
-        name = f"openai:{self.model}@{self.base_url}"
+        """Names the endpoint, the model and a digest of the extra fields.
+
+        Replicas are named by their model alone: they may come and go, and the run stays the same.
+        """
+        name = f"openai:{self.model}@{'replicas' if self._replicas else self.base_url}"
         if not self.extra_body:
             return name
         extra = json.dumps(self.extra_body, sort_keys=True).encode()
@@ -160,6 +178,8 @@ class OpenAIEngine(Engine):
 
     async def open(self) -> None:
         """Find the model's name if none was given. Idempotent; `sample` does it too."""
+        if self._replicas is not None:
+            self._model = await self._replicas.open()
         if self._model is not None:
             return
         names = [str(entry["id"]) for entry in await self.served_models()]
@@ -173,7 +193,7 @@ class OpenAIEngine(Engine):
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
-        await self.transport.aclose()
+        await (self._replicas or self.transport).aclose()
 
     async def served_models(self) -> list[dict[str, Any]]:
         """What GET /models lists; raise `EndpointError` if there is no such list."""
@@ -186,12 +206,9 @@ class OpenAIEngine(Engine):
         if isinstance(got, Failure):
             raise EndpointError(f"asking {url}: {got.message}")
         try:
-            return [entry for entry in strict_json(got.body)["data"] if entry["id"]]
-        except (GarbageReply, KeyError, TypeError):
-            raise EndpointError(
-                f"asking {url}: got {got.body[:200]!r}, expected an object with a list `data` of "
-                "models; does the base URL end in /v1?"
-            ) from None
+            return read_models(got.body)
+        except GarbageReply as error:
+            raise EndpointError(f"asking {url}: {error}; does the base URL end in /v1?") from None
 
     async def call(self, request: Request, read: Callable[[Http], T | Failure]) -> T | Failure:
         """Another request to this endpoint, under the same limits, retries and outages."""
@@ -219,7 +236,7 @@ class OpenAIEngine(Engine):
         rest = [
             self._one(prompt, params, seed, at) for at, seed in enumerate(seeds) if at >= len(done)
         ]
-        return done + [one for got in await _all(rest) for one in got]
+        return done + [one for got in await together(rest) for one in got]
 
     async def _one(
         self, prompt: Prompt, params: SamplingParams, seed: int | None, at: int
@@ -276,19 +293,22 @@ class OpenAIEngine(Engine):
 
     async def _exchange(self, fields: Mapping[str, Any], n: int, guess: int) -> Reply | Failure:
         body = encode({"model": self.model, **fields}, self.extra_body)
-        url, is_new = self.transport.url(CHAT), not self._seen
+        is_new, prefix = not self._seen, hash(str(fields["messages"]))
 
         def read(http: Http) -> Reply | Failure:
-            if (bad := failure(http, url, fields, is_new)) is not None:
+            if (bad := failure(http, http.url, fields, is_new)) is not None:
                 return bad
             try:
-                return read_reply(http.body, n)
+                reply = read_reply(http.body, n)
             except GarbageReply as error:
-                said = failure_in_200(http, url, fields, is_new)
+                said = failure_in_200(http, http.url, fields, is_new)
                 began = f"{error}; the reply began {http.body[:KEPT_BYTES]!r}"
                 return said or Failure("garbage", began)
+            if self._replicas is not None:
+                self._replicas.check(http.url, reply.model)
+            return reply
 
-        return await self._caller.call(Request("POST", CHAT, body, guess), read)
+        return await self._caller.call(Request("POST", CHAT, body, guess, prefix), read)
 
     def _learn(self, refused: FieldRefused) -> None:
         """Remember how to do without a field; many first calls may learn it at once."""
@@ -318,17 +338,3 @@ class OpenAIEngine(Engine):
         self.stats.warnings[name] += 1
         if self.stats.warnings[name] == 1:
             log.warning("%s: %s", self.base_url, text)
-
-
-async def _all(calls: Sequence[Coroutine[Any, Any, list[Completion]]]) -> list[list[Completion]]:
-    """Run them together; if one raises, cancel the others and raise that."""
-    if len(calls) < 2:
-        return [await call for call in calls]
-    tasks = [asyncio.create_task(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spct.engines.openai.endpoints import Endpoint
 from spct.engines.openai.engine import OpenAIEngine
 from spct.errors import ConfigError
 
@@ -15,7 +16,7 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 def from_env(
     *,
     model: str | None = None,
-    base_url: str | None = None,
+    base_url: str | Sequence[Endpoint] | None = None,
     api_key_env: str = "OPENAI_API_KEY",
     environ: Mapping[str, str] = os.environ,
     **settings: Any,

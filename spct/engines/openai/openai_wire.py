@@ -124,6 +124,14 @@ def read_reply(body: bytes, n: int) -> Reply:
     )
 
 
+def read_models(body: bytes) -> list[dict[str, Any]]:
+    """Read what GET /models answers; raise `GarbageReply` where it is no list of models."""
+    try:
+        return [entry for entry in strict_json(body)["data"] if entry["id"]]
+    except (KeyError, TypeError):
+        raise GarbageReply(f"got {body[:200]!r}, expected a list `data` of models") from None
+
+
 def strict_json(body: bytes) -> Any:
     """Parse strict JSON; what Python servers write for a probability of zero is read as a floor."""
     try:
