@@ -27,6 +27,7 @@ from spct.runs.identity import digest_of_all
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import Before, look_back, open_run
 from spct.runs.saving import Saving
+from spct.runs.shards import Shard
 from spct.runs.spending import judge_within, spending_of
 from spct.runs.store import Store
 from spct.settings import Origins
@@ -76,6 +77,7 @@ def sample(
     span: source.Range = None,
     ids: source.Ids = None,
     shuffle: source.Shuffle = False,
+    shard: source.ShardOf = None,
     reward_model: Named = None,
     drop_bad: DropBad = False,
     out: Out = None,
@@ -100,18 +102,25 @@ def sample(
         raise ConfigError(
             "--retry-unscored asks again for replies that the --budget has paid for; leave one out"
         )
+    if budget is not None and shard is not None:
+        raise ConfigError("--budget weighs all examples against each other: leave out --shard")
     within = None if budget is None else read_budget(budget)
     config = with_defaults(config)  # so that the run's settings say what judged
     seed = config.judge.seed if shuffle else None
     chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
+    part = Shard.parse(shard) if shard else None
     examples = chosen.read(told=config.engine.kind != "scripted")
+    others = {e.id for e in examples if part is not None and not part.holds(e)}
+    data: dict[str, Any] = {"data": digest_of_all(examples)}
+    if part is not None:
+        data |= part.identity(len(examples) - len(others))
 
     def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
         spent = {} if within is None else {"budget": str(within)}
         return open_run(
             root,
-            Path(chosen.file).stem,
-            identity | {"data": digest_of_all(examples)} | spent,
+            Path(chosen.file).stem + (f"-{part.index}-of-{part.count}" if part else ""),
+            identity | data | spent,
             {"reward_model": {"name": reward_model}} if reward_model else config.model_dump(),
             at=out,
             fresh=fresh,
@@ -122,10 +131,22 @@ def sample(
     job = Job()
     model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
     spending = None if within is None else spending_of(model, within)
-    work = _sample_all(job, config, model, examples, store_of, retry_unscored, progress, spending)
-    done = job.run(work)
+    asked = Asked(config, examples, others, store_of, retry_unscored, progress, spending)
+    done = job.run(_sample_all(job, model, asked))
     print(done.folder)
     done.whole.check(max_unscored)
+
+
+class Asked(NamedTuple):
+    """What to judge and where to store it; the `others` are another shard's."""
+
+    config: Config
+    examples: list[Example]
+    others: set[str]
+    store_of: Opened
+    retry_unscored: bool
+    progress: Style
+    spending: Spending | None
 
 
 class Done(NamedTuple):
@@ -135,22 +156,14 @@ class Done(NamedTuple):
     whole: Tally
 
 
-async def _sample_all(
-    job: Job,
-    config: Config,
-    model: RewardModel,
-    examples: list[Example],
-    store_of: Opened,
-    retry_unscored: bool,
-    progress: Style,
-    spending: Spending | None,
-) -> Done:
+async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
     try:
-        await opened(model, config.engine, progress)
-        with store_of(dict(model.identity())) as store:
-            before = look_back(store, retry_unscored=retry_unscored)
+        await opened(model, asked.config.engine, asked.progress)
+        with asked.store_of(dict(model.identity())) as store:
+            before = look_back(store, retry_unscored=asked.retry_unscored)
             recording_model, recording = recorded(model, store, before.again)
-            left = sum(e.id not in before.finished for e in examples)
+            finished = before.finished | asked.others
+            left = sum(e.id not in finished for e in asked.examples)
             tally = Tally()
 
             saving = Saving(model)
@@ -165,18 +178,24 @@ async def _sample_all(
             def endpoints() -> Sequence[str]:
                 return model.engine.endpoints if model.engine else ()
 
-            async with watched(tally, left, progress, retries, endpoints):
+            spending = asked.spending
+            async with watched(tally, left, asked.progress, retries, endpoints):
                 if spending is not None:
                     put = store.put_verdict
                     await judge_within(
-                        spending, recording_model, examples, put=put, gate=job.gate, tally=tally
+                        spending,
+                        recording_model,
+                        asked.examples,
+                        put=put,
+                        gate=job.gate,
+                        tally=tally,
                     )
                 else:
                     await judge_into(
                         recording_model,
-                        job.gate(examples),
+                        job.gate(asked.examples),
                         put=store.put_verdict,
-                        finished=before.finished,
+                        finished=finished,
                         on_verdict=count,
                         tally=tally,
                     )

@@ -49,6 +49,10 @@ Shuffle = Annotated[
     bool,
     typer.Option("--shuffle", rich_help_panel=PANEL, help="Shuffle with the run's seed first."),
 ]
+ShardOf = Annotated[
+    str | None,
+    typer.Option("--shard", rich_help_panel=PANEL, help="Take part i of n, as i/n; spct merge."),
+]
 MaxUnscored = Annotated[
     float,
     typer.Option(

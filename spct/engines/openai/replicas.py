@@ -24,7 +24,7 @@ from spct.engines.caller import Caller, EngineStats, Request
 from spct.engines.gate import Gate
 from spct.engines.line import Line
 from spct.engines.openai.openai_wire import GarbageReply, read_models
-from spct.engines.retry import CallRetries, Failure
+from spct.engines.retry import STARVED_S, CallRetries, Failure
 from spct.engines.transport import Http
 from spct.errors import ConfigError, EndpointError
 
@@ -210,7 +210,10 @@ class Replicas:
             if not isinstance(outcome, Failure):
                 replica.n_bad = replica.n_aside = 0
                 replica.n_answered += outcome is not None
-            elif outcome.kind not in ("rate_limited", "refused", "final"):
+            elif outcome.kind == "rate_limited":
+                if replica.caller.starvation.lasted_s >= STARVED_S:
+                    raise EndpointError(f"rate limited for {STARVED_S:g} s: {outcome.message}")
+            elif outcome.kind not in ("refused", "final"):
                 replica.n_bad += 1
                 if outage.is_open or replica.n_bad >= outage.after:
                     self._set_aside(replica, outcome.message)
@@ -226,7 +229,6 @@ class Replicas:
         return [replica for replica in self._replicas if replica.aside is None]
 
     async def _turn(self, prefix: int | None, tried: Collection[_Replica]) -> _Replica:
-        """Wait in line for a slot; it is taken."""
         turn = self._line.join(prefix, tried)
         self._dispatch()
         try:
