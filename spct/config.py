@@ -45,6 +45,11 @@ class EngineConfig(Settings):
         description="Requests in flight at most, at each endpoint; adapts between 10 and 100 by "
         "default.",
     )
+    price: str | None = Field(
+        None,
+        description="Dollars per million tokens, such as input=0.25,cached=0.03,output=2, or a "
+        "TOML file with a table for each model.",
+    )
     rpm: float | None = Field(None, gt=0, description="Requests per minute at most.")
     tpm: float | None = Field(None, gt=0, description="Tokens per minute at most.")
     timeout: float = Field(300.0, gt=0, description="Seconds for one attempt of a request.")

@@ -145,17 +145,22 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and LM calls; `calls` counts requests, and k completions of one prompt may be one."""
+    """Tokens and LM calls; `calls` counts requests, and k completions of one prompt may be one.
+
+    `cached_tokens` are those of the prompt that the endpoint had in its cache.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0
+    cached_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.calls + other.calls,
+            self.cached_tokens + other.cached_tokens,
         )
 
 

@@ -31,6 +31,7 @@ CORE += [
     "vote",
     "stopping",
     "predictive",
+    "price",
     "budget",
     "orders",
     "plan",
@@ -40,7 +41,7 @@ CORE += [
 ]
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
-EXTRA = {"released", "guided", "ties", "predictive", "budget", "calibration"}
+EXTRA = {"released", "guided", "ties", "predictive", "price", "budget", "calibration"}
 EXTRA |= {"template", "orders", "criteria", "cells"}
 # What stands before the line: what makes texts harmless.
 READERS = ["tokens", "grammar", "folding", "markers", "neutralise"]

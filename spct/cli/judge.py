@@ -22,11 +22,12 @@ from spct.config import Config
 from spct.core.plan import plan
 from spct.errors import ConfigError, printable
 from spct.models.judges import build_format, build_judge, is_untrained, with_defaults
+from spct.models.prices import price_of
 from spct.protocols import RewardModel
 from spct.runs.codec import dump_example, dump_verdict, to_line
 from spct.runs.judging import Tally, judge_into
 from spct.settings import Origins
-from spct.types import Example, Verdict
+from spct.types import Example, Usage, Verdict
 
 # Votes whose rewards are means of scores, and so stand on the judge's scale.
 MEANS = frozenset({"mean", "expected", "meta_top", "meta_weighted"})
@@ -86,6 +87,8 @@ def judge(
     shown, grades = _Shown(examples, as_json, full, beside), Grades()
     tally = job.run(_judge_all(job, config, rm, examples, shown, grades, progress))
     print(tally.summary(), file=sys.stderr)
+    if price := price_of(config.engine):
+        print(price.bill(tally.usage), file=sys.stderr)
     if grades.credits:
         print(grades.line(), file=sys.stderr)
     if beside is not None:
@@ -189,3 +192,6 @@ def _show_plan(config: Config, examples: Iterable[Example]) -> None:
         "to write",
         file=sys.stderr,
     )
+    if price := price_of(config.engine):
+        most = Usage(characters // 4, n_examples * judge.k * judge.max_tokens)
+        print(price.forecast(most), file=sys.stderr)

@@ -21,6 +21,7 @@ from spct.core.vote import Vote
 from spct.errors import ConfigError, StoreError
 from spct.measure.rules import credit, is_gold_tie
 from spct.models.judges import build_format, build_vote, check_meta
+from spct.models.prices import price_of
 from spct.protocols import Scorer
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
@@ -94,7 +95,8 @@ def rescore(config: Config, origins: Origins, run: Run, to: Lines = None) -> Non
     """
     with closing(Store.read(run)) as store:
         given = {key for key, origin in origins.items() if origin != "default"}
-        reader = _Reader(_with_stored(run, config, given))
+        settings = _with_stored(run, config, given)
+        reader, price = _Reader(settings), price_of(settings.engine)
         tally, changes, lines = Tally(), Changes(), []
         for judged in store.judged():
             after = reader.verdict(judged.verdict, judged.example)
@@ -108,6 +110,8 @@ def rescore(config: Config, origins: Origins, run: Run, to: Lines = None) -> Non
             file.writelines(lines)
     print(changes.summary(), file=sys.stderr if to == "-" else sys.stdout)
     print(tally.summary(), file=sys.stderr)
+    if price is not None:
+        print(price.bill(tally.usage), file=sys.stderr)
     tally.check()
 
 

@@ -18,11 +18,14 @@ from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
 from spct.config import Config
 from spct.core.budget import Spending, read_budget
+from spct.core.price import Price
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
+from spct.models.prices import price_of, priced
 from spct.protocols import RewardModel
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
+from spct.runs.forecast import forecast
 from spct.runs.identity import digest_of_all
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import Before, look_back, open_run
@@ -58,6 +61,11 @@ Durable = Annotated[
 ]
 
 
+Dry = Annotated[
+    bool, typer.Option("--dry-run", help="Say what it would ask for and cost; ask nothing.")
+]
+
+
 class Opened(Protocol):
     """Opens the run of an identity."""
 
@@ -87,6 +95,7 @@ def sample(
     retry_unscored: RetryUnscored = False,
     accept_drift: AcceptDrift = False,
     durable: Durable = False,
+    dry_run: Dry = False,
     progress: Annotated[Style, typer.Option(help="On standard error.")] = "auto",
     max_unscored: source.MaxUnscored = 1.0,
 ) -> None:
@@ -98,43 +107,51 @@ def sample(
     """
     if accept_drift and (out is None or not (out / DB_NAME).is_file()):
         raise ConfigError("--accept-drift continues a run under other settings: name it with --out")
+    _check_budget(budget, retry_unscored, shard)
+    config = priced(with_defaults(config))  # so that the run's settings say what judged
+    price = price_of(config.engine)
+    within = None if budget is None else read_budget(budget, price)
+    seed, part = config.judge.seed if shuffle else None, Shard.parse(shard) if shard else None
+    chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
+    examples = chosen.read(told=config.engine.kind != "scripted")
+    others = set() if part is None else part.others(examples)
+
+    data: dict[str, Any] = {"data": digest_of_all(examples)}
+    data |= {} if part is None else part.identity(len(examples) - len(others))
+    data |= {} if within is None else {"budget": str(within)}
+    told = {"reward_model": {"name": reward_model}} if reward_model else config.model_dump()
+    how = {"fresh": fresh, "accept_drift": accept_drift, "durable": durable}
+    name = Path(chosen.file).stem + (f"-{part.index}-of-{part.count}" if part else "")
+
+    def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
+        return open_run(root, name, identity | data, told, at=out, **how)
+
+    job = Job()
+    model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
+    if dry_run:
+        print(job.run(forecast(model, [e for e in examples if e.id not in others], price)))
+        return
+    spending = None if within is None else spending_of(model, within)
+    asked = Asked(config, examples, others, store_of, retry_unscored, progress, spending)
+    done = job.run(_sample_all(job, model, asked))
+    _end(done, price, max_unscored)
+
+
+def _end(done: Done, price: Price | None, max_unscored: float) -> None:
+    """The bill, and the folder on standard output."""
+    if price is not None:
+        print(price.bill(done.whole.usage), file=sys.stderr)
+    print(done.folder)
+    done.whole.check(max_unscored)
+
+
+def _check_budget(budget: str | None, retry_unscored: bool, shard: str | None) -> None:
     if budget is not None and retry_unscored:
         raise ConfigError(
             "--retry-unscored asks again for replies that the --budget has paid for; leave one out"
         )
     if budget is not None and shard is not None:
         raise ConfigError("--budget weighs all examples against each other: leave out --shard")
-    within = None if budget is None else read_budget(budget)
-    config = with_defaults(config)  # so that the run's settings say what judged
-    seed = config.judge.seed if shuffle else None
-    chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
-    part = Shard.parse(shard) if shard else None
-    examples = chosen.read(told=config.engine.kind != "scripted")
-    others = {e.id for e in examples if part is not None and not part.holds(e)}
-    data: dict[str, Any] = {"data": digest_of_all(examples)}
-    if part is not None:
-        data |= part.identity(len(examples) - len(others))
-
-    def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
-        spent = {} if within is None else {"budget": str(within)}
-        return open_run(
-            root,
-            Path(chosen.file).stem + (f"-{part.index}-of-{part.count}" if part else ""),
-            identity | data | spent,
-            {"reward_model": {"name": reward_model}} if reward_model else config.model_dump(),
-            at=out,
-            fresh=fresh,
-            accept_drift=accept_drift,
-            durable=durable,
-        )
-
-    job = Job()
-    model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
-    spending = None if within is None else spending_of(model, within)
-    asked = Asked(config, examples, others, store_of, retry_unscored, progress, spending)
-    done = job.run(_sample_all(job, model, asked))
-    print(done.folder)
-    done.whole.check(max_unscored)
 
 
 class Asked(NamedTuple):

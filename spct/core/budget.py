@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from spct.core.parse import Scale
 from spct.core.predictive import doubt
+from spct.core.price import Price
 from spct.core.vote import Vote
 from spct.errors import ConfigError
 from spct.types import Usage, Verdict
@@ -25,6 +26,7 @@ UNITS: Mapping[str, Callable[[Usage], float]] = {
     "tokens": lambda usage: usage.prompt_tokens + usage.completion_tokens,
     "calls": lambda usage: usage.calls,
 }
+MONEY = "usd"
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)([kmb]?)-([a-z]+)")
 _AT_ONCE, _PARTS = 16, 8  # examples of a step: an eighth of all, since the others wait for them
@@ -32,33 +34,39 @@ _AT_ONCE, _PARTS = 16, 8  # examples of a step: an eighth of all, since the othe
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """An amount of tokens or calls."""
+    """An amount of tokens, calls or, at a price, US dollars."""
 
     amount: float
     unit: str
+    price: Price | None = None
 
     def cost(self, usage: Usage) -> float:
         """What `usage` takes of it."""
-        return UNITS[self.unit](usage)
+        return UNITS[self.unit](usage) if self.price is None else self.price.cost(usage)
 
     def __str__(self) -> str:
-        return f"{self.amount:.15g}-{self.unit}"
+        at = "" if self.price is None else f" at {self.price}"
+        return f"{self.amount:.15g}-{self.unit}{at}"
 
     def said(self, amount: float) -> str:
         """An amount for people."""
-        return f"{amount:,.0f} {self.unit}"
+        return f"{amount:,.{0 if self.price is None else 4}f} {self.unit}"
 
 
-def read_budget(text: str) -> Budget:
-    """The budget that `2M-tokens`, `1.5k-calls` or `500-calls` stands for."""
+def read_budget(text: str, price: Price | None = None) -> Budget:
+    """The budget that `2M-tokens`, `1.5k-calls`, `500-calls` or, with a price, `20-usd` is."""
     found = _AMOUNT.fullmatch(text.strip().lower())
-    if found is None or found[3] not in UNITS:
-        units = " or ".join(f"2M-{unit}" for unit in UNITS)
+    if found is None or found[3] not in (*UNITS, MONEY):
+        units = " or ".join([*(f"2M-{unit}" for unit in UNITS), f"20-{MONEY}"])
         raise ConfigError(f"--budget {text!r}: expected an amount and its unit, such as {units}")
     amount = float(found[1]) * _FACTORS[found[2]]
     if amount == 0:
         raise ConfigError(f"--budget {text!r}: nothing can be drawn for nothing")
-    return Budget(amount, found[3])
+    if found[3] != MONEY:
+        return Budget(amount, found[3])
+    if price is None:
+        raise ConfigError(f"--budget {text!r}: what tokens cost is not known; give --price too")
+    return Budget(amount, MONEY, price)
 
 
 class Item(NamedTuple):

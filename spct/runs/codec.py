@@ -146,7 +146,7 @@ _Counted = TypeVar("_Counted", Completion, Verdict)
 def _usable(counted: _Counted) -> _Counted:
     """Without the counts that no request can have; an endpoint once said them, and was believed."""
     usage = counted.usage
-    counts = (usage.prompt_tokens, usage.completion_tokens, usage.calls)
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.calls, usage.cached_tokens)
     if min(counts) >= 0 and max(counts) <= _MOST_TOKENS:
         return counted  # as nearly all are: a copy of each costs a sixth of reading a run
     usage = Usage(*(count if 0 <= count <= _MOST_TOKENS else 0 for count in counts))

@@ -62,7 +62,10 @@ class Tally:
         self.judgements += times * verdict.k_drawn
         self.ties += times * (len(verdict.best) > 1)
         self.usage += Usage(
-            times * used.prompt_tokens, times * used.completion_tokens, times * used.calls
+            times * used.prompt_tokens,
+            times * used.completion_tokens,
+            times * used.calls,
+            times * used.cached_tokens,
         )
         for t in verdict.trajectories:
             if isinstance(t.outcome, Unscored):

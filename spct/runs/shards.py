@@ -11,7 +11,7 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,10 @@ class Shard:
         """Whether the example belongs to this shard."""
         content = content_id(example.query, example.responses, example.reference)
         return int(content, 16) % self.count == self.index - 1
+
+    def others(self, examples: Iterable[Example]) -> set[str]:
+        """The ids of all that other shards hold."""
+        return {example.id for example in examples if not self.holds(example)}
 
     def identity(self, n_examples: int) -> dict[str, Any]:
         """What it adds to the identity of the whole run."""

@@ -228,7 +228,12 @@ def _usage(value: object) -> tuple[Usage, bool]:
     """The token counts of a request, each 0 unless it is one, and whether both are."""
     found = value if isinstance(value, dict) else {}
     counts = [_count(found.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-    return Usage(counts[0] or 0, counts[1] or 0, calls=1), None not in counts
+    details = found.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if cached is None:  # DeepSeek's name, and Anthropic's
+        cached = found.get("prompt_cache_hit_tokens", found.get("cache_read_input_tokens"))
+    read = counts[0] or 0
+    return Usage(read, counts[1] or 0, 1, min(_count(cached) or 0, read)), None not in counts
 
 
 def _count(value: object) -> int | None:
@@ -246,7 +251,7 @@ def _with_usage(completions: Sequence[Completion], total: Usage) -> list[Complet
     for i, c in enumerate(completions):
         seen += len(c.text) + 1
         upto = total.completion_tokens * seen // size
-        mine = Usage(0 if i else total.prompt_tokens, upto - done, 0 if i else 1)
+        mine = Usage(0, upto - done) if i else replace(total, completion_tokens=upto - done)
         shared.append(replace(c, usage=mine))
         done = upto
     return shared

@@ -1,0 +1,39 @@
+"""From the setting `price` to the price of the model that answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spct.config import Config, EngineConfig
+from spct.core.price import Price
+from spct.errors import ConfigError, did_you_mean
+from spct.settings import read_toml
+
+
+def price_of(config: EngineConfig) -> Price | None:
+    """What the tokens of this engine's model cost; None where no price is set."""
+    told = config.price
+    if told is None or not told.endswith(".toml"):
+        return None if told is None else Price.parse(told)
+    table = read_toml(Path(told))
+    names = [name for name, prices in table.items() if isinstance(prices, dict)]
+    if len(names) != len(table) or not names:
+        raise ConfigError(f"--price {told}: expected a table [model] of prices for each model")
+    if config.model is None and len(names) == 1:
+        return Price.of(table[names[0]], f"{told} [{names[0]}]")
+    if config.model not in names:
+        meant = did_you_mean(str(config.model), names)
+        raise ConfigError(
+            f"--price {told}: it has no table for the model {config.model!r}{meant} (it has "
+            f"{', '.join(names[:20])}); name the model with --model"
+        )
+    return Price.of(table[config.model], f"{told} [{config.model}]")
+
+
+def priced(config: Config) -> Config:
+    """The settings with the price in words in place of a file, so that a run keeps it."""
+    price = price_of(config.engine)
+    if price is None:
+        return config
+    engine = config.engine.model_copy(update={"price": str(price)})
+    return config.model_copy(update={"engine": engine})
