@@ -57,7 +57,7 @@ def compare(
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
     # how the file is read, said before anything is paid
-    examples = Source(data, limit=compare.limit, drop_bad=drop_bad).read(told=True)
+    examples = Source((data,), limit=compare.limit, drop_bad=drop_bad).read(told=True)
 
     how: dict[str, Any] = {"verdicts": out / "verdicts", "retry_unscored": retry_unscored}
 

@@ -97,14 +97,14 @@ def judge(
 
 
 def _asked_here(
-    query: str | None, responses: list[str], reference: str | None, file: str | None
+    query: str | None, responses: list[str], reference: str | None, file: list[str] | None
 ) -> list[Example]:
     """The example that stands on the command line, if there is one."""
     if query is None:
         if responses or reference is not None:
             raise ConfigError("--response and --reference go with --query")
         return []
-    if file is not None:
+    if file:
         raise ConfigError("give either a file or --query, not both")
     return [source.one_example(query, responses, reference)]
 

@@ -271,7 +271,7 @@ def finish(command: Any) -> Any:
 
 
 # Parameters that hold a path as text: of these, - may stand for a stream.
-PATHS = frozenset({"file", "data", "to", "out", "train", "test", "sources"})
+PATHS = frozenset({"data", "out", "train", "test", "sources"})
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 

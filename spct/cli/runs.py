@@ -34,7 +34,11 @@ from spct.types import Example, Trajectory, Verdict
 Run = Annotated[Path, typer.Argument(help="A run folder.", exists=False)]
 Runs = Annotated[Path, typer.Argument(help="A run folder, of bench too.", exists=False)]
 To = Annotated[
-    str, typer.Option("--to", help="File to write: .jsonl, .parquet or .csv; - is JSONL on stdout.")
+    str,
+    typer.Option(
+        "--to",
+        help="File to write: .jsonl, .parquet, .csv, FOLDER/ of Parquet; - is stdout.",
+    ),
 ]
 Lines = Annotated[
     str | None, typer.Option("--to", help="Write the new verdicts as JSONL too; - is stdout.")

@@ -121,7 +121,7 @@ def sample(
     data |= {} if within is None else {"budget": str(within)}
     told = {"reward_model": {"name": reward_model}} if reward_model else config.model_dump()
     how = {"fresh": fresh, "accept_drift": accept_drift, "durable": durable}
-    name = Path(chosen.file).stem + (f"-{part.index}-of-{part.count}" if part else "")
+    name = Path(chosen.files[0]).stem + (f"-{part.index}-of-{part.count}" if part else "")
 
     def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
         return open_run(root, name, identity | data, told, at=out, **how)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ import typer
 from spct.cli.bad_rows import dropping
 from spct.core.plan import content_id
 from spct.data.files import spool_stdin
+from spct.data.inputs import expand
 from spct.data.rows import read_examples, validate
 from spct.errors import ConfigError, DataError, printable
 from spct.types import Example, Message
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from spct.data.shown import Report, Survey
 
 File = Annotated[
-    str | None,
-    typer.Argument(metavar="[FILE|-]", help="Examples as JSONL, JSON or Parquet; - is stdin."),
+    list[str] | None,
+    typer.Argument(
+        metavar="[FILE...|-]",
+        help="Examples as JSONL, JSON, CSV, Arrow or Parquet: files, folders, patterns, addresses "
+        "(s3://, hf://datasets/...); - is stdin.",
+    ),
 ]
 PANEL = "Which examples"
 Schema = Annotated[
@@ -66,9 +70,9 @@ MaxUnscored = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of examples and the selection from it."""
+    """Files of examples and the selection from them."""
 
-    file: str
+    files: tuple[str, ...]
     schema: str = "auto"
     mapping: tuple[str, ...] = ()
     limit: int | None = None
@@ -76,6 +80,12 @@ class Source:
     ids: tuple[str, ...] = ()
     shuffle_seed: int | None = None
     drop_bad: bool = False
+
+    @property
+    def file(self) -> str:
+        """What to call it."""
+        more = len(self.files) - 1
+        return self.files[0] + (f" and {more} more" if more else "")
 
     def _map(self) -> dict[str, Mapped] | None:
         if not self.mapping:
@@ -89,7 +99,7 @@ class Source:
     ) -> Iterator[Example]:
         """Read the selection, lazily."""
         return read_examples(
-            self.file,
+            self.files,
             schema=self.schema,
             mapping=self._map(),
             limit=self.limit,
@@ -105,9 +115,9 @@ class Source:
 
         If it is to be `told`, three lines on standard error say how the file is read.
         """
-        survey = _survey(self.file) if told else None
+        survey = _survey(self.files[0]) if told else None
         try:
-            with dropping(self.file) if self.drop_bad else nullcontext() as drop:
+            with dropping(self.files[0]) if self.drop_bad else nullcontext() as drop:
                 examples = list(self.examples(drop, survey))
             if survey is not None:
                 tell(survey.report())
@@ -122,12 +132,15 @@ class Source:
 
     def check(self) -> int:
         """Read every row before anything is spent; return how many examples there are."""
-        report = validate(self.file, schema=self.schema, mapping=self._map())
-        if not report.ok:
-            raise DataError("\n".join(report.problems))
-        if not report.examples:
-            raise DataError(f"{self.file} holds no examples")
-        return report.examples
+        total = 0
+        for file in self.files:
+            report = validate(file, schema=self.schema, mapping=self._map())
+            if not report.ok:
+                raise DataError("\n".join(report.problems))
+            if not report.examples:
+                raise DataError(f"{file} holds no examples")
+            total += report.examples
+        return total
 
 
 def _survey(name: str) -> Survey:
@@ -144,7 +157,7 @@ def tell(report: Report) -> None:
 
 
 def source_of(
-    file: str | None,
+    files: list[str] | None,
     schema: str,
     mapping: list[str] | None,
     limit: int | None,
@@ -154,18 +167,17 @@ def source_of(
     drop_bad: bool = False,
 ) -> Source:
     """The source that a command's options name; standard input is kept in a temporary file."""
-    if file is None:
+    if not files:
         raise ConfigError("no examples: name a file, - for standard input, or give --query")
-    if file == "-":
+    if "-" in files:
+        if len(files) > 1:
+            raise ConfigError("standard input (-) cannot stand beside other files")
         if sys.stdin.isatty():
             raise ConfigError("standard input is a terminal; pipe examples in, or name a file")
-        file = str(spool_stdin())
-    elif not Path(file).is_file():
-        found = "is a folder, expected a file" if Path(file).is_dir() else "does not exist"
-        raise DataError(f"the file {file!r} {found}")
+        files = [str(spool_stdin())]
     chosen = tuple(ids or ())
     maps = tuple(mapping or ())
-    return Source(file, schema, maps, limit, span, chosen, shuffle_seed, drop_bad)
+    return Source(tuple(expand(files)), schema, maps, limit, span, chosen, shuffle_seed, drop_bad)
 
 
 def one_example(query: str, responses: list[str], reference: str | None) -> Example:

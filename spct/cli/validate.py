@@ -32,17 +32,18 @@ def validate(
     Example: spct validate pairs.jsonl --map query=question --map responses=a,b --show 3
     """
     chosen = source.source_of(file, schema, mapping, None, None, None, None)
-    report = read_all(
-        chosen.file, schema=schema, mapping=parse_mapping(mapping or []), show=max(show, 1)
-    )
-    if as_json:
-        print(json.dumps(asdict(report), indent=2, default=dict))
-    else:
-        _print(report, show)
-    if not report.ok:
-        s = "s" * (report.n_problems != 1)
-        kinds = "" if report.examples else "; nothing in it can be read"
-        raise DataError(f"{chosen.file}: {report.n_problems} problem{s}{kinds}")
+    for name in chosen.files:
+        report = read_all(
+            name, schema=schema, mapping=parse_mapping(mapping or []), show=max(show, 1)
+        )
+        if as_json:
+            print(json.dumps(asdict(report), indent=2, default=dict))
+        else:
+            _print(report, show)
+        if not report.ok:
+            s = "s" * (report.n_problems != 1)
+            kinds = "" if report.examples else "; nothing in it can be read"
+            raise DataError(f"{name}: {report.n_problems} problem{s}{kinds}")
 
 
 def _print(report: Report, show: int) -> None:

@@ -14,7 +14,7 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "a gzip file under another name", "give it a name that ends in .jsonl.gz"),
     (b"\x28\xb5\x2f\xfd", "a zstandard file under another name", "let its name end in .jsonl.zst"),
     (b"PK\x03\x04", "a zip file", "unpack it first: unzip FILE"),
-    (b"ARROW1", "an Arrow file", "write it as Parquet or JSON lines with `datasets`"),
+    (b"ARROW1", "an Arrow file under another name", "give it a name that ends in .arrow"),
     (
         b"version https://git-lfs",
         "a pointer of Git LFS and not the file itself",
@@ -36,25 +36,21 @@ def not_rows(name: str, line: bytes) -> Fault | None:
     if _PAGE.match(line):
         fix = "a download may have failed, or the link may be that of the page"
         return Fault("file", "a web page", _ROWS, fix)
-    if _is_table(name, line):
-        separator = ", sep='\\t'" if b"\t" in line and b"," not in line else ""
-        way = (
-            f"python -c \"import pandas as pd; pd.read_csv('{name}'{separator})"
-            ".to_json('rows.jsonl', orient='records', lines=True)\""
-        )
+    if _is_table(line):
+        ending = ".tsv" if b"\t" in line and b"," not in line else ".csv"
         first = line.decode("utf-8", "replace").strip()
-        return Fault("file", f"a CSV table that begins with {first!r:.120}", _ROWS, way)
+        what = f"a CSV table under another name, which begins with {first!r:.120}"
+        return Fault("file", what, _ROWS, f"give it a name that ends in {ending}")
     return None
 
 
-def _is_table(name: str, line: bytes) -> bool:
-    is_named = name.removesuffix(".gz").endswith((".csv", ".tsv"))
+def _is_table(line: bytes) -> bool:
     text = line.decode("utf-8", "replace").strip()
     if text[:1] in ("{", "[") and text[-1:] in ("}", "]", ","):
         return False
     cells = re.split(r"[,\t;]", text)
     is_header = len(cells) > 1 and all(re.fullmatch(r'\s*"?[\w .#-]{1,60}"?\s*', c) for c in cells)
-    return is_named or is_header
+    return is_header
 
 
 def is_open_object(line: bytes) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spct.data.faults import bad
+from spct.data.values import Cell
 from spct.errors import did_you_mean
 from spct.types import Criteria, Example, Message
 
@@ -74,7 +75,12 @@ def numbers_of(place: str, field: str, value: Any) -> tuple[float, ...]:
 
 
 def number_of(place: str, field: str, value: Any) -> float:
-    """Read a finite number; a bool is none."""
+    """Read a finite number; a bool is none, a cell of a CSV table may be one."""
+    if isinstance(value, Cell):
+        try:
+            value = float(value)
+        except ValueError:
+            raise bad(place, field, value, "a finite number") from None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise bad(place, field, value, "a finite number")
     try:

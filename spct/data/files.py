@@ -1,4 +1,4 @@
-"""Files to rows: JSON lines, a JSON array, gzip, zstandard, Parquet, standard input.
+"""Files to rows: JSON lines, a JSON array, tables (`tables.py`), gzip, zstandard, standard input.
 
 Reading is lazy, so a file of any length streams. A bad row is a value here (`Row.value` is then a
 `DataError` that names file, line and what was expected), because `validate` goes on after it while
@@ -31,8 +31,10 @@ from typing import Any, BinaryIO
 from spct.data.containers import is_open_object, not_rows, one_object
 from spct.data.dropped import Dropped, Refused
 from spct.data.faults import RowError, bad
+from spct.data.inputs import fetched, filesystem, is_address, told, unpacked_name
+from spct.data.tables import arrow_rows, csv_rows, parquet_rows
 from spct.data.values import Damaged, storable
-from spct.errors import ConfigError, DataError, ExtraMissing
+from spct.errors import ConfigError, DataError, ExtraMissing, SpctError
 from spct.strict_json import unique
 
 MAX_LINE = 16 * 2**20  # bytes; a longer "line" is a binary file or an array without line ends
@@ -49,28 +51,76 @@ class Row:
 
 
 def read_rows(source: str | os.PathLike[str]) -> Iterator[Row]:
-    """Yield the rows of a file, or of standard input for `-`, in order."""
+    """Yield the rows of a file, of an address, or of standard input for `-`, in order."""
     name = "<stdin>" if source == "-" else os.fspath(source)
-    if name.endswith((".parquet", ".pq")):
-        yield from _parquet_rows(name)
-        return
     try:
-        with _opened(source) as stream:
+        yield from _rows(name)
+    except SpctError:
+        raise
+    except Exception as error:  # every format and every object store has errors of its own
+        if not (is_address(name) or isinstance(error, _UNREADABLE) or _is_arrow(error)):
+            raise
+        kind = _KINDS.get(Path(unpacked_name(name)).suffix, "file of JSON lines")
+        yield Row(name, DataError(f"reading {name}: got {told(error)}, expected a readable {kind}"))
+
+
+_KINDS = {".parquet": "Parquet file", ".pq": "Parquet file", ".arrow": "Arrow file"}
+_KINDS |= {".feather": "Arrow file", ".csv": "table", ".tsv": "table"}
+_UNREADABLE = (OSError, EOFError, zlib.error, ValueError, OverflowError)
+
+
+def _is_arrow(error: Exception) -> bool:
+    return type(error).__module__.startswith("pyarrow")
+
+
+def _rows(name: str) -> Iterator[Row]:
+    """The rows by the ending of the name."""
+    inner = unpacked_name(name)
+    if name == inner and inner.endswith((".parquet", ".pq", ".arrow", ".feather")):
+        read = parquet_rows if inner.endswith((".parquet", ".pq")) else arrow_rows
+        copy = fetched(name) if is_address(name) else None
+        try:
+            for place, value in read(name, str(copy or name)):
+                yield checked_row(place, value)
+        finally:
+            if copy is not None:
+                copy.unlink()
+        return
+    with _opened("-" if name == "<stdin>" else name) as stream:
+        if inner.endswith((".csv", ".tsv")):
+            for place, value in csv_rows(name, stream, "," if inner.endswith("csv") else "\t"):
+                yield (
+                    Row(place, value) if isinstance(value, DataError) else checked_row(place, value)
+                )
+        else:
             yield from _text_rows(name, stream)
-    except (OSError, EOFError, zlib.error) as err:
-        fix = "expected a readable file of JSON lines"
-        yield Row(name, DataError(f"reading {name}: got {err}, {fix}"))
 
 
 def dataset_hash(source: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of the file's bytes; standard input must be spooled first."""
     if source == "-":
         raise ConfigError("hashing '-': standard input can be read once only; use `spool_stdin`")
+    name = os.fspath(source)
     try:
-        with open(source, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        with _raw(name) as stream:
+            found = hashlib.sha256()
+            while part := stream.read(2**20):
+                found.update(part)
+            return found.hexdigest()
     except OSError as err:
-        raise DataError(f"hashing {os.fspath(source)}: {err}") from err
+        raise DataError(f"hashing {name}: {err}") from err
+
+
+@contextmanager
+def _raw(name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file or an address as they are."""
+    if is_address(name):
+        store, path = filesystem(name)
+        with store.open(path, "rb") as remote:
+            yield remote
+    else:
+        with open(name, "rb") as plain:
+            yield plain
 
 
 def spool_stdin() -> Path:
@@ -89,20 +139,21 @@ def _opened(source: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if source == "-":
         yield sys.stdin.buffer
         return
-    suffix = Path(source).suffix
-    if suffix == ".gz":
-        with gzip.open(source, "rb") as unzipped:
-            yield io.BufferedReader(unzipped)
-    elif suffix == ".zst":
-        try:
-            import pyarrow  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        except ImportError as err:
-            raise ExtraMissing("pyarrow", "parquet") from err
-        with pyarrow.input_stream(os.fspath(source), compression="zstd") as unpacked:
-            yield io.BufferedReader(unpacked)
-    else:
-        with open(source, "rb") as plain:
-            yield plain
+    with _raw(os.fspath(source)) as raw:
+        suffix = Path(source).suffix
+        if suffix == ".gz":
+            with gzip.open(raw, "rb") as unzipped:
+                yield io.BufferedReader(unzipped)
+        elif suffix == ".zst":
+            try:
+                import pyarrow  # type: ignore[import-untyped, import-not-found, unused-ignore]
+            except ImportError as err:
+                raise ExtraMissing("pyarrow", "parquet") from err
+            file = pyarrow.PythonFile(raw, mode="r")
+            with pyarrow.CompressedInputStream(file, "zstd") as unpacked:
+                yield io.BufferedReader(unpacked)
+        else:
+            yield raw
 
 
 def _text_rows(name: str, stream: BinaryIO) -> Iterator[Row]:
@@ -177,26 +228,6 @@ def _after_space(text: str, at: int) -> int:
     while text[at : at + 1] and text[at] in " \t\r\n":
         at += 1
     return at
-
-
-def _parquet_rows(name: str) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, batch by batch; the place is the row's number from 1."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as err:
-        raise ExtraMissing("pyarrow", "parquet") from err
-    number = 0
-    try:
-        with parquet.ParquetFile(name) as table:
-            for batch in table.iter_batches(batch_size=1024):
-                for value in batch.to_pylist():
-                    number += 1
-                    place = f"{name}:{number}"
-                    yield checked_row(place, value)
-    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as err:
-        fix = "expected a readable Parquet file"  # also: a text that is no UTF-8, a date too far
-        yield Row(name, DataError(f"reading {name}: got {err}, {fix}"))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

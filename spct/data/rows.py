@@ -12,9 +12,8 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from spct.data.dropped import Dropped, Refused
 from spct.data.faults import bad
 from spct.data.fields import RawRow, read_own
 from spct.data.files import Row, checked_row, dataset_hash, read_rows
+from spct.data.inputs import expand
+from spct.data.selection import check_options, shuffled, with_ids
 from spct.data.values import Seen
 from spct.errors import ConfigError, DataError
 from spct.types import Example
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def read_examples(
-    source: Source,
+    source: Source | Sequence[Source],
     *,
     schema: str = "auto",
     mapping: Given | None = None,
@@ -53,23 +54,37 @@ def read_examples(
     survey: Survey | None = None,
     negative: Negative | None = None,
 ) -> Iterator[Example]:
-    """Yield the examples of a file in order; raise `DataError` at the first bad row.
+    """Yield the examples of files in order; raise `DataError` at the first bad row.
 
-    `negative` says what criteria below zero mean. `range` is half-open and counts from 0. A shuffle
-    holds the whole selection in memory.
+    A name may be a folder, a pattern or an address (`inputs.expand`). Each file has its own layout.
+    `negative` says what criteria below zero mean. `range` is half-open and counts from 0. A shuffle holds the whole selection in memory.
     With `drop`, bad rows are left out and counted there. What should be known of the reading, such
     as a column that is not shown to the judge, goes to the `survey`, or else is logged once.
     """
-    _check_options(schema, limit, range)
-    parser = Parser(schema, mapping, os.fspath(source), negative)
-    examples = _good(parser.parse(read_rows(source)), parser, drop, survey)
+    check_options(schema, limit, range)
+    files = expand([source] if isinstance(source, str | os.PathLike) else source)
+    examples = _all_of(files, (schema, mapping, negative), drop, survey)
+    name = files[0] if len(files) == 1 else f"{len(files)} files"
     if ids is not None:
-        examples = _with_ids(examples, ids, os.fspath(source))
+        examples = with_ids(examples, ids, name)
     if range is not None:
         examples = itertools.islice(examples, *range)
     if shuffle_seed is not None:
-        examples = _shuffled(examples, shuffle_seed)
+        examples = shuffled(examples, shuffle_seed)
     return itertools.islice(examples, limit)
+
+
+def _all_of(
+    files: Sequence[str],
+    how: tuple[str, Given | None, Negative | None],
+    drop: Dropped | None,
+    survey: Survey | None,
+) -> Iterator[Example]:
+    """The examples of each file by a parser of its own; ids are unique over all of them."""
+    parser: Parser | None = None
+    for file in files:
+        parser = Parser(how[0], how[1], file, how[2], parser)
+        yield from _good(parser.parse(read_rows(file)), parser, drop, survey)
 
 
 def convert_rows(
@@ -81,7 +96,7 @@ def convert_rows(
     drop: Dropped | None = None,
 ) -> Iterator[Example]:
     """Yield the examples of rows that are in memory, such as a Hugging Face dataset."""
-    _check_options(schema, None, None)
+    check_options(schema, None, None)
     placed = (checked_row(f"{name}:{i}", row) for i, row in enumerate(rows, 1))
     parser = Parser(schema, mapping, name)
     return _good(parser.parse(placed), parser, drop)
@@ -101,7 +116,7 @@ def validate(
     """
     from spct.data.shown import Survey
 
-    _check_options(schema, None, None)
+    check_options(schema, None, None)
     if source == "-":
         raise ConfigError("validating '-': standard input can be read once only; `spool_stdin` it")
     parser = Parser(schema, mapping, os.fspath(source), negative)
@@ -122,7 +137,12 @@ class Parser:
     """
 
     def __init__(
-        self, schema: str, mapping: Given | None, name: str, negative: Negative | None = None
+        self,
+        schema: str,
+        mapping: Given | None,
+        name: str,
+        negative: Negative | None = None,
+        before: Parser | None = None,
     ) -> None:
         self.name = name
         self._polarity = Polarity(negative)
@@ -132,9 +152,16 @@ class Parser:
         self._schema = schema
         self._mapping = mapping or {}
         self._foreign: Foreign | None = None
-        self._ids = Seen()
-        self._contents = Seen()
-        self._copies: dict[str, int] = {}
+        self._ids: Seen = before._ids if before else Seen()
+        self._contents: Seen = before._contents if before else Seen()
+        self._copies: dict[str, int] = before._copies if before else {}
+        # Lines are counted on through all files: where each begins, and its name.
+        self._base: int = before._reached if before else 0
+        self._begun: list[tuple[int, str]] = [
+            *(before._begun if before else ()),
+            (self._base, name),
+        ]
+        self._reached: int = self._base
         if mapping or schema not in ("auto", "spct"):
             self._made_foreign()
 
@@ -224,7 +251,7 @@ class Parser:
 
     def _with_id(self, place: str, example: Example) -> Example:
         """Give the example its id, and count what occurred before."""
-        number = self.n_rows
+        number = self._base + self.n_rows
         content = ""
         if not example.id:
             content = content_id(example.query, example.responses, example.reference)
@@ -232,10 +259,12 @@ class Parser:
         is_copy = bool(self._contents.add(key, number))
         self.duplicates += is_copy
         id = example.id or content
-        line = _line(place, number)
+        line = self._base + _line(place, self.n_rows)
+        self._reached = max(self._reached, line)
         if before := self._ids.add(hash(id), line):
             if example.id and self.schema == "spct":
-                fix = f"{self.name}:{before} has it too"
+                base, name = max(pair for pair in self._begun if pair[0] < before)
+                fix = f"{name}:{before - base} has it too"
                 raise bad(place, "id", example.id, "an id that occurs once", fix)
             if example.id:
                 self.notes[REPEATED_ID] += 1
@@ -282,32 +311,3 @@ def _good(
         yield outcome
     if drop is not None and drop.n and not n_good:
         raise DataError(f"reading {parser.name}: no row is left: all {drop.n:,} are bad")
-
-
-def _with_ids(examples: Iterable[Example], ids: Collection[str], name: str) -> Iterator[Example]:
-    missing = set(ids)
-    for example in examples:
-        if example.id in missing:
-            missing.remove(example.id)
-            yield example
-    if missing:
-        raise DataError(f"selecting from {name}: got no examples with the ids {sorted(missing)}")
-
-
-def _shuffled(examples: Iterable[Example], seed: int) -> Iterator[Example]:
-    held = list(examples)
-    random.Random(seed).shuffle(held)
-    yield from held
-
-
-def _check_options(schema: str, limit: int | None, span: tuple[int, int] | None) -> None:
-    if schema not in ("auto", "spct"):
-        from spct.data.layouts.table import ALIASES, SCHEMAS
-
-        if schema not in SCHEMAS and schema not in ALIASES:
-            known = ", ".join(SCHEMAS)
-            raise ConfigError(f"--schema: got {schema!r}, expected auto or one of {known}")
-    if limit is not None and limit < 0:
-        raise ConfigError(f"--limit: got {limit}, expected 0 or more")
-    if span is not None and not 0 <= span[0] <= span[1]:
-        raise ConfigError(f"--range: got {span[0]}:{span[1]}, expected a:b with 0 <= a <= b")

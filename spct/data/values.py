@@ -21,6 +21,12 @@ Damaged = Mapping[str, str]  # column -> what could not be kept in it
 _NONE: Damaged = {}
 
 
+class Cell(str):
+    """A cell of a table of texts, which may stand for a number where one is needed."""
+
+    __slots__ = ()
+
+
 def storable(row: dict[Any, Any]) -> tuple[dict[str, Any], Damaged]:
     """The row with values that can be kept, and what was taken out of which column."""
     damaged: dict[str, str] | None = None

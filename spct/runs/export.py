@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from spct.errors import ConfigError, ExtraMissing, StoreError
+from spct.errors import ConfigError, ExtraMissing, SpctError, StoreError
 from spct.runs.codec import Record, to_line
 from spct.runs.database import DB_NAME
 from spct.runs.folder import atomic_path, atomic_text
@@ -28,6 +28,7 @@ Part = dict[str, str]  # model, benchmark and mode; empty for a run that has no 
 Correct = Callable[[Verdict, Example], float | None]
 
 _ROW_GROUP = 1000
+_COUNTS = ("prompt_tokens", "completion_tokens", "calls", "cached_tokens")
 _PART = ("model", "benchmark", "mode")
 _COLUMNS = (
     *("id", "subset", "n", "winner", "best", "correct", "rewards", "gold", "agreement"),
@@ -56,11 +57,14 @@ def export_parts(
 ) -> int:
     """Write every verdict to `path`, and count them.
 
-    Its ending says how: .jsonl, .parquet or .csv; "-" is JSONL on standard output. `correct` says
-    what a verdict earns, for CSV. Rows found damaged are left out; `store.n_damaged` counts them.
+    Its ending says how: .jsonl, .parquet or .csv, a slash is a folder of Parquet files (or the
+    address of one), "-" is JSONL on standard output. `correct` says what a verdict earns, for CSV.
+    Rows found damaged are left out; `store.n_damaged` counts them.
     """
     if str(path) == "-":
         return _write_lines(parts, sys.stdout)
+    if str(path).endswith("/"):
+        return write_folder(parts, str(path))
     path = Path(path)
     match path.suffix:
         case ".jsonl":
@@ -75,7 +79,7 @@ def export_parts(
         case suffix:
             raise ConfigError(
                 f"cannot export to {str(path)!r}: unknown ending {suffix!r}; use .jsonl, .parquet,"
-                " .csv, or - for JSONL on standard output"
+                " .csv, FOLDER/ for a Parquet data set, or - for JSONL on standard output"
             )
 
 
@@ -132,18 +136,51 @@ def _cells(values: Sequence[object]) -> str:
 
 
 def _write_parquet(parts: Sequence[tuple[Part, Store]], path: Path) -> int:
+    return _write_rows(_records(parts), any(part for part, _ in parts), path)
+
+
+def _write_rows(records: Iterator[Record], has_parts: bool, file: Path | BinaryIO) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExtraMissing("pyarrow", "parquet") from error
-    schema, n_rows = _schema(any(part for part, _ in parts)), 0
-    records = _records(parts)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    schema, n_rows = _schema(has_parts), 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while rows := [_row(record) for record in islice(records, _ROW_GROUP)]:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
             n_rows += len(rows)
     return n_rows
+
+
+def write_folder(parts: Sequence[tuple[Part, Store]], folder: str, per_file: int = 100_000) -> int:
+    """Write a data set of Parquet files with one schema, `per_file` verdicts in each.
+
+    The folder must be new or empty: files of an earlier export beside these would count twice.
+    """
+    try:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ExtraMissing("fsspec", "scale") from error
+    records, has_parts, n_rows = _records(parts), any(part for part, _ in parts), 0
+    try:
+        store, path = url_to_fs(folder)
+        if store.exists(path) and store.find(path):
+            raise StoreError(f"exporting to {folder}: there are files in it; name a new folder")
+        store.makedirs(path, exist_ok=True)
+        for number in count():
+            some = islice(records, per_file)
+            if (first := next(some, None)) is None and number:
+                return n_rows
+            rows = chain([] if first is None else [first], some)
+            with store.open(f"{path.rstrip('/')}/part-{number:05d}.parquet", "wb") as file:
+                n_rows += _write_rows(rows, has_parts, file)
+    except (SpctError, MemoryError):
+        raise
+    except Exception as error:  # every store has errors of its own
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        raise StoreError(f"exporting to {folder}: {said}") from error
+    raise AssertionError("count() does not end")
 
 
 def _row(record: Record) -> Record:
@@ -187,7 +224,7 @@ def _schema(has_parts: bool) -> pa.Schema:
     def rows(**fields: pa.DataType) -> pa.DataType:
         return pa.list_(pa.struct(list(fields.items())))
 
-    usage = pa.struct([(name, whole) for name in ("prompt_tokens", "completion_tokens", "calls")])
+    usage = pa.struct([(name, whole) for name in _COUNTS])
     messages = rows(role=text, content=text)
     trajectories = rows(
         index=whole,

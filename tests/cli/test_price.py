@@ -74,7 +74,7 @@ def test_the_bill_is_in_the_summary_the_run_and_what_reads_it(run: Any, tmp_path
     assert code == 0 and bill in again
     assert bill in run("rescore", tmp_path / "r")[2]
     code, _, err = run(*args, "--price", table, "--model", "mien")
-    assert code == 2 and "no table for the model 'mien' ; did you mean 'mine'?" in err
+    assert code == 2 and "no table for the model 'mien'; did you mean 'mine'?" in err
     args[-1] = tmp_path / "b"
     code, _, err = run(*args, "--budget", "1-usd")
     assert code == 2 and "give --price too" in err

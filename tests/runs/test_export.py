@@ -5,6 +5,7 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -126,3 +127,29 @@ async def test_a_failed_export_leaves_the_earlier_file_alone(
         export(store, path)
     assert path.read_text() == "earlier"
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "run"]
+
+
+def test_a_folder_of_parquet_files_has_one_typed_schema_and_every_verdict_once(
+    run: Any, tmp_path: Path
+) -> None:
+    import json
+
+    from spct.data.inputs import expand
+    from spct.runs.export import write_folder
+
+    pq = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("fsspec")
+    rows = tmp_path / "rows.jsonl"
+    row = {"query": "Tide?", "responses": ["ebb", "flood"]}
+    rows.write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i in range(10)))
+    sample = ["sample", rows, "--engine", "scripted", "-k", "1", "--progress", "none"]
+    assert run(*sample, "-o", tmp_path / "r")[0] == 0
+    with Store.read(tmp_path / "r") as store:
+        assert write_folder([({}, store)], str(tmp_path / "parts") + "/", per_file=4) == 10
+    files = expand([tmp_path / "parts"])
+    tables = [pq.read_table(file) for file in files]
+    assert [len(table) for table in tables] == [4, 4, 2]
+    assert len({str(table.schema) for table in tables}) == 1
+    assert [i for table in tables for i in table["id"].to_pylist()] == [str(i) for i in range(10)]
+    code, _, err = run("export", tmp_path / "r", "--to", f"{tmp_path}/parts/")
+    assert code == 5 and "name a new folder" in err

@@ -1,0 +1,282 @@
+"""Every kind of input gives the same examples, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spct.data.inputs import expand
+from spct.data.rows import read_examples
+from spct.errors import DataError
+from spct.types import Example
+
+pa = pytest.importorskip("pyarrow")
+fsspec = pytest.importorskip("fsspec")
+
+ROWS = [{"prompt": f"Tide {i}?", "chosen": "ebb", "rejected": 'flood, "3"\n42'} for i in range(9)]
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def table(rows: list[dict[str, Any]], separator: str = ",") -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=separator)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write(folder: Path, kind: str) -> Any:
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    plain, arrow = lines(ROWS).encode(), pa.Table.from_pylist(ROWS)
+    file = folder / f"rows.{kind}"
+    match kind:
+        case "jsonl":
+            file.write_bytes(plain)
+        case "json":
+            file.write_text(json.dumps(ROWS))
+        case "jsonl.gz" | "csv.gz":
+            file.write_bytes(gzip.compress(plain if "json" in kind else table(ROWS).encode()))
+        case "jsonl.zst":
+            with pa.CompressedOutputStream(str(file), "zstd") as packed:
+                packed.write(plain)
+        case "csv":
+            file.write_text("\ufeff" + table(ROWS))
+        case "tsv":
+            file.write_text(table(ROWS, "\t"))
+        case "parquet":
+            pyarrow.parquet.write_table(arrow, file)
+        case "feather":
+            pyarrow.feather.write_feather(arrow, file, compression="uncompressed")
+        case "arrow":
+            with pa.OSFile(str(file), "wb") as out, pa.ipc.new_stream(out, arrow.schema) as stream:
+                stream.write_table(arrow)
+        case "folder":
+            for i in range(3):
+                (folder / f"part-{i}.jsonl").write_text(lines(ROWS[3 * i : 3 * i + 3]))
+            (folder / "README.md").write_text("nothing")
+            return folder
+        case "pattern":
+            write(folder, "folder")
+            return folder / "part-*.jsonl"
+        case "several":
+            write(folder, "folder")
+            return [folder / f"part-{i}.jsonl" for i in range(3)]
+    return file
+
+
+KINDS = ["jsonl", "json", "jsonl.gz", "jsonl.zst", "csv", "tsv", "csv.gz", "parquet", "feather"]
+KINDS += ["arrow", "folder", "pattern", "several"]
+
+
+def expected() -> list[Example]:
+    from spct.data.rows import convert_rows
+
+    return list(convert_rows(ROWS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_input_gives_the_same_examples(tmp_path: Path, kind: str) -> None:
+    assert list(read_examples(write(tmp_path, kind))) == expected()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "parquet", "csv", "arrow"])
+def test_the_same_from_an_object_store(tmp_path: Path, kind: str) -> None:
+    store = fsspec.filesystem("memory")
+    place = f"/{tmp_path.name}/{kind}"
+    store.pipe(f"{place}/rows.{kind}", write(tmp_path, kind).read_bytes())
+    for name in (f"memory:/{place}/rows.{kind}", f"memory:/{place}", f"memory:/{place}/*"):
+        assert list(read_examples(name)) == expected()
+
+
+def test_numbers_and_lists_in_cells_of_csv(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    cells = [["q", "one", "two", "s1", "s2"], ["Tide?", "42", "ebb", "1", "0.5"]]
+    file.write_text("\n".join(map(",".join, cells)))
+    mapping = {"query": "q", "responses": "one,two", "gold": "s1,s2"}
+    (example,) = read_examples(file, mapping=mapping)
+    assert example.responses == ("42", "ebb") and example.gold == (1.0, 0.5)
+    file.write_text('query,responses,gold\nTide?,"[""ebb"", ""flood""]","[1, 0]"\n')
+    (example,) = read_examples(file)
+    assert example.responses == ("ebb", "flood") and example.gold == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.csv", b"prompt,chosen,rejected\np,a\n", r"a\.csv:2.*2 cells.*expected 3"),
+        ("a.csv", b"prompt,prompt\np,a\n", "a different name for each column"),
+        ("a.csv", b'prompt,chosen,rejected\np,"a,b\n', "whose quotes are closed"),
+        ("a.csv", b"prompt,chosen,rejected\np,\xff,b\n", "encoding.*expected UTF-8"),
+        ("a.csv", b"", "got no rows"),
+        ("a.parquet", b"PAR1 and then nothing", r"reading .*a\.parquet: got Arrow"),
+        ("a.arrow", b"ARROW1", r"reading .*a\.arrow: got "),
+        (
+            "a.jsonl.gz",
+            gzip.compress(lines(ROWS).encode())[:-20],
+            r"reading .*a\.jsonl\.gz: got EOF",
+        ),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfdxx", r"reading .*a\.jsonl\.zst: got "),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=f"(?s){said}"):
+        list(read_examples(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere-*.jsonl", "matches no file"),
+        ("empty", "a folder without a file of rows"),
+        (
+            "memory://nowhere/at/all.jsonl",
+            "reading memory://nowhere/at/all.jsonl: got FileNotFound",
+        ),
+        ("memory://nowhere/*.jsonl", "holds no file of rows"),
+        ("nope://x/rows.jsonl", "opening nope://x/rows.jsonl: .*nope"),
+    ],
+)
+def test_a_name_of_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match=f"(?s){said}"):
+        list(read_examples(name))
+
+
+def test_ids_are_unique_over_all_files_and_layouts_are_each_files_own(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    own = {"id": "x", "query": "Tide?", "responses": ["ebb", "flood"]}
+    one.write_text("\n" + lines([own | {"id": "y"}, own]))
+    two.write_text(lines([own]))
+    with pytest.raises(DataError, match=r"two\.jsonl:1.*one\.jsonl:3 has it too"):
+        list(read_examples([one, two]))
+    two.write_text(lines(ROWS))
+    assert len(list(read_examples([one, two]))) == 11
+    two.write_text(lines([{"prompt": "p"}]))
+    with pytest.raises(DataError, match=r"two\.jsonl:1"):
+        list(read_examples([one, two]))
+
+
+def test_columns_that_no_row_can_keep_cost_nothing_and_needed_ones_refuse_the_row(
+    tmp_path: Path,
+) -> None:
+    import pyarrow.parquet
+
+    odd = {
+        "nested": [[1, 2], []],
+        "nan": float("nan"),
+        "day": date(2026, 1, 2),
+        "price": Decimal("1.50"),
+        "image": {"bytes": b"\x89PNG", "path": None},
+    }
+    rows = [{**ROWS[0], **{k: [v] if k == "nested" else v for k, v in odd.items()}}]
+    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "odd.parquet")
+    (example,) = read_examples(tmp_path / "odd.parquet")
+    assert example.responses == ("ebb", ROWS[0]["rejected"])
+    assert example.meta["day"] == "2026-01-02" and example.meta["price"] == 1.5
+    pyarrow.parquet.write_table(
+        pa.Table.from_pylist([{**ROWS[0], "chosen": b"\x89PNG"}]), tmp_path / "bad.parquet"
+    )
+    with pytest.raises(DataError, match=r"bad\.parquet:1.*chosen"):
+        list(read_examples(tmp_path / "bad.parquet"))
+
+
+def test_a_save_to_disk_folder_is_read_in_its_order(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    made = datasets.Dataset.from_list(ROWS)
+    made.save_to_disk(str(tmp_path / "one"), num_shards=3)
+    assert list(read_examples(tmp_path / "one")) == expected()
+    datasets.DatasetDict({"train": made}).save_to_disk(str(tmp_path / "both"))
+    with pytest.raises(DataError, match=r"several splits; name one: .*train"):
+        expand([tmp_path / "both"])
+
+
+def test_the_command_takes_many_and_drops_bad_rows_of_each(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [write(tmp_path, kind) for kind in ("csv", "parquet", "jsonl")]
+    with files[2].open("a") as file:
+        file.write("{broken\n")
+    args = ["sample", *files, "--engine", "scripted", "-k", "1", "--progress", "none"]
+    code, _, err = run(*args, "-o", tmp_path / "r")
+    assert code == 2 and "rows.jsonl:10" in err
+    code, _, err = run(*args, "-o", tmp_path / "r", "--drop-bad")
+    assert code == 0 and "27 examples" in err, err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_s3_round_trip_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    """Needs moto's server in this environment, or its Python in SPCT_MOTO_PYTHON."""
+    import os
+
+    pytest.importorskip("s3fs")
+    python = os.environ.get("SPCT_MOTO_PYTHON", sys.executable)
+    code = "import moto.server; moto.server.main(['-p', '{}'])"
+    if subprocess.run([python, "-c", "import moto.server"], capture_output=True).returncode:
+        pytest.skip("moto's server is not installed")
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with subprocess.Popen(
+        [python, "-c", code.format(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            for _ in range(300):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            store = fsspec.filesystem("s3")
+            store.mkdir("judging")
+            for kind in ("parquet", "jsonl.gz", "csv"):
+                store.pipe(f"judging/in/{kind}/rows.{kind}", write(tmp_path, kind).read_bytes())
+                assert list(read_examples(f"s3://judging/in/{kind}")) == expected()
+            flags = ["--engine", "scripted", "-k", "1", "--progress", "none", "-o", tmp_path / "r"]
+            code_, _, err = run("sample", "s3://judging/in/*/*", *flags)
+            assert code_ == 0 and "27 examples" in err, err
+            code_, _, err = run("export", tmp_path / "r", "--to", "s3://judging/out/")
+            assert code_ == 0, err
+            assert len(list(read_back("s3://judging/out"))) == 27
+            code_, _, err = run("sample", "s3://other/rows.jsonl", *flags)
+            assert code_ == 2 and "s3://other/rows.jsonl" in err and "Traceback" not in err
+            store.pipe("judging/cut.parquet", (tmp_path / "rows.parquet").read_bytes()[:-30])
+            code_, _, err = run("sample", "s3://judging/cut.parquet", *flags)
+            assert code_ == 2 and "reading s3://judging/cut.parquet: got" in err
+        finally:
+            server.kill()
+
+
+def read_back(place: str) -> Any:
+    from spct.data.files import read_rows
+
+    return (row for file in expand([place]) for row in read_rows(file))
