@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -318,8 +319,5 @@ class Verdict:
     @property
     def unscored(self) -> dict[Reason, int]:
         """How many trajectories were left out, by reason."""
-        counts: dict[Reason, int] = {}
-        for t in self.trajectories:
-            if isinstance(t.outcome, Unscored):
-                counts[t.outcome.reason] = counts.get(t.outcome.reason, 0) + 1
-        return counts
+        left = (t.outcome for t in self.trajectories if isinstance(t.outcome, Unscored))
+        return dict(Counter(outcome.reason for outcome in left))

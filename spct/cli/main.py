@@ -24,6 +24,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
     "Judge and runs": {
         "judge": ("spct.cli.judge:judge", "Judge examples, or one query with its responses."),
         "sample": ("spct.cli.sample:sample", "Judge a whole file into a run that can continue."),
+        "batch": ("spct.cli.batch:app", "Judge through a vendor's batch API."),
         "merge": ("spct.cli.merge:merge", "Put the shards of one run together."),
         "rescore": ("spct.cli.runs:rescore", "Parse and vote a run again, without an LM call."),
         "fit-stopping": (

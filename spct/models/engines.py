@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from spct.config import EngineConfig
 from spct.errors import ConfigError, ExtraMissing
 from spct.protocols import Engine
+
+if TYPE_CHECKING:
+    from spct.engines.openai import OpenAIEngine
 
 EMBEDDED = {"openvino": "openvino_genai", "llamacpp": "xllamacpp"}  # engine -> its package
 NO_ADAPTER = "none"  # the setting that asks for the plain default model
@@ -60,13 +63,23 @@ def build_engine(config: EngineConfig) -> Engine:
         raise ExtraMissing(error.name, extra) from error
 
 
+def endpoint_engine(config: EngineConfig) -> tuple[EngineConfig, OpenAIEngine]:
+    """The settings and the engine of a batch: a vendor's endpoint, which is not asked anything."""
+    if config.model is None or config.kind not in ("auto", "openai"):
+        raise ConfigError("a batch goes to a vendor's endpoint: name its model with --model")
+    is_named = config.base_url or config.endpoints or os.environ.get("OPENAI_BASE_URL")
+    named = {} if is_named else {"base_url": ("https://api.openai.com/v1",)}
+    whole = config.model_copy(update={"kind": "openai", **named})
+    return whole, _openai(whole)
+
+
 def _scripted(config: EngineConfig) -> Engine:
     from spct.engines.scripted import ScriptedEngine
 
     return ScriptedEngine()
 
 
-def _openai(config: EngineConfig) -> Engine:
+def _openai(config: EngineConfig) -> OpenAIEngine:
     from spct.engines.openai import from_env, places
     from spct.engines.retry import RetryPolicy
 

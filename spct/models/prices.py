@@ -30,10 +30,14 @@ def price_of(config: EngineConfig) -> Price | None:
     return Price.of(table[config.model], f"{told} [{config.model}]")
 
 
-def priced(config: Config) -> Config:
-    """The settings with the price in words in place of a file, so that a run keeps it."""
+def priced(config: Config, share: float = 1.0) -> Config:
+    """The settings with the price in words in place of a file, so that a run keeps it.
+
+    `share` is what is paid of it, as through a batch API.
+    """
     price = price_of(config.engine)
     if price is None:
         return config
+    price = Price(price.input * share, price.cached * share, price.output * share)
     engine = config.engine.model_copy(update={"price": str(price)})
     return config.model_copy(update={"engine": engine})
