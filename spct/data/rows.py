@@ -56,10 +56,11 @@ def read_examples(
 ) -> Iterator[Example]:
     """Yield the examples of files in order; raise `DataError` at the first bad row.
 
-    A name may be a folder, a pattern or an address (`inputs.expand`). Each file has its own layout.
-    `negative` says what criteria below zero mean. `range` is half-open and counts from 0. A shuffle holds the whole selection in memory.
-    With `drop`, bad rows are left out and counted there. What should be known of the reading, such
-    as a column that is not shown to the judge, goes to the `survey`, or else is logged once.
+    A name may be a folder, a pattern or an address (`inputs.expand`); each file has its own layout.
+    `negative` says what criteria below zero mean. `range` is half-open and counts from 0. A shuffle
+    holds the whole selection in memory. With `drop`, bad rows are left out and counted there. What
+    should be known of the reading, such as a column that is not shown to the judge, goes to the
+    `survey`, or else is logged once.
     """
     check_options(schema, limit, range)
     files = expand([source] if isinstance(source, str | os.PathLike) else source)
