@@ -189,6 +189,16 @@ class JudgeConfig(Settings):
     concurrency: int = Field(64, gt=0, description="Examples in flight at once.")
 
 
+class RayConfig(Settings):
+    """Judging on a Ray cluster instead of in this process."""
+
+    address: str | None = Field(
+        None, description="Judge on Ray: local, auto or the address of a cluster."
+    )
+    actors: int = Field(2, ge=1, description="Judges on Ray, a CPU each.")
+    gpus: float = Field(0.0, ge=0, description="Of each judge on Ray: a number or a share of one.")
+
+
 class Config(Settings):
     """All that `spct judge` and `spct sample` need."""
 

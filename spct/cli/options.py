@@ -32,6 +32,9 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "judge.k": ("--samples", "-k"),
     "judge.concurrency": ("--examples-in-flight",),
     "rft_data.concurrency": ("--examples-in-flight",),
+    "ray.address": ("--ray",),
+    "ray.actors": ("--ray-actors",),
+    "ray.gpus": ("--ray-gpus",),
     "bench.samples": ("--samples", "-k"),
     "bench.benchmarks": ("--benchmark", "-b"),
     "compare.samples": ("--samples", "-k"),
@@ -56,12 +59,13 @@ MAIN: Mapping[str, frozenset[str]] = {
     "pairwise": _TRAINED,
     "cloud": frozenset({"n_critiques"}),
 }
-TITLES = {"judge": "Judging", "engine": "Engine and network", "serve": "Gateway"}
+TITLES = {"judge": "Judging", "engine": "Engine and network", "ray": "Ray", "serve": "Gateway"}
 # Every section that some command reads, and where it is defined. One file may hold them all: a
 # command leaves the tables of others alone, and `spct config` shows and checks the whole.
 SECTIONS: Mapping[str, str] = {
     "engine": "spct.config:EngineConfig",
     "judge": "spct.config:JudgeConfig",
+    "ray": "spct.config:RayConfig",
     "serve": "spct.serve.config:ServeConfig",
     "bench": "spct.measure.config:BenchConfig",
     "compare": "spct.measure.config:CompareConfig",

@@ -16,8 +16,8 @@ from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
-from spct.config import Config
-from spct.core.budget import Spending, read_budget
+from spct.config import Config, RayConfig
+from spct.core.budget import Budget, Spending, read_budget
 from spct.core.price import Price
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
@@ -27,7 +27,7 @@ from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.forecast import forecast
 from spct.runs.identity import digest_of_all
-from spct.runs.judging import Tally, judge_into
+from spct.runs.judging import Judge, Tally, judge_into
 from spct.runs.run import Before, look_back, open_run
 from spct.runs.saving import Saving
 from spct.runs.shards import Shard
@@ -77,6 +77,7 @@ class Opened(Protocol):
 @takes_settings
 def sample(
     config: Config,
+    ray: RayConfig,
     origins: Origins,
     file: source.File = None,
     schema: source.Schema = "auto",
@@ -107,7 +108,7 @@ def sample(
     """
     if accept_drift and (out is None or not (out / DB_NAME).is_file()):
         raise ConfigError("--accept-drift continues a run under other settings: name it with --out")
-    _check_budget(budget, retry_unscored, shard)
+    _check_budget(budget, retry_unscored, shard or ray.address)
     config = priced(with_defaults(config))  # so that the run's settings say what judged
     price = price_of(config.engine)
     within = None if budget is None else read_budget(budget, price)
@@ -116,25 +117,39 @@ def sample(
     examples = chosen.read(told=config.engine.kind != "scripted")
     others = set() if part is None else part.others(examples)
 
-    data: dict[str, Any] = {"data": digest_of_all(examples)}
-    data |= {} if part is None else part.identity(len(examples) - len(others))
-    data |= {} if within is None else {"budget": str(within)}
     told = {"reward_model": {"name": reward_model}} if reward_model else config.model_dump()
-    how = {"fresh": fresh, "accept_drift": accept_drift, "durable": durable}
     name = Path(chosen.files[0]).stem + (f"-{part.index}-of-{part.count}" if part else "")
-
-    def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
-        return open_run(root, name, identity | data, told, at=out, **how)
-
+    how = {"at": out, "fresh": fresh, "accept_drift": accept_drift, "durable": durable}
+    store_of = _opener(root, name, _data(examples, others, part, within), told, how)
     job = Job()
     model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
+    if reward_model and ray.address:
+        raise ConfigError("--ray builds the judge of the settings: leave out --reward-model")
     if dry_run:
         print(job.run(forecast(model, [e for e in examples if e.id not in others], price)))
         return
     spending = None if within is None else spending_of(model, within)
-    asked = Asked(config, examples, others, store_of, retry_unscored, progress, spending)
+    asked = Asked(config, examples, others, store_of, retry_unscored, progress, spending, ray)
     done = job.run(_sample_all(job, model, asked))
     _end(done, price, max_unscored)
+
+
+def _data(
+    examples: list[Example], others: set[str], part: Shard | None, within: Budget | None
+) -> dict[str, Any]:
+    """What a run's identity says of its input."""
+    shard = {} if part is None else part.identity(len(examples) - len(others))
+    spent = {} if within is None else {"budget": str(within)}
+    return {"data": digest_of_all(examples), **shard, **spent}
+
+
+def _opener(
+    root: Path, name: str, data: dict[str, Any], told: dict[str, Any], how: dict[str, Any]
+) -> Opened:
+    def store_of(identity: dict[str, Any]) -> AbstractContextManager[Store]:
+        return open_run(root, name, identity | data, told, **how)
+
+    return store_of
 
 
 def _end(done: Done, price: Price | None, max_unscored: float) -> None:
@@ -151,7 +166,9 @@ def _check_budget(budget: str | None, retry_unscored: bool, shard: str | None) -
             "--retry-unscored asks again for replies that the --budget has paid for; leave one out"
         )
     if budget is not None and shard is not None:
-        raise ConfigError("--budget weighs all examples against each other: leave out --shard")
+        raise ConfigError(
+            "--budget weighs all examples against each other: leave out --shard and --ray"
+        )
 
 
 class Asked(NamedTuple):
@@ -164,6 +181,17 @@ class Asked(NamedTuple):
     retry_unscored: bool
     progress: Style
     spending: Spending | None
+    ray: RayConfig
+
+    async def judge_at(self, recording: Judge, model: RewardModel, folder: Path) -> Judge:
+        """What judges: the model here, or actors on a Ray cluster."""
+        if self.ray.address is None:
+            return recording
+        from spct.integrations.ray_actors import RayJudge
+
+        made = RayJudge(self.config, model, folder, self.ray)
+        await made.open()
+        return made
 
 
 class Done(NamedTuple):
@@ -209,7 +237,7 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
                     )
                 else:
                     await judge_into(
-                        recording_model,
+                        await asked.judge_at(recording_model, model, store.folder),
                         job.gate(asked.examples),
                         put=store.put_verdict,
                         finished=finished,

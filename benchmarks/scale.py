@@ -1,0 +1,156 @@
+"""Endpoints, shards, long inputs and merging, each as a ratio within one run or against a limit.
+
+    python -m benchmarks.scale [endpoints] [shards] [rows] [merge] [--quick]
+
+- endpoints: four mock endpoints of 50 ms, 16 in flight each, beside one; expected at least 3.6x
+- shards: 8 processes beside one with 8 times their examples in flight; expected at least 0.9x
+- rows: a long file is read whole (nothing is kept): seconds, peak memory, the first example
+- merge: 8 shards of the scripted judge put together; expected 100,000 examples in 20 s at most
+
+The mocks run in processes of their own on the same machine, so a busy one lowers every ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from spct.core.plan import content_id
+from spct.data.rows import read_examples
+from spct.engines.openai import OpenAIEngine
+from spct.engines.openai.endpoints import Endpoint
+from spct.runs.shards import merge
+from spct.types import Message, Prompt, SamplingParams
+from tests.runs.conftest import endpoints
+
+SPCT = [sys.executable, "-c", "from spct.cli.main import main; main()"]
+
+
+def write_rows(file: Path, n: int) -> None:
+    with file.open("w") as out:
+        for i in range(n):
+            row = {"id": f"e{i}", "query": f"Tide {i}? " + "why " * 100, "responses": ["ebb", "no"]}
+            out.write(json.dumps(row) + "\n")
+
+
+async def rate(urls: list[str], seconds: float) -> float:
+    """Calls a second with 16 in flight for each endpoint."""
+    made = OpenAIEngine(
+        base_url=[Endpoint(url) for url in urls], model="mock-judge", max_concurrency=16
+    )
+    await made.open()
+    done, end = 0, time.perf_counter() + seconds
+
+    async def work(worker: int) -> None:
+        nonlocal done
+        i = worker
+        while time.perf_counter() < end:
+            prompt = Prompt(f"e{i}", (Message("user", f"Which, {i}?"),), (0, 1))
+            await made.sample(prompt, 1, SamplingParams(seeds=(i,)))
+            done, i = done + 1, i + 1000
+
+    start = time.perf_counter()
+    await asyncio.gather(*(work(w) for w in range(16 * len(urls))))
+    await made.aclose()
+    return done / (time.perf_counter() - start)
+
+
+def endpoints_part(quick: bool) -> None:
+    ratios = []
+    with endpoints(4, "--latency=0.05") as servers:
+        urls = [server.url for server in servers]
+        for _ in range(2 if quick else 4):
+            one = asyncio.run(rate(urls[:1], 5))
+            four = asyncio.run(rate(urls, 5))
+            ratios.append(four / one)
+            print(f"endpoints: one {one:.0f} calls/s, four {four:.0f}, {four / one:.2f}x")
+    print(f"endpoints: best {max(ratios):.2f}x of rounds {[round(r, 2) for r in ratios]}")
+
+
+def shards_part(quick: bool) -> None:
+    n = 2_000 if quick else 8_000
+    with tempfile.TemporaryDirectory() as name, endpoints(2, "--latency=0.05") as servers:
+        folder = Path(name)
+        write_rows(folder / "rows.jsonl", n)
+        (folder / "pool").write_text("".join(f"{server.url}\n" for server in servers))
+
+        def start(out: str, in_flight: int, *flags: str) -> subprocess.Popen[bytes]:
+            args = ["sample", str(folder / "rows.jsonl"), "-k", "2", "--model", "mock-judge"]
+            args += ["--endpoints", str(folder / "pool"), "--progress", "none", "-j", "64"]
+            args += ["--examples-in-flight", str(in_flight), "-o", str(folder / out), *flags]
+            quiet = subprocess.DEVNULL
+            return subprocess.Popen([*SPCT, *args], stdout=quiet, stderr=quiet)
+
+        begun = time.perf_counter()
+        assert start("single", 64).wait() == 0
+        single = time.perf_counter() - begun
+        begun = time.perf_counter()
+        going = [start(f"s{i}", 8, "--shard", f"{i}/8") for i in range(1, 9)]
+        assert [one.wait() for one in going] == [0] * 8
+        eight = time.perf_counter() - begun
+    print(
+        f"shards: {n} rows, one process {n / single:.0f} rows/s, 8 shards {n / eight:.0f} rows/s "
+        f"with their start-up: {single / eight:.2f}x"
+    )
+
+
+def rows_part(quick: bool) -> None:
+    n = 100_000 if quick else 1_000_000
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "rows.jsonl"
+        write_rows(file, n)
+        code = f"from benchmarks.scale import read_all; read_all({str(file)!r})"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def read_all(file: str) -> None:
+    begun, n, first = time.perf_counter(), 0, 0.0
+    for example in read_examples(file):
+        n += 1
+        first = first or time.perf_counter() - begun
+        content_id(example.query, example.responses)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    took = time.perf_counter() - begun
+    print(f"rows: {n:,} streamed in {took:.1f} s, first after {first:.2f} s, peak {peak:.0f} MB")
+
+
+def merge_part(quick: bool) -> None:
+    n = 5_000 if quick else 100_000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_rows(folder / "rows.jsonl", n)
+        args = [*SPCT, "sample", str(folder / "rows.jsonl"), "--engine", "scripted", "-k", "2"]
+        for i in range(1, 9):
+            flags = ["--shard", f"{i}/8", "-o", str(folder / f"s{i}"), "--progress", "none"]
+            subprocess.run([*args, *flags], check=True, capture_output=True)
+        begun = time.perf_counter()
+        n_verdicts = merge([folder / f"s{i}" for i in range(1, 9)], folder / "merged")
+        print(f"merge: {n_verdicts:,} examples of 8 shards in {time.perf_counter() - begun:.1f} s")
+
+
+PARTS = {
+    "endpoints": endpoints_part,
+    "shards": shards_part,
+    "rows": rows_part,
+    "merge": merge_part,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
+    args = parser.parse_args()
+    for part in args.parts or PARTS:
+        PARTS[part](args.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Judging on a Ray cluster: whole judges as actors, behind the one judging loop.
+
+`RayJudge` is to `judge_into` what a model is: each example goes to the actor with the least in
+flight, and the verdict comes back to the driver, which alone writes the run. So progress, order,
+checkpoints by id and the exit codes are those of every run. An actor that dies is started again by
+Ray and judges its examples again, from its own cache of replies where the run's folder is on a disk
+that it reaches. Ray's own LLM stage keeps one output for a prompt, and its HTTP stage does not try
+again: that is why a judge stands in the actor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from spct import __version__
+from spct.config import Config, RayConfig
+from spct.errors import ConfigError, EngineError, ExtraMissing, SpctError
+from spct.models.judges import build_judge
+from spct.protocols import RewardModel
+from spct.runs.codec import dump_example, dump_verdict, load_example, load_verdict
+from spct.runs.engines import recorded
+from spct.runs.judging import judged
+from spct.runs.store import Store
+from spct.types import Example, Verdict
+
+
+class Actor:
+    """One judge in a process of Ray. `cache` is a folder for its replies, or None."""
+
+    def __init__(self, settings: Mapping[str, Any], versions: str, cache: str | None) -> None:
+        if versions != versions_here():
+            raise ConfigError(
+                f"a Ray worker has {versions_here()}, the driver {versions}: install the same on "
+                "every node, or give Ray a runtime environment"
+            )
+        self._model = build_judge(Config.model_validate(settings))
+        self._judge: RewardModel = self._model
+        self._cache = cache
+        self._store: Store | None = None
+        self._opening, self._is_open = asyncio.Lock(), False
+
+    async def ready(self) -> str:
+        """Open the judge; the fingerprint of what it judges with."""
+        async with self._opening:
+            if not self._is_open:
+                await self._model.open()
+                self._is_open = True
+                if self._cache is not None and Path(self._cache).parent.parent.is_dir():
+                    self._store = Store.open(self._cache, self._model.identity())
+                    self._judge, _ = recorded(self._model, self._store)
+        return self._model.fingerprint
+
+    async def judge(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Judge one example; both are the records of `spct.runs.codec`."""
+        await self.ready()
+        return dump_verdict(await judged(self._judge, load_example(record)))
+
+
+def versions_here() -> str:
+    """What driver and workers must have in common."""
+    return f"spct {__version__} on Python {'.'.join(platform.python_version_tuple()[:2])}"
+
+
+class RayJudge:
+    """Judges through actors.
+
+    The address is that of a cluster, `auto` for the one around this machine, or `local` for one of
+    this machine alone.
+    """
+
+    def __init__(self, config: Config, model: RewardModel, folder: Path, on: RayConfig) -> None:
+        try:
+            import ray  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as error:
+            raise ExtraMissing("ray", "scale") from error
+        self._ray, self._fingerprint = ray, model.fingerprint
+        self.concurrency = config.judge.concurrency * on.actors
+        address, actors, gpus = str(on.address), on.actors, on.gpus
+        where: dict[str, Any] = {"address": address}
+        if address == "local":
+            where |= {"num_cpus": actors}
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", **where)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"--ray {address}: {' '.join(str(error).split())[:300]}") from error
+        made = ray.remote(Actor)
+        how = {"max_restarts": -1, "max_task_retries": -1, "num_gpus": gpus}
+        how |= {"num_cpus": 1, "max_concurrency": config.judge.concurrency + 1}
+        caches = folder / "ray"
+        caches.mkdir(exist_ok=True)
+        self._actors = [
+            made.options(**how).remote(config.model_dump(), versions_here(), str(caches / str(i)))
+            for i in range(actors)
+        ]
+        self._in_flight = [0] * actors
+
+    @property
+    def fingerprint(self) -> str:
+        """The judge's own, as every actor must have it."""
+        return self._fingerprint
+
+    async def open(self) -> None:
+        """Wait for the actors; raise `ConfigError` where one judges with something else."""
+        for actor in self._actors:
+            found = await self._got(actor.ready.remote())
+            if found != self._fingerprint:
+                raise ConfigError(
+                    f"a Ray worker judges with {found}, expected {self._fingerprint}: its "
+                    "environment names another endpoint or model"
+                )
+
+    async def judge(self, example: Example) -> Verdict:
+        """Judge one example in the actor with the least in flight."""
+        at = min(range(len(self._actors)), key=self._in_flight.__getitem__)
+        self._in_flight[at] += 1
+        try:
+            return load_verdict(
+                await self._got(self._actors[at].judge.remote(dump_example(example)))
+            )
+        finally:
+            self._in_flight[at] -= 1
+
+    async def _got(self, reference: Any) -> Any:
+        try:
+            return await reference
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, SpctError):
+                raise error.cause from None
+            raise EngineError(f"a Ray worker failed: {str(error.cause)[:500]}") from error
+        except self._ray.exceptions.RayError as error:
+            words = " ".join(str(error).split())
+            raise EngineError(f"a Ray worker failed: {words[:500]}") from error
+
+    def close(self) -> None:
+        """Stop the actors and leave the cluster. Idempotent."""
+        with suppress(Exception):
+            for actor in self._actors:
+                self._ray.kill(actor)
+        self._ray.shutdown()
