@@ -146,15 +146,12 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and LM calls; `calls` counts requests, and k completions of one prompt may be one.
-
-    `cached_tokens` are those of the prompt that the endpoint had in its cache.
-    """
+    """Tokens and LM calls; `calls` counts requests, and k completions of one prompt may be one."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # those of the prompt that the endpoint had in its cache
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
