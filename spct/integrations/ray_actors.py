@@ -86,7 +86,7 @@ class RayJudge:
             where |= {"num_cpus": actors}
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", **where)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises bare ones where a node does not start
             raise ConfigError(f"--ray {address}: {' '.join(str(error).split())[:300]}") from error
         made = ray.remote(Actor)
         how = {"max_restarts": -1, "max_task_retries": -1, "num_gpus": gpus}
