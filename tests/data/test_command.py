@@ -334,7 +334,7 @@ def test_three_lines_say_how_a_file_is_read_before_it_is_paid_for(
     from spct.cli.source import source_of
 
     name = put("rows.jsonl", {**GOOD, "context": "of the sea"}, {**GOOD, "chosen": "c"})
-    source_of(name, "auto", None, None, None, None, None).read(told=True)
+    source_of([name], "auto", None, None, None, None, None).read(told=True)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("rows.jsonl: 2 examples from 2 rows (schema preference)")
     assert lines[1:3] == ["first query: user: Yo", "first responses: a (gold 1) | b (gold 0)"]
