@@ -50,7 +50,7 @@ class Bare:
     def forward(self, ids: list[int]) -> float:
         started = time.perf_counter()
         self.backend._request.reset_state()
-        self.backend._forward(ids, 0)
+        self.backend._forward([ids], 0)
         return time.perf_counter() - started
 
 

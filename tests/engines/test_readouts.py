@@ -280,6 +280,24 @@ def test_logits_that_are_not_finite_are_an_engine_error():
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_questions_read_side_by_side_get_what_each_gets_alone(monkeypatch):
+    """Left padding, masks and copies of the state: the default model, in one forward and in two."""
+    from spct.engines.readouts import openvino
+
+    backend = openvino.OpenVINOBackend()
+    shared = list(range(500, 540))
+    rests = [[11], [1200, 1300, 1400], [1500, 1600], [11, 12, 13, 14, 15]]
+    labels = [[[300], [400, 500]]] * 4
+    alone = [backend.masses([], [[*shared, *rest]], labels[:1])[0] for rest in rests]
+    for limit in (32_768, 96):  # all at once; two at a time
+        monkeypatch.setattr(openvino, "_BATCH_TOKENS", limit)
+        together = backend.masses(shared, rests, labels)
+        for one, other in zip(alone, together, strict=True):
+            assert other == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_openvino_and_hf_give_the_same_probabilities(tmp_path):
     """The default model's weights through both backends: equal to 5e-3, in both orders."""
     import torch

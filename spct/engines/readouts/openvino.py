@@ -4,8 +4,8 @@ The GenAI pipeline reports only the sampled token's probability, but it writes t
 compiles (`enable_save_ov_model`), and the plain runtime reads that: inputs input_ids,
 attention_mask, position_ids and beam_idx, logits for every position out. Two things are added here.
 The language-model head is moved behind a slice of the last position: for a 49k vocabulary it is a
-fifth of a forward. And the state (keys and values) after a shared prefix is kept and set back, so
-that the prefix is read once for many questions.
+fifth of a forward. And after a shared prefix the questions are read side by side, each on a copy of
+its state (keys and values), so that the prefix is read once for all.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ except ImportError as error:
     raise ExtraMissing("openvino-genai", "embedded") from error
 
 _XML = "openvino_model.xml"
+_BATCH_TOKENS = 32_768  # of keys and values that the rests of one forward hold
 
 
 class OpenVINOBackend:
@@ -84,36 +85,64 @@ class OpenVINOBackend:
         rests: Sequence[Sequence[int]],
         wanted: Sequence[list[list[int]]],
     ) -> list[list[float]]:
-        """The prefix once, then each rest on a copy of its state."""
+        """The prefix once, then the rests side by side on copies of its state."""
         self._request.reset_state()
+        if not shared:
+            return [
+                self._masses([rest], [labels], 0)[0]
+                for rest, labels in zip(rests, wanted, strict=True)
+            ]
+        self._forward([shared], 0)
+        size = max(1, _BATCH_TOKENS // (len(shared) + max(map(len, rests))))
         kept: list[Any] = []
-        if shared:
-            self._forward(shared, 0)
+        if len(rests) > size:
             kept = [state.state.data.copy() for state in self._request.query_state()]
-        found = []
-        for rest, labels in zip(rests, wanted, strict=True):
-            if shared:
+        found: list[list[float]] = []
+        for start in range(0, len(rests), size):
+            if start:
                 for state, value in zip(self._request.query_state(), kept, strict=True):
                     state.state = openvino.Tensor(value)
-            else:
-                self._request.reset_state()
-            logits = self._forward(rest, len(shared)).astype(np.float64)
+            end = start + size
+            found += self._masses(rests[start:end], wanted[start:end], len(shared))
+        return found
+
+    def _masses(
+        self, rests: Sequence[Sequence[int]], wanted: Sequence[list[list[int]]], past: int
+    ) -> list[list[float]]:
+        """What each label's spellings get after each rest, all in one forward."""
+        if not past:
+            self._request.reset_state()
+        found = []
+        for logits, labels in zip(self._forward(rests, past), wanted, strict=True):
             p = np.exp(logits - logits.max())
             p /= p.sum()
             found.append([float(p[label].sum()) for label in labels])
         return found
 
-    def _forward(self, ids: Sequence[int], past: int) -> np.ndarray[Any, Any]:
-        n = len(ids)
+    def _forward(self, rows: Sequence[Sequence[int]], past: int) -> np.ndarray[Any, Any]:
+        """Logits (B, V) at the last position of each row, after `past` tokens that all share.
+
+        Rows are padded at the left, so that their last positions are one column; `beam_idx` gives
+        each row a copy of the state.
+        """
+        width = max(map(len, rows))
+        ids = np.zeros((len(rows), width), np.int64)
+        mask = np.ones((len(rows), past + width), np.int64)
+        places = np.full((len(rows), width), past, np.int64)
+        for i, row in enumerate(rows):
+            pad = width - len(row)
+            ids[i, pad:] = row
+            mask[i, past : past + pad] = 0
+            places[i, pad:] = np.arange(past, past + len(row))
         out = self._request.infer(
             {
-                "input_ids": np.array([ids], np.int64),
-                "attention_mask": np.ones((1, past + n), np.int64),
-                "position_ids": np.arange(past, past + n, dtype=np.int64)[None],
-                "beam_idx": np.zeros(1, np.int32),
+                "input_ids": ids,
+                "attention_mask": mask,
+                "position_ids": places,
+                "beam_idx": np.zeros(len(rows), np.int32),
             }
         )
-        logits: np.ndarray[Any, Any] = next(iter(out.values()))[0, -1]
+        logits: np.ndarray[Any, Any] = next(iter(out.values()))[:, -1].astype(np.float64)
         return logits
 
 
