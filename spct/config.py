@@ -112,7 +112,9 @@ class JudgeConfig(Settings):
     )
     chunk: int = Field(10, ge=1, description="Criteria shown in one call of the format met.")
     template: str | None = Field(None, description="A file with other wording for the format.")
-    k: int = Field(8, ge=1, description="Judgements per example; more cost more and decide better.")
+    k: int = Field(
+        8, ge=1, le=65_536, description="Judgements per example; more cost more and decide better."
+    )
     vote: Literal[
         "mean",
         "majority",

@@ -22,7 +22,7 @@ from spct.errors import NOT_UTF8, ConfigError, did_you_mean
 class Settings(BaseModel):
     """Base of every section and stage: frozen, strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -89,3 +89,10 @@ def test_a_setting_of_several_values_is_split_at_commas_in_the_environment():
     config, origins = resolve(Serving, env=env)
     assert config.serve.allowed_hosts == ("judge.example", "other.example")
     assert origins["serve.allowed_hosts"] == "environment"
+
+
+@pytest.mark.parametrize("line", ["temperature = inf", "temperature = nan", "k = 99999999999999"])
+def test_a_number_without_bounds_is_refused(line, tmp_path):
+    (tmp_path / "c.toml").write_text(f"[judge]\n{line}\n")
+    with pytest.raises(ConfigError, match=line.split()[0]):
+        resolve(Config, file=tmp_path / "c.toml")

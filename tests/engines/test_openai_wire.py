@@ -250,3 +250,14 @@ def test_a_filtered_prompt_is_refused_and_does_not_end_the_run(status: int) -> N
     http = Http(status, {}, json.dumps({"error": {"message": said, "code": status}}).encode())
     found = failure(http, "http://h", {}, is_new=True)
     assert found is not None and found.kind == "refused"
+
+
+def test_a_misshapen_choice_fails_alone_and_its_siblings_count() -> None:
+    good = {"finish_reason": " Stop ", "message": {"content": {"type": "text", "text": "fine"}}}
+    odd = [None, {"finish_reason": "stop"}, {"finish_reason": "stop", "message": {"content": 7}}]
+    for bad in odd:
+        reply = read_reply(json.dumps({"choices": [bad, good]}).encode(), 2)
+        assert [c.finish_reason for c in reply.completions] == ["error", "stop"]
+        assert reply.completions[1].text == "fine"
+        with pytest.raises(GarbageReply):
+            read_reply(json.dumps({"choices": [bad, bad]}).encode(), 2)

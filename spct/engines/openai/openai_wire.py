@@ -113,7 +113,7 @@ def read_reply(body: bytes, n: int) -> Reply:
         raise GarbageReply(f"an error beside the choices: {json.dumps(reply['error'])[:500]}")
     if not isinstance(choices, list) or not choices:
         raise GarbageReply(f"no choices in the reply: {json.dumps(reply)[:500]}")
-    completions = [_completion(choice) for choice in _in_order(choices)[:n]]
+    completions = _completions(_in_order(choices)[:n])
     usage, has_usage = _usage(reply.get("usage"))
     return Reply(
         _with_usage(completions, usage),
@@ -161,6 +161,21 @@ def _in_order(choices: list[Any]) -> list[Any]:
     return sorted(choices, key=lambda c: int(c["index"]))
 
 
+def _completions(choices: list[Any]) -> list[Completion]:
+    """Each choice read; one of no shape fails alone, unless none has any."""
+    read: list[Completion] = []
+    misshapen: list[GarbageReply] = []
+    for choice in choices:
+        try:
+            read.append(_completion(choice))
+        except GarbageReply as error:
+            misshapen.append(error)
+            read.append(Completion("", "error", error=str(error)))
+    if len(misshapen) == len(choices):
+        raise misshapen[0]
+    return read
+
+
 def _completion(choice: object) -> Completion:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         raise GarbageReply(f"a choice without a message: {json.dumps(choice)[:200]}")
@@ -191,7 +206,7 @@ def finish_reason(said: object) -> FinishReason | None:
     """Our word for an endpoint's; None for one that does not say how the reply ended."""
     if not isinstance(said, str):
         return None
-    return FINISH_REASONS.get(said.lower().removeprefix("finish_reason_"))
+    return FINISH_REASONS.get(said.strip().lower().removeprefix("finish_reason_"))
 
 
 class _UnknownPart(Exception):
@@ -202,6 +217,7 @@ def _content(value: object) -> tuple[str, bool]:
     """The text of a reply, in one piece or in parts, and whether there was a thought among them."""
     if value is None or isinstance(value, str):
         return value or "", False
+    value = [value] if isinstance(value, dict) else value
     if not isinstance(value, list):
         raise GarbageReply(f"content is a {type(value).__name__}, expected text or a list of parts")
     texts, has_thought = [], False
