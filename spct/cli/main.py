@@ -56,6 +56,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
             "spct.cli.export_model:export_model",
             "Write the judge as a transformers folder (vLLM, SGLang).",
         ),
+        "push": ("spct.cli.push:push", "Send a trained model with its card to the hub."),
     },
     "Serve": {
         "serve": ("spct.cli.serve:serve", "Serve a reward model to RL trainers."),

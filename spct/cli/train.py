@@ -17,9 +17,11 @@ from typing import Annotated, Any
 
 import typer
 
+from spct.cli import dry_run as dry
 from spct.cli.bad_rows import DropBad, dropping, read
 from spct.cli.options import Sets, takes_settings
 from spct.config import EngineConfig
+from spct.engines.hub import start_of
 from spct.errors import ConfigError
 from spct.settings import resolve
 from spct.train.config import (
@@ -56,14 +58,19 @@ def train_rft(
     out: Out,
     rft: SftConfig,
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Tune a model on accepted judgements; the loss is on the completion alone."""
     from spct.train import sft
+    from spct.train.model_readme import about
 
+    if dry_run:
+        return dry.rft(rows, model, out, rft, on)
     start = start_of(model)
     with dropping(str(rows), wanted=drop_bad) as drop:
         chats = sft.read_chat_rows(rows, drop)
-    show(asdict(sft.train(start, chats, out, rft)))
+    show(asdict(sft.train(start, chats, out, rft, about([rows]))))
 
 
 @app.command("rl")
@@ -77,15 +84,20 @@ def train_rl(
     template: Template = "pointwise",
     single_template: Single = "single",
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Train with GRPO on the outcome rule: +1 for a correct judgement, -1 for any other."""
     from spct.engines.hf import HFEngine
     from spct.train import rl as stage
     from spct.train.dev import dev_set
+    from spct.train.model_readme import about
     from spct.train.sampling import formats_from
 
-    model = start_of(model)
     formats = formats_from(template, single_template)
+    if dry_run:
+        return dry.rl(examples, model, out, rl, on, formats, drop_bad)
+    model = start_of(model)
     found = read(examples, drop_bad)
     watched = dev_set(read(dev, drop_bad), found) if dev is not None else None
     asked = len(found)
@@ -99,7 +111,10 @@ def train_rl(
         engine = HFEngine(model, device="cpu" if rl.use_cpu else None, dtype="auto")
         found = asyncio.run(stage.hard_examples(found, engine, formats, rl))
     rows, funnel = stage.rl_rows(found, formats, seed=rl.seed, passes=rl.passes)
-    report = stage.train(model, rows, out, rl, formats, watched)
+    report = stage.train(
+        model, rows, out, rl, formats, watched,
+        about=about([examples, *([dev] if dev else [])], (formats.several, formats.single)),
+    )  # fmt: skip
     show({**asdict(report), "n_too_easy": asked - len(found), "skipped": dict(funnel.skipped)})
 
 
@@ -110,14 +125,20 @@ def train_meta(
     model: Model,
     out: Out,
     meta: MetaConfig,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Train the meta RM: a one-logit head with binary cross-entropy. An adapter is merged first."""
     from spct.train import meta_rm
     from spct.train.adapters import merged_folder
+    from spct.train.model_readme import about
     from spct.train.sft import read_rows
 
+    if dry_run:
+        return dry.meta(rows, model, out, meta, on)
+
     start = merged_folder(start_of(model), out / "base")
-    show(asdict(meta_rm.train(start, read_rows(rows), out, meta)))
+    show(asdict(meta_rm.train(start, read_rows(rows), out, meta, about([rows]))))
 
 
 @app.command()
@@ -236,27 +257,10 @@ def train_decision(
     show(asdict(train(start_of(model), examples, out, decision, asked, load_wording(wording))))
 
 
-def start_of(model: str) -> str:
-    """The folder of a model to start from; a name on the hub is fetched before anything else."""
-    from spct.engines.hub import hub_folder, is_hub_name
-
-    # Asked here and not by the trainer: its libraries retry an unreachable hub for a minute, after
-    # half a minute of imports, and call a mistyped path a bad repository name.
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return str(path)
-    if not is_hub_name(model):
-        found = "a file" if path.exists() else "no such folder"
-        raise ConfigError(
-            f"--model {model!r}: {found}; expected a folder with config.json, safetensors and "
-            "tokenizer, or owner/name of a model on the hub"
-        )
-    return str(hub_folder(model))
-
-
 def show(report: Any) -> None:
-    """Print a report."""
-    print(json.dumps(report, indent=2, default=str))
+    """Print a report; of several processes of accelerate one does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(report, indent=2, default=str))
 
 
 def _examples(paths: Sequence[Path] | None, drop_bad: bool) -> list[Any]:

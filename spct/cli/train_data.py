@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,14 +11,17 @@ from typing import Annotated, Literal
 import typer
 
 from spct.cli.bad_rows import DropBad, RetryUnscored, read
+from spct.cli.dry_run import sampling
 from spct.cli.options import takes_settings
 from spct.cli.train import Single, Template, show
 from spct.config import EngineConfig
+from spct.errors import DataError
 from spct.train.config import RftDataConfig, RlConfig
 
 app = typer.Typer()
 
 Examples = Annotated[Path, typer.Argument(help="Examples with gold.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be asked; ask nothing.")]
 
 
 @app.command("rft")
@@ -40,6 +44,7 @@ def rft_data(
     single_template: Single = "single",
     drop_bad: DropBad = False,
     retry_unscored: RetryUnscored = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Sample judgements, reject the wrong and the too easy, write chat rows and a funnel."""
     from spct.models.engines import build_engine
@@ -47,11 +52,15 @@ def rft_data(
     from spct.train.sampling import formats_from
     from spct.train.sft import read_rows
 
+    formats = formats_from(template, single_template)
+    if dry_run:
+        n, hinted = rft_data.n_samples, rft_data.hinted
+        return sampling(examples, n, hinted, rft_data.max_tokens, formats, drop_bad)
     funnel = asyncio.run(
         build(
             read(examples, drop_bad),
             build_engine(engine),
-            formats_from(template, single_template),
+            formats,
             rft_data,
             out,
             read_rows(general) if general else (),
@@ -77,6 +86,7 @@ def rft_filter(
     template: Template = "pointwise",
     single_template: Single = "single",
     drop_bad: DropBad = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Drop the examples that `easy_samples` samples all get right; for RL on many processes."""
     from spct.models.engines import build_engine
@@ -85,19 +95,69 @@ def rft_filter(
     from spct.train.rl import hard_examples
     from spct.train.sampling import formats_from
 
-    found = read(examples, drop_bad)
     formats = formats_from(template, single_template)
+    if dry_run:
+        most = rl.max_completion_tokens
+        return sampling(examples, rl.easy_samples, False, most, formats, drop_bad)
+    found = read(examples, drop_bad)
     kept = asyncio.run(hard_examples(found, build_engine(engine), formats, rl))
     write_rows(map(dump_example, kept), out)
     show({"asked": len(found), "too_easy": len(found) - len(kept), "kept": len(kept)})
+
+
+@app.command("export-rl")
+def export_rl(
+    examples: Examples,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .jsonl or .parquet (verl's).")
+    ],
+    trainer: Annotated[
+        Literal["trl", "verl", "openrlhf"], typer.Option("--for", help="Whose fields to write.")
+    ],
+    passes: Annotated[int, typer.Option(min=1, help="Orders of each example's responses.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the orders.")] = 0,
+    template: Template = "pointwise",
+    single_template: Single = "single",
+    drop_bad: DropBad = False,
+) -> None:
+    """Write the prompts of RL for a trainer of your own, with what its reward function needs.
+
+    Every trainer's reward calls the rule of `spct train rl`; its flags are told on standard error.
+    Prompts that are too easy are not left out here: spct data rft-filter does that.
+
+    Example: spct data export-rl rl.jsonl --for verl --out rl.parquet
+    """
+    from spct.integrations import outcome
+    from spct.train.export_rl import rows_for, write
+    from spct.train.rl import rl_rows
+    from spct.train.sampling import formats_from
+
+    formats = formats_from(template, single_template)
+    rows, funnel = rl_rows(read(examples, drop_bad), formats, seed=seed, passes=passes)
+    if not rows:
+        raise DataError(f"{examples}: no example has gold that can decide ({dict(funnel.skipped)})")
+    write(rows_for(trainer, rows, formats), out)
+    show({"prompts": funnel.prompts, "skipped": dict(funnel.skipped)})
+    flags = {
+        "trl": f"--dataset_name {out} --reward_funcs spct.integrations.outcome.trl_reward",
+        "verl": f"data.train_files={out} reward.custom_reward_function.path={outcome.__file__}",
+        "openrlhf": f"--data.prompt_dataset {out} --data.input_key input --data.label_key label "
+        f"--data.apply_chat_template --reward.remote_url {outcome.__file__}",
+    }
+    print(f"{trainer}: {flags[trainer]}", file=sys.stderr)
 
 
 @app.command("meta")
 def meta_data(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `spct data rft` or `sample`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="JSONL file to write.")],
+    dry_run: DryRun = False,
 ) -> None:
     """Label the trajectories of runs by the outcome rule; the folder's name is the source."""
     from spct.train.meta_data import Drawn, build
 
+    if dry_run:
+        for folder in runs:
+            print(f"run     {folder}: {'' if folder.is_dir() else 'not '}there")
+        return
     show(asdict(build([Drawn(folder.name, folder) for folder in runs], out)))

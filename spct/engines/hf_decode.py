@@ -74,9 +74,9 @@ def decode(
     # prompts stand at the right, so that every row's next token has the same place
     ids_U_T = _right_aligned(prompts).to(device)
     mask_U_T = _right_aligned([[1] * len(ids) for ids in prompts]).to(device)
-    cache = DynamicCache(config=model.config)
+    cache: Any = DynamicCache(config=model.config)  # its stubs ask for a LongTensor of old
     logits_B_V = _forward(model, ids_U_T, mask_U_T, cache)[owners_B]
-    cache.batch_select_indices(owners_B)
+    cache.reorder_cache(owners_B)  # not batch_select_indices, which linear attention lacks
     mask_B_T, live = mask_U_T[owners_B], list(rows)
     while True:
         tokens_B = _draw(live, logits_B_V)
@@ -91,7 +91,7 @@ def decode(
         mask_B_T = torch.cat([mask_B_T, mask_B_T.new_ones(len(live), 1)], dim=1)
         if len(going) < FULL * len(live):
             kept = torch.tensor(going, device=device)
-            cache.batch_select_indices(kept)
+            cache.reorder_cache(kept)
             tokens_B, mask_B_T, live = tokens_B[kept], mask_B_T[kept], [live[i] for i in going]
         logits_B_V = _forward(model, tokens_B[:, None], mask_B_T, cache)
 

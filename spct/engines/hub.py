@@ -5,14 +5,17 @@ Through huggingface_hub, so its cache, HF_ENDPOINT (a mirror), HF_HUB_OFFLINE an
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import spct
 from spct.errors import ConfigError, ExtraMissing
 
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")  # nothing that is run
+WITHOUT_WEIGHTS = tuple(kind for kind in HUB_FILES if kind != "*.safetensors")
 HUB_WAIT_S = 10.0
 _NAME = re.compile(r"([\w.-]+/[\w.-]+?)(?<!\.gguf)(?:/([^/]+\.gguf))?")
 T = TypeVar("T")
@@ -54,14 +57,16 @@ def hub_model(name: str) -> Path:
     return _asked(name, fetch)
 
 
-def hub_folder(name: str) -> Path:
-    """The folder of a model on the hub, fetched or from the cache."""
+def hub_folder(name: str, files: Sequence[str] | None = None) -> Path:
+    """The folder of a model on the hub, fetched or from the cache; `files` says what of it."""
 
     def fetch() -> Path:
         from huggingface_hub import snapshot_download
 
         return Path(
-            snapshot_download(name, allow_patterns=list(HUB_FILES), etag_timeout=HUB_WAIT_S)
+            snapshot_download(
+                name, allow_patterns=list(files or HUB_FILES), etag_timeout=HUB_WAIT_S
+            )
         )
 
     return _asked(name, fetch)
@@ -96,3 +101,49 @@ def _asked(name: str, ask: Callable[[], T]) -> T:
             f"it: {why[0][:300]}; check the name, the network (HF_ENDPOINT, HF_HUB_OFFLINE) and, "
             "for a gated model, HF_TOKEN"
         ) from error
+
+
+def start_of(model: str, files: Sequence[str] | None = None) -> str:
+    """The folder of a model to start from; a name on the hub is fetched before anything else."""
+    # Asked here and not by the trainer: its libraries retry an unreachable hub for a minute, after
+    # half a minute of imports, and call a mistyped path a bad repository name.
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return str(path)
+    if not is_hub_name(model):
+        found = "a file" if path.exists() else "no such folder"
+        raise ConfigError(
+            f"--model {model!r}: {found}; expected a folder with config.json, safetensors and "
+            "tokenizer, or owner/name of a model on the hub"
+        )
+    return str(hub_folder(model, files))
+
+
+# What a trained model is made of. Not run.json, which holds paths of this machine, nor pickles.
+PUSHED = (*HUB_FILES, "README.md", "metrics.jsonl", "curves.png")
+KEPT_HERE = ("run.json", "trainer_state.json", "*.bin", "*.pt", "*/*", ".*")
+
+
+def push_folder(folder: Path, name: str, *, private: bool = False) -> str:
+    """Send a model's folder to the hub as `name`, and return its address there."""
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise ExtraMissing("huggingface_hub", "hf") from error
+    hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        hub.create_repo(name, private=private, exist_ok=True)
+        sent = hub.upload_folder(
+            repo_id=name,
+            folder_path=folder,
+            allow_patterns=list(PUSHED),
+            ignore_patterns=list(KEPT_HERE),
+            commit_message=f"A judge trained with spct {spct.__version__}",
+        )
+    except Exception as error:  # its own classes, the HTTP library's, and OSError for no network
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"sending {str(folder)!r} to {name!r}: {why[0][:300]}; check the name, the network "
+            "(HF_ENDPOINT, HF_HUB_OFFLINE) and that HF_TOKEN may write there"
+        ) from error
+    return str(sent.repo_url if hasattr(sent, "repo_url") else sent)

@@ -49,6 +49,9 @@ class Optimisation(Settings):
     gradient_checkpointing: bool = Field(False, description="Less memory for about 30% more time.")
     save_steps: Positive = Field(100, description="Steps between checkpoints to resume from.")
     log_steps: Positive = Field(10, description="Steps between log lines.")
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        (), description="Trackers to log to, beside metrics.jsonl."
+    )
     use_cpu: bool = Field(False, description="Train on CPU even where an accelerator is present.")
     seed: int = Field(0, description="Seed of data order, rollouts and initialisation.")
 

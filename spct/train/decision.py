@@ -36,8 +36,8 @@ from spct.train.sft import (
     last_loss,
     lora,
     set_attention,
-    write_metrics,
 )
+from spct.train.watch import write_metrics
 from spct.types import Example
 
 if TYPE_CHECKING:

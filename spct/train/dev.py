@@ -120,6 +120,7 @@ def dev_callback(trainer: Any, dev: DevSet, formats: Formats, config: RlConfig) 
                     "dev/accuracy_forward": measured.forward,
                     "dev/accuracy_reversed": measured.reversed,
                     "dev/accuracy_both": measured.both,
+                    "dev/n": len(dev.examples),
                 }
             )
 

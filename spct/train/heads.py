@@ -10,13 +10,12 @@ format; the model itself is safetensors only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.errors import DataError, TemplateRefused, TrainError
-from spct.measure.figures import save_figure
 from spct.models.encode import Conversation, Encoder
 from spct.models.head import new_head
 from spct.models.model_card import ModelCard
@@ -27,16 +26,14 @@ from spct.train.sft import (
     batch_arguments,
     last_loss,
     lora,
-    write_metrics,
 )
+from spct.train.watch import curves, watch, write_metrics
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerBase, Trainer
 
 CHECKPOINTS = "checkpoints"
-LOGGED = ("loss", "accuracy", "eval_loss", "eval_accuracy")
 
 
 def adapted_head(model: str, tokenizer: PreTrainedTokenizerBase, config: Optimisation) -> Any:
@@ -103,19 +100,8 @@ def trainer_arguments(config: HeadConfig, *, has_dev: bool) -> dict[str, Any]:
 
 
 def log_to_stderr(trainer: Trainer) -> None:
-    """Move the trainer's log lines from standard output, which is for results, to stderr."""
-    from transformers import PrinterCallback, TrainerCallback
-
-    class LogToStderr(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            entry = state.log_history[-1]
-            shown = [f"{key} {entry[key]:.4g}" for key in LOGGED if key in entry]
-            if shown and state.is_world_process_zero:
-                step = f"step {state.global_step}/{state.max_steps}"
-                print(step, *shown, file=sys.stderr, flush=True)
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(LogToStderr)
+    """Show the stage on standard error: standard output is for results."""
+    watch(trainer, Path(str(trainer.args.output_dir)).parent)
 
 
 def run_to_end(
@@ -134,7 +120,7 @@ def run_to_end(
     trainer.save_model(str(out))
     if trainer.accelerator.is_main_process:
         (out / "training_args.bin").unlink(missing_ok=True)  # a pickle
-        save_figure(curves_figure(history), out / "curves")
+        curves(history, out)
         write_beside(out, tokenizer, history, card, steps=steps, loss=loss)
     return TrainReport(out, card.n_pairs, n_too_long, steps, loss, resumed_from)
 
@@ -153,23 +139,3 @@ def write_beside(
     write_metrics(history, out)
     filled = {"steps": steps, "loss": loss, "spct_version": spct.__version__}
     card.model_copy(update=filled).write(out)
-
-
-def curves_figure(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss and accuracy against steps, of training and of the dev set where there is one."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, label in ((name, "training"), (f"eval_{name}", "dev")):
-            points = [(entry["step"], entry[key]) for entry in history if key in entry]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker=".", label=label)
-        axes.set_xlabel("step")
-        axes.set_ylabel(name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-    return figure

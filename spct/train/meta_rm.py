@@ -10,7 +10,7 @@ reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,9 @@ from spct.train.sft import (
     TrainReport,
     batch_arguments,
     encode,
+    fitting,
     run_to_end,
     set_attention,
-    token_count,
 )
 from spct.types import Example, Trajectory
 
@@ -104,7 +104,13 @@ def pos_weight(labels: Sequence[int]) -> float:
     return (len(labels) - positives) / positives
 
 
-def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> TrainReport:
+def train(
+    model: str,
+    rows: Sequence[Row],
+    out: Path,
+    config: MetaConfig,
+    about: Mapping[str, Any] | None = None,
+) -> TrainReport:
     """Train the head (and backbone) on labelled rows and save it to `out`; resumes."""
     try:
         import torch
@@ -118,9 +124,10 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
     except ImportError as error:
         raise ExtraMissing("transformers", "train") from error
     tokenizer = load_tokenizer(model)  # the scorers' own: it pads with what ends no conversation
-    kept = [r for r in rows if token_count(tokenizer, r["messages"]) <= config.max_length]
-    weight = pos_weight([r["label"] for r in kept])
-    begin(out, "meta", model, config, kept)
+    found = fitting(rows, tokenizer, config.max_length, lambda row: row["messages"])
+    found.check(f"training the meta RM from {model!r}", config.max_length)
+    weight = pos_weight([r["label"] for r in found.kept])
+    begin(out, "meta", model, config, found.kept, about)
     head = adapted_head(model, tokenizer, config)
     loss_weight = torch.tensor(weight if config.balance else 1.0)
 
@@ -137,14 +144,14 @@ def train(model: str, rows: Sequence[Row], out: Path, config: MetaConfig) -> Tra
             train_sampling_strategy="group_by_length",  # padding is paid for
         ),
         train_dataset=Dataset.from_list(
-            [{**encode(tokenizer, r["messages"]), "labels": r["label"]} for r in kept]
+            [{**encode(tokenizer, r["messages"]), "labels": r["label"]} for r in found.kept]
         ),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_loss_func=loss,
     )
     tokenizer.save_pretrained(str(out))
     set_attention(config, head)
-    return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))
+    return run_to_end(trainer, out, found)
 
 
 def bce(

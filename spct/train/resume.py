@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,23 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
 RUN = "run.json"
-FREE = frozenset({"max_steps", "save_steps", "log_steps", "dev_steps", "micro_batch_size"})
+FREE = frozenset(
+    {"max_steps", "save_steps", "log_steps", "dev_steps", "micro_batch_size", "report_to"}
+)
 
 
-def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[object]) -> None:
-    """Write `run.json`, or check that the folder belongs to the same run and may go on."""
+def begin(
+    out: Path,
+    stage: str,
+    model: str,
+    config: Settings,
+    data: Sequence[object],
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `run.json`, or check that the folder belongs to the same run and may go on.
+
+    `about` is what the model's card tells beside it; a run may go on with another.
+    """
     check_model(model)
     run: dict[str, object] = {
         "stage": stage,
@@ -40,7 +52,7 @@ def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[ob
     path = out / RUN
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if differing := differences(before, run, FREE | {"spct"}):
+        if differing := differences(before, run, FREE | {"spct", "about"}):
             raise ConfigError(
                 f"training into {str(out)!r}: it holds another run; these differ: "
                 f"{'; '.join(map(str, differing))}; use a new folder, or the same settings to go on"
@@ -50,7 +62,9 @@ def begin(out: Path, stage: str, model: str, config: Settings, data: Sequence[ob
         return  # one process of several writes
     out.mkdir(parents=True, exist_ok=True)
     with atomic_text(path) as file:
-        file.write(json.dumps(run | {"spct": spct.__version__}, indent=1) + "\n")
+        file.write(
+            json.dumps(run | {"spct": spct.__version__, "about": about or {}}, indent=1) + "\n"
+        )
 
 
 def last_checkpoint(out: Path) -> str | None:

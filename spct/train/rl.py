@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
 from spct.train.outcome import gold_problem, is_tie, outcome_reward
 from spct.train.resume import begin
+from spct.train.reward import scores_of
 from spct.train.rft import is_too_easy
 from spct.train.rollouts import local_rollouts
 from spct.train.sampling import Draw, Formats, Sampler
@@ -38,12 +39,12 @@ from spct.train.sft import (
     Row,
     TrainReport,
     batch_arguments,
+    fitting,
     lora,
     run_to_end,
     set_attention,
-    token_count,
 )
-from spct.types import Completion, Example, Judgement, SamplingParams, Usage, Verdict
+from spct.types import Completion, Example, SamplingParams, Usage, Verdict
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -116,17 +117,19 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
     """The reward functions in TRL's form: the outcome rule, and the format reward if it is on."""
     limit = config.max_completion_tokens
 
-    def scores_of(
+    def scores_of_all(
         completions: Sequence[Any],
         ids: Sequence[Sequence[int]],
         orders: Sequence[Sequence[int]],
     ) -> list[tuple[float, ...] | None]:
-        scores: list[tuple[float, ...] | None] = []
-        for reply, tokens, order in zip(completions, ids, orders, strict=True):
-            completion = as_completion(reply[-1]["content"], tokens, eos_ids, limit)
-            outcome = formats.for_n(len(order)).read(completion, tuple(order))
-            scores.append(outcome.scores if isinstance(outcome, Judgement) else None)
-        return scores
+        replies = (
+            as_completion(reply[-1]["content"], tokens, eos_ids, limit)
+            for reply, tokens in zip(completions, ids, strict=True)
+        )
+        return [
+            scores_of(reply, order, formats.for_n(len(order)))
+            for reply, order in zip(replies, orders, strict=True)
+        ]
 
     def outcome(
         completions: Sequence[Any],
@@ -136,7 +139,7 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
         log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float | None]:
-        scores_B = scores_of(completions, completion_ids, order)
+        scores_B = scores_of_all(completions, completion_ids, order)
         rewards_B = [outcome_reward(s, g) for s, g in zip(scores_B, gold, strict=True)]
         log_metric("spct/correct", sum(r > 0 for r in rewards_B) / len(rewards_B))
         log_metric("spct/unscored", sum(s is None for s in scores_B) / len(scores_B))
@@ -149,7 +152,7 @@ def make_rewards(formats: Formats, eos_ids: frozenset[int], config: RlConfig) ->
         order: Sequence[Sequence[int]],
         **_: Any,
     ) -> list[float | None]:
-        scores_B = scores_of(completions, completion_ids, order)
+        scores_B = scores_of_all(completions, completion_ids, order)
         return [0.0 if scores is None else config.format_reward for scores in scores_B]
 
     return [outcome, readable] if config.format_reward else [outcome]
@@ -232,6 +235,7 @@ def train(
     formats: Formats,
     dev: DevSet | None = None,
     rewards: Sequence[Reward] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> TrainReport:
     """Train `model` on the prompts and save it to `out`; continue from its last checkpoint."""
     try:
@@ -241,20 +245,16 @@ def train(
         raise ExtraMissing("trl", "train") from error
     tokenizer = load_tokenizer(model)
     room = config.max_length - config.max_completion_tokens
-    kept = [r for r in rows if token_count(tokenizer, r["prompt"]) <= room]
-    if not kept:
-        raise TrainError(
-            f"RL from {model!r}: none of {len(rows)} prompts leaves room for "
-            f"{config.max_completion_tokens} tokens in {config.max_length}; raise max_length"
-        )
-    begin(out, "rl", model, config, [formats.fingerprint, *kept])
+    found = fitting(rows, tokenizer, room, lambda row: row["prompt"])
+    found.check(f"RL from {model!r} with {config.max_completion_tokens} tokens a rollout", room)
+    begin(out, "rl", model, config, [formats.fingerprint, *found.kept], about)
     start = starting_model(model)
     rewards = rewards or make_rewards(formats, saved_ends(model, tokenizer), config)
     trainer = _trainer_class(config)(
         model=start,
         reward_funcs=[*rewards],
         args=trl_config(config, out, PartialState(cpu=config.use_cpu).num_processes, len(rewards)),
-        train_dataset=Dataset.from_list(kept),
+        train_dataset=Dataset.from_list(found.kept),
         processing_class=tokenizer,
         peft_config=lora(config) if start is model else None,
         callbacks=[no_signal_callback(config.max_zero_variance)],
@@ -263,4 +263,4 @@ def train(
     set_attention(config, trainer.model, trainer.ref_model)
     if dev is not None and config.dev_steps:
         trainer.add_callback(dev_callback(trainer, dev, formats, config))
-    return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))
+    return run_to_end(trainer, out, found)

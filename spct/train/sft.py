@@ -8,9 +8,10 @@ cannot be trained and is refused by name.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,13 @@ from spct.data.faults import bad
 from spct.data.files import read_objects
 from spct.engines.hf_load import load_tokenizer
 from spct.engines.plain import templated
-from spct.errors import ConfigError, ExtraMissing, TrainError
+from spct.errors import ConfigError, ExtraMissing, TemplateRefused, TrainError
 from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig
 from spct.train.focus import focused
+from spct.train.model_readme import write_card
 from spct.train.resume import begin, last_checkpoint, resume
+from spct.train.watch import curves, watch, write_metrics
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -44,6 +47,7 @@ class TrainReport:
     steps: int
     loss: float | None
     resumed_from: str | None = None
+    n_refused: int = 0  # rows that the model's chat template cannot write
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -85,11 +89,53 @@ def encode(
     return dict(templated(tokenizer, messages, **how))
 
 
-def drop_too_long(
-    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> list[Row]:
-    """Keep the rows whose prompt and completion fit in `max_length` tokens."""
-    return [r for r in rows if token_count(tokenizer, r["prompt"] + r["completion"]) <= max_length]
+Messages = Sequence[dict[str, str]]
+
+
+@dataclass(slots=True)
+class Fitting:
+    """The rows to train on, and how many are not: too long, or refused by the chat template."""
+
+    kept: list[Row]
+    n_too_long: int = 0
+    n_refused: int = 0
+
+    def check(self, what: str, limit: int) -> None:
+        """Raise `TrainError` if nothing is left."""
+        if not self.kept:
+            raise TrainError(
+                f"{what}: of its rows {self.n_too_long} have more than {limit} tokens and "
+                f"{self.n_refused} are refused by the model's chat template; expected at least one "
+                "to train on; raise max_length, or merge system turns into the user's"
+            )
+
+
+def fitting(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    limit: int,
+    turns: Callable[[Row], Messages],
+) -> Fitting:
+    """Keep the rows whose conversation the model's template writes in at most `limit` tokens."""
+    found = Fitting([])
+    for row in rows:
+        try:
+            n_tokens = token_count(tokenizer, turns(row))
+        except TemplateRefused as error:
+            if not found.n_refused:
+                print(f"a row is left out (others are counted): {error}", file=sys.stderr)
+            found.n_refused += 1
+            continue
+        if n_tokens > limit:
+            found.n_too_long += 1
+        else:
+            found.kept.append(row)
+    return found
+
+
+def completed(row: Row) -> Messages:
+    """The conversation of a row with its completion."""
+    return [*row["prompt"], *row["completion"]]
 
 
 def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
@@ -116,10 +162,18 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
         "use_cpu": config.use_cpu,
         "seed": config.seed,
         "data_seed": config.seed,
-        "report_to": "none",
+        "report_to": trackers(config),
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
+
+
+def trackers(config: Optimisation) -> list[str]:
+    """What the trainer reports to; a tracker that is not installed is named before any work."""
+    for name in config.report_to:
+        if find_spec(name) is None:
+            raise ExtraMissing(name, "trackers")
+    return [*config.report_to]
 
 
 def lora(config: Optimisation, task: str = "CAUSAL_LM") -> LoraConfig | None:
@@ -152,33 +206,39 @@ def last_loss(history: Sequence[dict[str, float]]) -> float | None:
     return losses[-1] if losses else None
 
 
-def write_metrics(history: Sequence[dict[str, float]], out: Path) -> None:
-    """Write a trainer's log as JSON lines, so that it outlives the checkpoints."""
-    lines = (json.dumps(entry) + "\n" for entry in history)
-    (out / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
 def _columns(row: Row) -> Row:
     return {"prompt": row["prompt"], "completion": row["completion"]}
 
 
-def run_to_end(trainer: Any, out: Path, *, n_rows: int, n_too_long: int) -> TrainReport:
+def run_to_end(trainer: Any, out: Path, rows: Fitting) -> TrainReport:
     """Train on from the last checkpoint in `out`, and save model and metrics there."""
     checkpoint = last_checkpoint(out)
+    watch(trainer, out)
     resume(trainer, checkpoint)
     trainer.save_model(str(out))
-    write_metrics(trainer.state.log_history, out)
+    if trainer.is_world_process_zero():
+        (out / "training_args.bin").unlink(missing_ok=True)  # a pickle
+        write_metrics(trainer.state.log_history, out)
+        curves(trainer.state.log_history, out)
+        write_card(out, len(rows.kept))
     return TrainReport(
         out=out,
-        n_rows=n_rows,
-        n_too_long=n_too_long,
+        n_rows=len(rows.kept),
+        n_too_long=rows.n_too_long,
+        n_refused=rows.n_refused,
         steps=trainer.state.global_step,
         loss=last_loss(trainer.state.log_history),
         resumed_from=checkpoint,
     )
 
 
-def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> TrainReport:
+def train(
+    model: str,
+    rows: Sequence[Row],
+    out: Path,
+    config: SftConfig,
+    about: Mapping[str, Any] | None = None,
+) -> TrainReport:
     """Tune `model` on the rows and save it to `out`; continue from its last checkpoint if any."""
     try:
         from accelerate import PartialState  # type: ignore[import-untyped]
@@ -187,13 +247,9 @@ def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> Trai
     except ImportError as error:
         raise ExtraMissing("trl", "train") from error
     tokenizer = load_tokenizer(model)
-    kept = drop_too_long(rows, tokenizer, config.max_length)
-    if not kept:
-        raise TrainError(
-            f"tuning {model!r}: none of {len(rows)} rows fits in max_length = {config.max_length} "
-            "tokens; expected at least one; raise max_length or build more rows"
-        )
-    begin(out, "tuning", model, config, kept)
+    found = fitting(rows, tokenizer, config.max_length, completed)
+    found.check(f"tuning {model!r}", config.max_length)
+    begin(out, "tuning", model, config, found.kept, about)
     arguments = TrlConfig(
         output_dir=str(out),
         **batch_arguments(config, PartialState(cpu=config.use_cpu).num_processes),
@@ -208,12 +264,12 @@ def train(model: str, rows: Sequence[Row], out: Path, config: SftConfig) -> Trai
     trainer = _trainer_class(config)(
         model=start,
         args=arguments,
-        train_dataset=Dataset.from_list(_dataset_rows(kept, tokenizer)),
+        train_dataset=Dataset.from_list(_dataset_rows(found.kept, tokenizer)),
         processing_class=tokenizer,
         peft_config=lora(config) if start is model else None,
     )
     set_attention(config, trainer.model)
-    return run_to_end(trainer, out, n_rows=len(kept), n_too_long=len(rows) - len(kept))
+    return run_to_end(trainer, out, found)
 
 
 def _dataset_rows(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
