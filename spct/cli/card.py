@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from spct.core.criteria import mean_cells, totals
 from spct.errors import printable
 from spct.measure.outcomes import telling
 from spct.measure.rules import credit
@@ -45,6 +46,7 @@ def show_verdict(
         Text(brief(example.query[-1].content)),
         _responses(example, verdict, top, other),
     ]
+    parts += [_criteria(verdict)] if totals(verdict.trajectories) else []
     parts += [_judgement(t) for t in chosen]
     parts.append(_summary(example, verdict, top))
     console.print(Panel(Group(*parts), title=Text(printable(example.id)), title_align="left"))
@@ -96,6 +98,31 @@ def _responses(
             style=style,
         )
     return table
+
+
+def _criteria(verdict: Verdict) -> Padding:
+    """Criteria as rows, responses as columns: the share of votes that say it is met."""
+    drawn = [t for t in verdict.trajectories if t.parts]
+    found, cells, criteria = totals(drawn), mean_cells(drawn), drawn[0].criteria
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("criterion")
+    for i in range(len(cells)):
+        table.add_column(f"#{i + 1}", justify="right")
+    for j, one in enumerate(criteria.items if criteria else ()):
+        kind = "" if one.kind == "met" else f" [{one.kind}]"
+        name = Text(brief(f"{one.name}{kind}{' [required]' if one.required else ''}", 60))
+        row = [cell[j] for cell in cells]
+        gated = [t is not None and j in t.gates for t in found]
+        shown = [
+            Text(
+                "-" if p is None else f"{p:.2f}{' ✗' if gate else ''}", style="red" if gate else ""
+            )
+            for p, gate in zip(row, gated, strict=True)
+        ]
+        table.add_row(name, *shown)
+    total = ["-" if t is None else f"{t.total:.3g}" for t in found]
+    table.add_row(Text("total (gates apart)", style="bold"), *total)
+    return Padding(table, (1, 0, 0, 0))
 
 
 def _judgement(trajectory: Trajectory) -> Padding:

@@ -76,7 +76,9 @@ def judge(
     examples = _asked_here(query, response or [], reference, file)
     if not examples:
         seed = config.judge.seed if shuffle else None
-        chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
+        chosen = source.source_of(
+            file, schema, mapping, limit, span, ids, seed, drop_bad, config.judge.negative
+        )
         examples = chosen.read(told=config.engine.kind != "scripted")
     if dry_run:
         _show_plan(config, examples)

@@ -39,6 +39,7 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
             "spct.cli.fit:fit_meta",
             "Calibrate a meta RM on a run with gold.",
         ),
+        "criteria": ("spct.cli.criteria:app", "Write, show, check and lock criteria (rubrics)."),
         "export": ("spct.cli.runs:export", "Write a run's verdicts as JSONL or Parquet."),
         "view": ("spct.cli.view:view", "Read judgements in the browser, or as one HTML file."),
         "show": ("spct.cli.view:show", "Print a stored judgement."),

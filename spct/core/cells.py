@@ -36,6 +36,7 @@ from spct.types import (
 )
 
 _OVERALL = re.compile(r"^[ \t#*>_-]*overall\b", re.IGNORECASE | re.MULTILINE)
+_NUMBER = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+", re.MULTILINE)
 _BARE = re.compile(r"\s*(\d)\s*\.?\s*")
 
 
@@ -69,7 +70,18 @@ def check(
     met = tuple(min(1.0, value / top) for value, top in zip(values, tops, strict=True))
     final = find_verdict(text[label.start() :], 1, TEN) if label else None
     overall = final.scores[0] if isinstance(final, Group) else None
-    return Checked(met, overall, reading.critique)
+    return Checked(met, overall, _by_name(reading.critique, prompt, criteria))
+
+
+def _by_name(critique: str, prompt: Prompt, criteria: Criteria) -> str:
+    """The reasons with the criteria's names for the numbers that this prompt gave them."""
+
+    def named(found: re.Match[str]) -> str:
+        i = int(found[1]) - 1
+        return f"{criteria.items[prompt.criteria[i]].name}: " if i in range(n) else found[0]
+
+    n = len(prompt.criteria)
+    return _NUMBER.sub(named, critique)
 
 
 Drawn = Sequence[tuple[Call, Sequence[Completion]]]  # each call with what it brought back

@@ -83,8 +83,13 @@ class CriteriaFile:
         return content_id((), told)[:16]
 
 
-def read_criteria_file(path: str | Path, negative: Negative | None = None) -> CriteriaFile:
-    """Read a file of criteria; all rows at fault are told in one `DataError`."""
+def read_criteria_file(
+    path: str | Path, negative: Negative | None = None, *, unlocked: bool = False
+) -> CriteriaFile:
+    """Read a file of criteria; all rows at fault are told in one `DataError`.
+
+    `unlocked` reads locked lists as they are now, so that they can be locked again.
+    """
     path, polarity = Path(path), Polarity(negative)
     try:
         if path.suffix == ".toml":
@@ -103,7 +108,8 @@ def read_criteria_file(path: str | Path, negative: Negative | None = None) -> Cr
     lists, faults = [], []
     for place, row in rows:
         try:
-            lists.append(_listed(place, row, polarity))
+            known = {**row, "locked": None} if unlocked else row
+            lists.append(_listed(place, known, polarity))
         except DataError as error:
             faults.append(str(error))
     faults += list(_doubled(path, lists))

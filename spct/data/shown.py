@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_KINDS = 1000  # of faults that are told apart
 MAX_TOLD = 8  # lines of faults; with the summary a report stays within twenty lines
 MAX_NOTES = 5
-_PARTS = ("system", "query", "responses", "gold", "reference", "subset", "id")
+_PARTS = ("system", "query", "responses", "gold", "reference", "criteria", "subset", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,10 @@ class Shown:
             )
         if self.example.reference is not None:
             yield f"  reference: {_cut(self.example.reference, width)}"
+        for i, one in enumerate(self.example.criteria.items if self.example.criteria else (), 1):
+            kind = "" if one.kind == "met" else f", {one.kind}"
+            gate = ", required" if one.required else ""
+            yield f"  criterion {i} (weight {one.weight:g}{kind}{gate}): {_cut(one.text, width)}"
         yield f"  columns: {self.columns()}"
 
 

@@ -103,7 +103,7 @@ def _write_csv(parts: Sequence[tuple[Part, Store]], file: TextIO, correct: Corre
     for part, store in parts:
         for judged in store.judged():
             row = _flat(judged.verdict, judged.example, correct)
-            writer.writerow(_valid({**part, **row}))
+            writer.writerow(valid({**part, **row}))
             n_rows += 1
     return n_rows
 
@@ -185,7 +185,7 @@ def write_folder(parts: Sequence[tuple[Part, Store]], folder: str, per_file: int
 
 def _row(record: Record) -> Record:
     """Return a record in the shape of `_schema`: what has free keys becomes pairs or JSON."""
-    row: Record = _valid(record)
+    row: Record = valid(record)
     row["unscored"] = list(row["unscored"].items())
     for trajectory in row["trajectories"]:
         for token in trajectory.get("logprobs") or ():
@@ -195,7 +195,7 @@ def _row(record: Record) -> Record:
     return row
 
 
-def _valid(value: Any) -> Any:
+def valid(value: Any) -> Any:
     """Copy JSON values with what the other formats cannot hold replaced.
 
     A lone surrogate becomes its escape; a whole number that no column can hold, which only a run
@@ -207,9 +207,9 @@ def _valid(value: Any) -> Any:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
         case list():
-            return [_valid(item) for item in value]
+            return [valid(item) for item in value]
         case dict():
-            return {_valid(key): _valid(item) for key, item in value.items()}
+            return {valid(key): valid(item) for key, item in value.items()}
         case _:
             return value
 
