@@ -102,6 +102,13 @@ class JudgeConfig(Settings):
     general_criteria: str | None = Field(
         None, description="A file of criteria that are added to every example's."
     )
+    criteria_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of an example's criteria left out, the same for its whole group; "
+        "against a policy that learns the list. General ones and gates stay.",
+    )
     negative: Literal["occurs-is-bad", "met-is-good"] | None = Field(
         None, description="What negative weights or points in criteria mean; never guessed."
     )

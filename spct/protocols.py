@@ -122,7 +122,8 @@ class Traits:
     change a verdict. `scale` bounds its scores; None where they are unbounded logits. `needs` is
     what its engine or its judgements must bring. `joins_groups` says whether members of one group
     may be asked for in several calls, as through a gateway. `answers` says how it answers typed
-    questions (spct/models/answering.py); None: it does not.
+    questions (spct/models/answering.py); None: it does not. `takes_criteria` says whether it holds
+    responses to an example's list.
     """
 
     min_responses: int = 1
@@ -134,6 +135,7 @@ class Traits:
     settings: frozenset[str] = frozenset()
     joins_groups: bool = False
     answers: AnswersBy | None = None
+    takes_criteria: bool = False
 
     def takes(self, n: int) -> bool:
         """Whether the model judges n responses at once."""

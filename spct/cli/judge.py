@@ -76,10 +76,10 @@ def judge(
     examples = _asked_here(query, response or [], reference, file)
     if not examples:
         seed = config.judge.seed if shuffle else None
-        chosen = source.source_of(
-            file, schema, mapping, limit, span, ids, seed, drop_bad, config.judge.negative
+        chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
+        examples = chosen.read(
+            told=config.engine.kind != "scripted", negative=config.judge.negative
         )
-        examples = chosen.read(told=config.engine.kind != "scripted")
     if dry_run:
         _show_plan(config, examples)
         return

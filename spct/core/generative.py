@@ -98,6 +98,7 @@ class GenerativeRM:
             scale=scale_of(self.fmt, self.vote),
             needs=needs_of(self.fmt, self.vote),
             settings=settings_of(self),
+            takes_criteria=self.fmt.shows_criteria,
             answers="votes",
         )
 

@@ -6,12 +6,14 @@ of them. Nothing here yields an empty list: an example without one is unscored, 
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from spct.config import JudgeConfig
 from spct.core.criteria import faults_of
 from spct.core.format import FORMATS
+from spct.core.orders import sample_seed
 from spct.data.criteria_files import CriteriaFile, list_key, read_criteria_file
 from spct.errors import ConfigError
 from spct.models.writer import CriteriaWriter
@@ -27,6 +29,8 @@ class Lists:
     swapped: bool = False
     writer: CriteriaWriter | None = None
     general: Criteria | None = None
+    dropout: float = 0.0
+    seed: int = 0
 
     @cached_property
     def fingerprint(self) -> str:
@@ -35,6 +39,7 @@ class Lists:
             "" if self.file is None else f"{'swapped:' * self.swapped}{self.file.fingerprint}",
             "" if self.writer is None else self.writer.fingerprint,
             "" if self.general is None else f"+{self.general.fingerprint}",
+            "" if not self.dropout else f"-{self.dropout:g}@{self.seed}",
         ]
         return " ".join(filter(None, parts)) or "given"
 
@@ -50,12 +55,27 @@ class Lists:
             found = Unscored("no_criteria", f"{where} for this query (--criteria FILE, or write)")
         if isinstance(found, Unscored):
             return found, used
+        if self.dropout:
+            found = self._thinned(found, example)
         if self.general is not None:
             found = Criteria((*found.items, *self.general.items), found.source)
             if faults := faults_of(found):
                 why = f"with the general criteria: {'; '.join(faults)}"
                 return Unscored("no_criteria", why), used
         return replace(example, criteria=found), used
+
+    def _thinned(self, criteria: Criteria, example: Example) -> Criteria:
+        """The list without a random share of it, seeded by the example: one subset for a group.
+
+        The next group of the same query has other responses, hence another id and another subset.
+        """
+        free = [i for i, one in enumerate(criteria.items) if not one.required]
+        rng = random.Random(sample_seed(self.seed, f"{example.id}\0dropout", 0))
+        n_out = min(round(self.dropout * len(free)), len(criteria.items) - 1)
+        out = set(rng.sample(free, n_out))
+        return replace(
+            criteria, items=tuple(c for i, c in enumerate(criteria.items) if i not in out)
+        )
 
     def _known(self, example: Example) -> Criteria | Unscored | None:
         """The list that nobody has to write, if there is one."""
@@ -88,7 +108,7 @@ class Lists:
 def build_source(config: JudgeConfig) -> Source | None:
     """The source of a judge's settings; None where the examples bring their own."""
     named, general = config.criteria, None
-    if named == "given" and config.general_criteria is None:
+    if named == "given" and config.general_criteria is None and not config.criteria_dropout:
         return None
     if not FORMATS[config.format].shows_criteria and config.template is None:
         raise ConfigError(
@@ -100,12 +120,13 @@ def build_source(config: JudgeConfig) -> Source | None:
         if found.common is None:
             raise ConfigError(f"--general-criteria {found.name} holds lists by query, expected one")
         general = found.common
+    base = Lists(general=general, dropout=config.criteria_dropout, seed=config.seed)
     if named == "given":
-        return Lists(general=general)
+        return base
     if named == "write":
-        return Lists(writer=CriteriaWriter(seed=config.seed), general=general)
+        return replace(base, writer=CriteriaWriter(seed=config.seed))
     is_swapped = named.startswith("swapped:")
     file = read_criteria_file(named.removeprefix("swapped:"), config.negative)
     if is_swapped and file.common is not None:
         raise ConfigError(f"--criteria {named}: it is one list for all queries; nothing to swap")
-    return Lists(file, is_swapped, general=general)
+    return replace(base, file=file, swapped=is_swapped)

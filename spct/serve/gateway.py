@@ -104,6 +104,8 @@ class Gateway:
     async def judge(self, asked: Example, caller: str, k: int | None = None) -> Outcome:
         """Judge one example; an engine or deadline failure is an outcome, a bad example a 422."""
         model = self.model if k is None else self._with_k(k)
+        if asked.criteria is not None and not model.traits.takes_criteria:
+            raise invalid("the model served takes no criteria (--format met)", "criteria")
         verdict = await self._in_slot(lambda: model.judge(asked), "responses")
         if isinstance(verdict, str):
             return self._failed(verdict)
@@ -191,7 +193,13 @@ class Gateway:
 
     async def _reward(self, sample: Sample, caller: str) -> SampleOutcome:
         def ask(responses: Sequence[str]) -> Example:
-            return example(sample.query, responses, self.config, reference=sample.reference)
+            return example(
+                sample.query,
+                responses,
+                self.config,
+                reference=sample.reference,
+                criteria=sample.criteria,
+            )
 
         if sample.group is None and not self.is_grouping:
             return SampleOutcome(await self.judge(ask((sample.response,)), caller))
@@ -203,7 +211,7 @@ class Gateway:
                 outcome = Outcome(replace(outcome.verdict, trajectories=()))
             return {text: SampleOutcome(outcome, i) for i, text in enumerate(responses)}
 
-        subject = (sample.query, sample.reference)
+        subject = (sample.query, sample.reference, sample.criteria)
         key = (caller, subject if sample.group is None else sample.group)
         try:
             return await self._coalescer.answer(key, subject, sample.response, judge, sample.size)

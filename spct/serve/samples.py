@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from spct.data.criteria import read_criteria
+from spct.errors import DataError
 from spct.runs.identity import content_id
 from spct.serve.config import ServeConfig
 from spct.serve.errors import HttpError, invalid
-from spct.types import Example, Message, Verdict
+from spct.types import Criteria, Example, Message, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Sample:
     reference: str | None = None
     group: str | None = None
     size: int | None = None
+    criteria: Criteria | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def example(
     *,
     reference: str | None = None,
     id: str | None = None,
+    criteria: Criteria | None = None,
 ) -> Example:
     """An example within the limits, or a 422 that names the field."""
     check_query(query)
@@ -90,7 +95,18 @@ def example(
         tuple(query),
         tuple(responses),
         reference=reference,
+        criteria=criteria,
     )
+
+
+def criteria_of(value: Sequence[Any] | None, param: str) -> Criteria | None:
+    """The list that a request brings, read as a file's would be, or a 422 with all its faults."""
+    if value is None:
+        return None
+    try:
+        return read_criteria(param, value)
+    except DataError as error:
+        raise invalid(str(error), param) from error
 
 
 def check_query(query: Sequence[Message]) -> None:

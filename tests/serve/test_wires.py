@@ -343,3 +343,22 @@ def test_a_start_token_that_the_client_stripped_is_put_back():
 
 def test_tei_inputs_of_three_texts_are_refused():
     refused("invalid", tei.read, tei.Request(inputs=[["a", "b", "c"]]), None, CONFIG)
+
+
+# ---- criteria
+
+
+def test_requests_bring_criteria_and_bad_lists_are_refused_with_all_their_faults():
+    asked = {"query": "Hi", "responses": ["a"], "criteria": [{"text": "Greets", "weight": 2}]}
+    (example,) = native.read_examples(native.JudgeRequest.model_validate(asked), CONFIG)
+    assert example.criteria.items[0].weight == 2
+    bad = {**asked, "criteria": [{"text": "", "weight": -1}]}
+    error = refused("invalid", native.read_examples, native.JudgeRequest(**bad), CONFIG)
+    assert "text is empty" in error.message and "--negative" in error.message
+    rollout = {
+        "responses_create_params": {"input": "Hi"},
+        "response": {"output": [{"type": "message", "role": "assistant", "content": "Hello"}]},
+        "rubric": [{"title": "Greets", "description": "Essential Criteria: Greets", "weight": 5}],
+    }
+    sample = nemo_gym.read_verify(nemo_gym.VerifyRequest.model_validate(rollout), CONFIG)
+    assert sample.criteria.items[0].tags == ("essential",)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from spct.runs.criteria_rows import criteria_rows
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
-from spct.serve.samples import Outcome, Sample, SampleOutcome, example
+from spct.serve.samples import Outcome, Sample, SampleOutcome, criteria_of, example
 from spct.serve.wires.chat import QUERY, Query, Texts, messages
 from spct.types import Example, Trajectory, Usage, Verdict
 
 Include = Literal["principles", "critiques", "votes"]
 K = Annotated[int | None, Field(ge=1, description="Judgements to draw; default: the operator's.")]
+
+
+CRITERIA: Any = Field(
+    None, description="Items with text, name, weight, kind, required (docs/criteria.md)."
+)
 
 
 class _Strict(BaseModel):
@@ -27,6 +33,7 @@ class JudgeExample(_Strict):
     query: Query = QUERY
     responses: Texts = Field(min_length=1, description="The candidate answers.")
     reference: str | None = Field(None, description="A known good answer; the judge sees it.")
+    criteria: list[JsonValue] | None = CRITERIA
 
 
 class Group(_Strict):
@@ -47,6 +54,7 @@ class JudgeRequest(_Strict):
     query: Query | None = Field(None, description=QUERY.description)
     responses: Texts | None = Field(None, min_length=1, description="The candidate answers.")
     reference: str | None = Field(None, description="A known good answer; the judge sees it.")
+    criteria: list[JsonValue] | None = CRITERIA
     k: K = None
     include: list[Include] = Field(
         [],
@@ -91,6 +99,9 @@ class Result(BaseModel):
     error: str | None = Field(description="Why there is no verdict at all.")
     usage: TokenUsage
     judgements: list[JudgementOut] | None = Field(None, description="As asked by `include`.")
+    criteria: list[dict[str, JsonValue]] | None = Field(
+        None, description="One entry per response and criterion: p, gate, total; by criteria only."
+    )
 
 
 class JudgeReply(BaseModel):
@@ -125,9 +136,11 @@ def _examples(request: JudgeRequest) -> list[JudgeExample]:
                 query=request.query,
                 responses=request.responses,
                 reference=request.reference,
+                criteria=request.criteria,
             )
         ]
     single |= {"id": request.id, "reference": request.reference, "group": request.group}
+    single |= {"criteria": request.criteria}
     for name, value in single.items():
         if value is not None:
             raise invalid(f"`examples` came too; put `{name}` into an example", name)
@@ -146,6 +159,9 @@ def read_examples(request: JudgeRequest, config: ServeConfig) -> list[Example]:
             one.responses,
             config,
             reference=one.reference,
+            criteria=criteria_of(
+                one.criteria, f"examples[{i}].criteria" if several else "criteria"
+            ),
         )
         for i, one in enumerate(asked)
     ]
@@ -177,8 +193,10 @@ def read_members(request: JudgeRequest) -> list[Sample]:
     if group.size is not None and group.size < len(one.responses):
         raise invalid(f"{len(one.responses)} responses of a group of size {group.size}", "group")
     query = messages(one.query)
+    criteria = criteria_of(one.criteria, "criteria")
     return [
-        Sample(query, response, one.reference, group.id, group.size) for response in one.responses
+        Sample(query, response, one.reference, group.id, group.size, criteria)
+        for response in one.responses
     ]
 
 
@@ -211,12 +229,17 @@ def _usage(usage: Usage) -> TokenUsage:
     )
 
 
+SHOWN = ("response", "criterion", "kind", "weight", "p", "gate", "total", "clipped")
+
+
 def _result(id: str, outcome: Outcome, include: frozenset[Include]) -> Result:
     verdict = outcome.verdict
     if verdict is None:
         verdict = Verdict(id, None, (), (), 0, 0, 0, None)
+    cells = [] if outcome.verdict is None else list(criteria_rows(verdict))
     return Result(
         id=id,
+        criteria=[{name: row[name] for name in SHOWN} for row in cells] or None,
         rewards=None if verdict.rewards is None else list(verdict.rewards),
         winner=verdict.winner,
         best=list(verdict.best),

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from spct.serve.config import ServeConfig
 from spct.serve.errors import invalid
-from spct.serve.samples import Outcome, Sample, SampleOutcome, example
+from spct.serve.samples import Outcome, Sample, SampleOutcome, criteria_of, example
 from spct.serve.wires.chat import Query, Turn, messages, split_output
 from spct.types import Example, Message
 
@@ -56,6 +56,7 @@ class VerifyRequest(BaseModel):
     prompt_id: str | None = Field(None, max_length=200, description="The group's name.")
     task_index: int | None = Field(None, alias="_ng_task_index", description="The task.")
     principle: str | None = Field(None, description="A principle for the judge.")
+    rubric: list[JsonValue] | None = Field(None, description="Criteria, as /v1/judge takes them.")
     instance_config: dict[str, JsonValue] = Field({}, description="Echoed.")
 
 
@@ -81,6 +82,7 @@ class CompareRequest(BaseModel):
     conversation_history: list[Turn] = Field(min_length=1)
     response_objs: list[ResponseObject] = Field(min_length=1)
     principle: str | None = Field(None, description="A principle for the judge.")
+    rubric: list[JsonValue] | None = Field(None, description="Criteria, as /v1/judge takes them.")
 
 
 class CompareReply(BaseModel):
@@ -128,7 +130,8 @@ def read_verify(request: VerifyRequest, config: ServeConfig) -> Sample:
         group = f"task {request.task_index}"
     if config.group_size == 1:
         group = None
-    return Sample(query, response, group=group)
+    criteria = criteria_of(request.rubric, "rubric")
+    return Sample(query, response, group=group, criteria=criteria)
 
 
 def write_verify(request: VerifyRequest, judged: SampleOutcome, reward: float) -> VerifyReply:
@@ -156,7 +159,9 @@ def read_compare(request: CompareRequest, config: ServeConfig) -> Example:
         _single_response(one.output, f"response_objs[{i}].output")
         for i, one in enumerate(request.response_objs)
     ]
-    return example(_with_principle(turns, request.principle), responses, config)
+    criteria = criteria_of(request.rubric, "rubric")
+    query = _with_principle(turns, request.principle)
+    return example(query, responses, config, criteria=criteria)
 
 
 def _single_response(items: list[JsonValue], param: str) -> str:
