@@ -1,0 +1,155 @@
+"""Judging by criteria against listwise judging: tokens as counted, and stored results read again.
+
+    python -m benchmarks.criteria [--stored 2000]
+
+n = 8 responses of 300 words and m = 6 criteria of 25 words. Tokens are words, as the scripted
+engine counts them: prompts once per call, k samples of one prompt share it. `billed` counts the
+cached prefix of a call (the text that an earlier call for the same response began with) at a tenth.
+The last line reads stored results again (`spct rescore`), 8 criteria each, and adds them up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import random
+import time
+
+from spct.core.cells import read_again
+from spct.core.criteria import weighted
+from spct.core.format import MET, MET_ONE, POINTWISE
+from spct.core.generative import GenerativeRM
+from spct.core.settle import settle
+from spct.engines.scripted import ScriptedEngine
+from spct.runs.codec import decode, dump_verdict, encode, load_verdict
+from spct.types import (
+    Completion,
+    Criteria,
+    Criterion,
+    Example,
+    Message,
+    Prompt,
+    SamplingParams,
+    TokenLogprob,
+    Usage,
+)
+
+N, M, K = 8, 6, 8
+CACHED = 0.1  # of the price of a token
+
+
+def words(rng: random.Random, count: int) -> str:
+    """A text of so many words."""
+    return " ".join(f"w{rng.randrange(5000)}" for _ in range(count))
+
+
+def example(rng: random.Random, n: int, m: int) -> Example:
+    """A query of 60 words with n responses and m criteria."""
+    items = tuple(Criterion(f"c{i}", words(rng, 25)) for i in range(m))
+    query = (Message("user", words(rng, 60)),)
+    return Example("e", query, tuple(words(rng, 300) for _ in range(n)), criteria=Criteria(items))
+
+
+class Counted:
+    """Replies of the usual length, and the words of each call with those that a cache holds."""
+
+    def __init__(self) -> None:
+        self.read = self.cached = self.written = 0
+        self._before: list[list[str]] = []
+
+    def reply(self, prompt: Prompt, seed: int) -> Completion:
+        """A listwise critique of 60 words a response, a reason of 12 a criterion, or one token."""
+        text = prompt.messages[0].content
+        if prompt.criteria and len(prompt.criteria) == 1:
+            top = {"1": math.log(0.9), "0": math.log(0.1)}
+            return self._done(text, "1", (TokenLogprob("1", top["1"], top),))
+        if prompt.criteria:
+            ones = ", ".join("1" * len(prompt.criteria))
+            reasons = "\n".join("because " * 12 for _ in prompt.criteria)
+            return self._done(text, f"Analysis:\n{reasons}\nScores: \\boxed{{{ones}}}")
+        told = "so it is " * 20 * len(prompt.order)
+        scores = ", ".join(["7"] * len(prompt.order))
+        return self._done(text, f"Analysis:\n{told}\nScores: \\boxed{{{scores}}}")
+
+    def _done(
+        self, text: str, said: str, tokens: tuple[TokenLogprob, ...] | None = None
+    ) -> Completion:
+        now = text.split()
+        shared = max((_common(now, old) for old in self._before), default=0)
+        if now not in self._before:
+            self.read, self.cached = self.read + len(now), self.cached + shared
+            self._before.append(now)
+        self.written += len(said.split())
+        return Completion(said, logprobs=tokens, usage=Usage(len(now), len(said.split()), 1))
+
+    @property
+    def tokens(self) -> int:
+        """All words read and written."""
+        return self.read + self.written
+
+    @property
+    def billed(self) -> float:
+        """The same with cached words at their price."""
+        return self.tokens - (1 - CACHED) * self.cached
+
+
+def _common(a: list[str], b: list[str]) -> int:
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
+
+
+def counted(fmt, k, **settings) -> Counted:  # type: ignore[no-untyped-def]
+    """What one judge uses for the example."""
+    count = Counted()
+    judge = GenerativeRM(ScriptedEngine(count.reply), fmt, k=k, **settings)
+    verdict = asyncio.run(judge.judge(example(random.Random(1), N, M)))
+    assert verdict.rewards is not None, verdict.unscored
+    return count
+
+
+def rescored(n_stored: int) -> float:
+    """CPU seconds to read and add up so many stored results; 4 responses a verdict."""
+    judge = GenerativeRM(ScriptedEngine(Counted().reply), MET, k=1, vote=weighted)
+    verdict = asyncio.run(judge.judge(example(random.Random(2), 4, 8)))
+    stored = [encode(dump_verdict(verdict))] * (n_stored // 4)
+    begin = 0.0
+    for i, payload in enumerate([*stored[:1], *stored]):
+        if i == 1:  # the first builds the validators
+            begin = time.process_time()
+        before = load_verdict(decode(payload))
+        drawn = [read_again(t, MET, weighted, "strict") for t in before.trajectories]
+        assert settle(before.example_id, drawn, weighted, 1).rewards == verdict.rewards
+    return time.process_time() - begin
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stored", type=int, default=2000)
+    options = parser.parse_args()
+    base = counted(POINTWISE, K)
+    rows = {
+        f"listwise, k = {K}": base,
+        "met, one call a response, k = 1": counted(MET, 1, vote=weighted),
+        "met_one, one token a criterion": counted(
+            MET_ONE, 1, vote=weighted, params=SamplingParams(top_logprobs=20)
+        ),
+    }
+    print("judge                              tokens  of listwise  billed  of listwise")
+    for name, one in rows.items():
+        print(
+            f"{name:<34} {one.tokens:>6}  {one.tokens / base.tokens:>11.2f}  {one.billed:>6.0f}"
+            f"  {one.billed / base.billed:>11.2f}"
+        )
+    seconds = rescored(options.stored)
+    per = seconds / options.stored
+    print(
+        f"{options.stored} stored results of 8 criteria read again in {seconds:.2f} s of CPU;",
+        end=" ",
+    )
+    print(f"100,000 at this rate: {1e5 * per:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
