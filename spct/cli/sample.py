@@ -114,7 +114,7 @@ def sample(
     within = None if budget is None else read_budget(budget, price)
     seed, part = config.judge.seed if shuffle else None, Shard.parse(shard) if shard else None
     chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
-    examples = chosen.read(told=config.engine.kind != "scripted")
+    examples = chosen.read(told=config.engine.kind != "scripted", negative=config.judge.negative)
     others = set() if part is None else part.others(examples)
 
     told = {"reward_model": {"name": reward_model}} if reward_model else config.model_dump()

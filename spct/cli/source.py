@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spct.cli.bad_rows import dropping
 from spct.core.plan import content_id
+from spct.data.criteria import Negative
 from spct.data.files import spool_stdin
 from spct.data.inputs import expand
 from spct.data.rows import read_examples, validate
@@ -80,6 +81,7 @@ class Source:
     ids: tuple[str, ...] = ()
     shuffle_seed: int | None = None
     drop_bad: bool = False
+    negative: Negative | None = None
 
     @property
     def file(self) -> str:
@@ -108,13 +110,16 @@ class Source:
             shuffle_seed=self.shuffle_seed,
             drop=drop,
             survey=survey,
+            negative=self.negative,
         )
 
-    def read(self, *, told: bool = False) -> list[Example]:
+    def read(self, *, told: bool = False, negative: Negative | None = None) -> list[Example]:
         """The selection, read once and whole: nothing is spent before every row is known good.
 
         If it is to be `told`, three lines on standard error say how the file is read.
         """
+        if negative is not None:
+            return replace(self, negative=negative).read(told=told)
         survey = _survey(self.files[0]) if told else None
         try:
             with dropping(self.files[0]) if self.drop_bad else nullcontext() as drop:
@@ -134,7 +139,7 @@ class Source:
         """Read every row before anything is spent; return how many examples there are."""
         total = 0
         for file in self.files:
-            report = validate(file, schema=self.schema, mapping=self._map())
+            report = validate(file, schema=self.schema, mapping=self._map(), negative=self.negative)
             if not report.ok:
                 raise DataError("\n".join(report.problems))
             if not report.examples:

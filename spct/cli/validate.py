@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from spct.cli import source
+from spct.data.criteria import Negative
 from spct.data.mapping import parse_mapping
 from spct.data.rows import validate as read_all
 from spct.data.shown import Report
@@ -23,6 +24,10 @@ def validate(
     show: Annotated[
         int, typer.Option(min=0, metavar="N", help="Show the first N examples as they were read.")
     ] = 1,
+    negative: Annotated[
+        Negative | None,
+        typer.Option(help="What criteria with weights or points below zero mean."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one object.")] = False,
 ) -> None:
     """Read a file of examples strictly: shows the first as it was read, counts, and every fault.
@@ -34,7 +39,11 @@ def validate(
     chosen = source.source_of(file, schema, mapping, None, None, None, None)
     for name in chosen.files:
         report = read_all(
-            name, schema=schema, mapping=parse_mapping(mapping or []), show=max(show, 1)
+            name,
+            schema=schema,
+            mapping=parse_mapping(mapping or []),
+            show=max(show, 1),
+            negative=negative,
         )
         if as_json:
             print(json.dumps(asdict(report), indent=2, default=dict))
