@@ -5,12 +5,13 @@ Everything here is read from the run's store and index; every number comes from 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spct.errors import DataError, SpctError
+from spct.errors import DataError, SpctError, StoreError
 from spct.measure.agreement import cohens_kappa
 from spct.measure.outcomes import outcome_of
 from spct.measure.runner import slug
@@ -24,6 +25,7 @@ from spct.view.marks import Marks
 from spct.view.settings import RunSettings, settings_of
 from spct.view.votes import votes_of
 
+_log = logging.getLogger(__name__)
 FIRST_ROWS_S = 1.0  # what a first screen waits for an index that is being built
 
 
@@ -183,10 +185,21 @@ def _voted_by(folder: Path) -> Mapping[str, Any]:
 
 
 def _n_verdicts(folder: Path) -> int:
-    with Store.read(folder) as store:
-        return store.counts()["verdicts"]
+    try:
+        with Store.read(folder) as store:
+            return store.counts()["verdicts"]
+    except StoreError:  # said where it is opened
+        return 1
 
 
 def runs_in(folders: Sequence[Path]) -> list[RunView]:
-    """The runs in these folders, opened."""
-    return [RunView(folder, name) for folder, name in folders_in(folders)]
+    """The runs in these folders, opened; one below a folder that cannot be read is told of."""
+    found = []
+    for folder, name in folders_in(folders):
+        try:
+            found.append(RunView(folder, name))
+        except StoreError as error:
+            if folder in folders:
+                raise
+            _log.warning("left out: %s", error)
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from spct.core.predictive import predictive
 from spct.core.stopping import Stopping, exact
 from spct.core.vote import Vote, best, mean_scores
 from spct.errors import ConfigError
@@ -14,7 +15,7 @@ from spct.measure.adaptive import stop_early
 from spct.types import Judgement, Trajectory, Verdict
 from spct.view.settings import RunSettings
 
-RULES: tuple[tuple[str, Stopping], ...] = (("exact", exact),)
+RULES: tuple[tuple[str, Stopping], ...] = (("exact", exact), ("predictive", predictive()))
 
 
 def votes_of(verdict: Verdict, settings: RunSettings) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 
-from spct.errors import DataError
+from spct.cli.runs_list import list_runs
+from spct.errors import DataError, StoreError
 from spct.measure.runner import slug
 from spct.view.index import Index
 from spct.view.run import RunView
@@ -136,3 +137,23 @@ def test_a_part_of_a_benchmark_is_voted_as_its_run_says(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = RunView(folder, "m").settings
     assert found.vote.name == "majority" and (found.scale.low, found.scale.high) == (0, 1)
+
+
+def test_runs_list_shows_every_run_and_says_which_it_left_out(tmp_path, capsys, caplog):
+    a_run(tmp_path / "first")
+    write_run(tmp_path / "parts" / "second", [judged("x", [(9.0, 1.0)], gold=(1.0, 0.0))])
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.db").write_bytes(b"not a database, and long enough " * 40)
+    list_runs(tmp_path, as_json=True)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    root = tmp_path.name
+    assert [(run["name"], run["n"]) for run in found] == [
+        (f"{root}/first", 6),
+        (f"{root}/parts/second", 1),
+    ]
+    assert found[0]["unscored"] == 1 and found[0]["ties"] == 1
+    assert "left out" in caplog.text and "damaged" in caplog.text
+    list_runs(tmp_path)
+    assert "| examples |" in capsys.readouterr().out
+    with pytest.raises(StoreError, match="not a database"):
+        list_runs(tmp_path / "damaged")
