@@ -18,16 +18,28 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from spct.core.vote import best
 from spct.errors import DataError
 from spct.measure.outcomes import flips, outcome_of
 from spct.runs.rows import blob
 from spct.runs.store import Store
 from spct.types import Example, Message, Verdict
 
-_VERSION = 2
+_VERSION = 3
 _COLUMNS = (
-    *("id", "position", "head", "n", "subset", "outcome", "credit", "reason", "winner"),
-    *("margin", "agreement", "counted", "drawn", "tokens", "calls", "flips"),
+    *(
+        "id",
+        "position",
+        "head",
+        "n",
+        "subset",
+        "outcome",
+        "credit",
+        "reason",
+        "winner",
+        "gold_best",
+    ),
+    *("rewards", "margin", "agreement", "counted", "drawn", "tokens", "calls", "flips"),
     *("longer", "gold_longer", "cluster", "gold", "samples"),
 )
 _DEFINED = ", ".join(f"{c} PRIMARY KEY" if c == "id" else c for c in _COLUMNS)
@@ -35,13 +47,13 @@ _SCHEMA = f"""
 CREATE TABLE rows ({_DEFINED}) WITHOUT ROWID;
 CREATE INDEX by_position ON rows (position);
 CREATE TABLE texts (id PRIMARY KEY, text);
-CREATE TABLE seen (last INTEGER NOT NULL);
-INSERT INTO seen VALUES (0);
+CREATE TABLE seen (last INTEGER NOT NULL, damaged INTEGER NOT NULL);
+INSERT INTO seen VALUES (0, 0);
 PRAGMA user_version = {_VERSION};
 """
 _HIDDEN = {"credit", "longer", "gold_longer", "cluster", "gold", "samples"}
 _SHOWN = [c for c in _COLUMNS if c not in _HIDDEN]
-_SORTABLE = set(_SHOWN)
+_SORTABLE = set(_SHOWN) - {"rewards"}
 _BATCH = 256  # verdicts decoded between two commits: the list grows while the index is built
 _TEXT = 4000  # characters of an example that the text filter looks at
 
@@ -88,7 +100,7 @@ class Index:
         """Read the verdicts stored since the last call; return how many there were."""
         with self._writing, Store.read(self.folder) as store, closing(self._connect()) as db:
             last = db.execute("SELECT last FROM seen").fetchone()[0]
-            n_read = 0
+            n_read = counted = 0
             while (reached := store.verdicts_after(last, _BATCH))[0] != last:
                 last, batch = reached
                 rows = [row_of(s.verdict, s.example, position) for position, s in batch]
@@ -97,7 +109,8 @@ class Index:
                 db.execute("BEGIN")
                 db.executemany(f"INSERT OR REPLACE INTO rows VALUES ({marks})", rows)
                 db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
-                db.execute("UPDATE seen SET last = ?", (last,))
+                damaged, counted = store.n_damaged - counted, store.n_damaged
+                db.execute("UPDATE seen SET last = ?, damaged = damaged + ?", (last, damaged))
                 db.execute("COMMIT")
                 n_read += len(batch)
                 if limit is not None and n_read >= limit:
@@ -131,8 +144,9 @@ class Index:
             found = db.execute(query, (*values, limit, offset)).fetchall()
             total = db.execute(f"SELECT count(*) FROM rows {where}", values).fetchone()[0]
             indexed = db.execute("SELECT count(*) FROM rows").fetchone()[0]
+            damaged = db.execute("SELECT damaged FROM seen").fetchone()[0]
         rows = [dict(zip(_SHOWN, row, strict=True)) for row in found]
-        return {"total": total, "rows": rows, "indexed": indexed}
+        return {"total": total, "rows": rows, "indexed": indexed, "damaged": damaged}
 
     def columns(self, *names: str, limit: int = -1) -> Iterator[tuple[Any, ...]]:
         """These columns of the rows by position, for figures over the whole run."""
@@ -243,6 +257,8 @@ def row_of(verdict: Verdict, example: Example | None, position: int) -> tuple[An
         "credit": result.credit,
         "reason": max(reasons, key=reasons.__getitem__) if reasons else None,
         "winner": verdict.winner,
+        "gold_best": None if gold is None or len(top := best(gold)) > 1 else top[0],
+        "rewards": json.dumps(verdict.rewards),
         "margin": _margin(verdict.rewards),
         "agreement": verdict.agreement,
         "counted": verdict.k_counted,

@@ -104,7 +104,9 @@ class RunView:
             if not self.index.wait_for_rows(FIRST_ROWS_S):
                 self.index.follow(limit=offset + limit)
             found = self.index.page(filters, offset=offset, limit=limit)
-        return found | {"stored": stored}
+        # a damaged row that was judged again since is there, whatever was counted
+        damaged = min(found["damaged"], stored - found["indexed"])
+        return found | {"stored": stored, "damaged": max(0, damaged)}
 
     def _record(self, id: str, store: Store) -> Record:
         record = store.record(id_of(id))

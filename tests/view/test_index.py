@@ -100,6 +100,16 @@ def test_a_folder_that_cannot_be_written_gets_a_temporary_index(tmp_path):
     assert index.is_temporary and len(ids(index)) == 6
 
 
+def test_a_damaged_row_is_left_out_and_said(tmp_path):
+    folder = a_run(tmp_path / "run")
+    with sqlite3.connect(folder / "run.db") as db:
+        db.execute("UPDATE verdicts SET payload = x'00ff' WHERE rowid = 2")
+    view = RunView(folder, "run")
+    view.index.follow()
+    page = view.page({}, offset=0, limit=50)
+    assert (page["indexed"], page["damaged"], page["stored"]) == (5, 1, 6)
+
+
 def test_a_foreign_file_of_the_indexs_name_is_left_alone(tmp_path):
     folder = a_run(tmp_path / "run")
     (folder / "view.db").write_text(

@@ -34,7 +34,7 @@ function Votes({ found }) {
   return html`<section aria-label="votes"><h2>Votes</h2>
     <p class="dim">${found.k_counted} of ${found.k_drawn} drawn judgements count${
       found.k_drawn < found.k_asked ? `; stopped before ${found.k_asked}` : ""}${
-      found.agreement != null && trajectories.length > 1 ? `; ${percent(found.agreement, 0)} agree with the verdict` : ""}.
+      found.agreement != null && found.k_counted > 1 && found.example.responses.length > 1 ? `; ${percent(found.agreement, 0)} agree with the verdict` : ""}.
       ${Object.entries(votes.stops).map(([rule, at]) =>
         html` <span class="tag">${rule} ${at == null ? "would not have stopped" : `would have stopped after ${at}`}</span>`)}</p>
     <div class="scroll" tabindex="0" role="region" aria-label="votes"><table class="strip"><tbody>
@@ -138,7 +138,7 @@ function ExampleScreen({ source, run, index, id, filter }) {
     ${found.trajectories.length > 0 && html`<${Votes} found=${found} /><${Orders} found=${found} scale=${scale} />
       <h2>Judgements</h2><p class="dim"><mark class="found">quoted</mark> stands in a response or the query, <mark class="missing">quoted</mark> in none of them. Scores are in the order above.</p>
       <div class="lanes">${found.trajectories.map((t) => html`<${Lane} key=${t.index} found=${found} trajectory=${t} scale=${scale} model=${run.model} />`)}</div>`}
-    <p class="dim">${found.usage.prompt_tokens} + ${found.usage.completion_tokens} tokens in ${found.usage.calls} calls
+    <p class="dim">${found.usage.prompt_tokens} + ${found.usage.completion_tokens} tokens in ${found.usage.calls} calls${" "}
       <${Copy} name="JSON" text=${() => JSON.stringify(found, null, 1)} /> <${Copy} name="Example row" text=${() => JSON.stringify(found.example)} /></p>
   </section>`;
 }

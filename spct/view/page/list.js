@@ -37,7 +37,7 @@ function Filters({ run, filter, go }) {
 }
 
 const COLUMNS = [["position", "#"], ["outcome", "verdict"], ["head", "query"], ["n", "n"],
-  ["winner", "winner"], ["margin", "margin"], ["agreement", "agreement"], ["counted", "counted"], ["tokens", "tokens"]];
+  ["winner", "winner"], ["gold_best", "gold"], ["margin", "margin"], ["agreement", "agreement"], ["counted", "counted"], ["tokens", "tokens"]];
 
 function SortHead({ name, title, filter, go }) {
   const isSorted = (filter.sort || "position") === name;
@@ -56,7 +56,8 @@ function Row({ row, run, filter, isChosen }) {
     <td class="wide"><a href=${link} dir="auto">${visible(row.head) || html`<i>empty</i>`}</a>${
       row.subset && html` <span class="dim">${visible(row.subset)}</span>`}</td>
     <td>${row.n}</td>
-    <td>${row.winner == null ? "–" : row.winner + 1}</td>
+    <td>${row.winner == null ? "–" : row.winner + 1}${JSON.parse(row.rewards) && html` <span class="dim">(${JSON.parse(row.rewards).map(number).join(", ")})</span>`}</td>
+    <td>${row.gold_best == null ? "–" : row.gold_best + 1}</td>
     <td>${number(row.margin)}</td>
     <td>${percent(row.agreement, 0)}</td>
     <td>${row.counted} of ${row.drawn}</td>
@@ -96,7 +97,8 @@ function ListScreen({ source, run, index, filter }) {
     <${Filters} run=${run} filter=${filter} go=${go} />
     ${error && html`<p class="error" role="alert">${visible(error)}</p>`}
     <p class="dim" role="status">${found ? `${found.total.toLocaleString("en")} of ${found.indexed.toLocaleString("en")} examples` : "reading …"}${
-      found && found.indexed < found.stored ? `; ${found.stored.toLocaleString("en")} are stored, the index is being built` : ""}</p>
+      found?.damaged ? `; ${found.damaged} damaged rows are left out` : ""}${
+      found && found.indexed + (found.damaged ?? 0) < found.stored ? `; ${found.stored.toLocaleString("en")} are stored, the index is being built` : ""}</p>
     <div class="scroll" tabindex="0" role="region" aria-label="examples"><table class="list">
       <thead><tr>${COLUMNS.map(([name, title]) => html`<${SortHead} key=${name} name=${name} title=${title} filter=${filter} go=${go} />`)}</tr></thead>
       <tbody>${rows.map((row, i) => html`<${Row} key=${row.id} row=${row} run=${index} filter=${filter} isChosen=${i === chosen} />`)}</tbody>
