@@ -24,6 +24,7 @@ from spct.measure.outcomes import flips, outcome_of
 from spct.runs.rows import blob
 from spct.runs.store import Store
 from spct.types import Example, Message, Verdict
+from spct.view.keys import key_of
 
 _VERSION = 3
 _COLUMNS = (
@@ -281,28 +282,6 @@ def text_of(verdict: Verdict, example: Example | None) -> tuple[str, bytes]:
     responses = () if example is None else example.responses
     texts = [verdict.example_id, *(turn.content for turn in query), *responses]
     return key_of(verdict.example_id), blob("\n".join(texts)[:_TEXT].lower())
-
-
-def key_of(id: str) -> str:
-    """The id as an address can carry it: itself, or "~" and its bytes in hex.
-
-    An id may hold half a surrogate pair, for which neither SQLite's text nor an URL has a place.
-    """
-    try:
-        id.encode("utf-8")
-    except UnicodeEncodeError:
-        return f"~{id.encode('utf-8', 'surrogatepass').hex()}"
-    return f"~{id.encode().hex()}" if id.startswith("~") else id
-
-
-def id_of(key: str) -> str:
-    """The id that `key_of` made a key of."""
-    if not key.startswith("~"):
-        return key
-    try:
-        return bytes.fromhex(key[1:]).decode("utf-8", "surrogatepass")
-    except ValueError:
-        return key
 
 
 def _storable(value: Any) -> Any:

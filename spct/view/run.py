@@ -20,7 +20,8 @@ from spct.runs.database import DB_NAME
 from spct.runs.folder import CONFIG_NAME, read_config
 from spct.runs.store import Store
 from spct.view.figures import accuracy_of, compared, figures_of
-from spct.view.index import Index, id_of, key_of
+from spct.view.index import Index
+from spct.view.keys import id_of, key_of
 from spct.view.marks import Marks
 from spct.view.settings import RunSettings, settings_of
 from spct.view.votes import votes_of
