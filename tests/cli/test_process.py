@@ -143,12 +143,9 @@ def test_every_extra_that_is_advised_exists():
 @pytest.mark.parametrize(
     "argv",
     [
-        ("judge", "s3://bucket/x.jsonl"),
         ("sample", "one.jsonl", "--output-dir", "gs://bucket/runs"),
         ("sample", "one.jsonl", "--out", "s3://bucket/run"),
-        ("data", "split", "hf://datasets/x", "--out", "parts"),
         ("data", "mix", "one.jsonl", "s3://b/two.jsonl"),
-        ("export", "run", "--to", "s3://bucket/x.jsonl"),
         ("train", "rl", "one.jsonl", "--model", "m", "--out", "s3://bucket/rl"),
         ("bench", "length", "-b", "one.jsonl", "--out", "abfss://x@y/z"),
     ],
@@ -158,6 +155,14 @@ def test_an_address_is_not_taken_for_a_path(run, argv):
     code, out, err = run(*argv)
     assert code == 2 and out == "" and "://" in err and "copy it here" in err
     assert sorted(p.name for p in Path().iterdir()) == ["one.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "argv", [("judge", "memory://no/x.jsonl"), ("data", "split", "memory://no/x.jsonl", "-o", "p")]
+)
+def test_an_object_that_is_not_there_is_named(run, argv):
+    code, out, err = run(*argv)
+    assert code == 2 and out == "" and "memory://no/x.jsonl" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("stage", ["rft", "rl", "meta"])
