@@ -97,7 +97,7 @@ def card(
         "- It judges well only with the templates that it was trained on, and by the gold of its "
         "data; other languages, lengths and numbers of responses were not measured here.\n"
         "- Scores are ordinal: compare them within one question.\n"
-        "- A judge as the reward of another model's RL can be over-optimised: watch gold beside it.",
+        "- A judge as the reward of another model's RL can be over-optimised: watch gold too.",
         "## How it was made\n\n"
         f"    {told.get('command', 'not recorded')}\n\nspct {run.get('spct', spct.__version__)}; "
         f"licence of the base: {licence or 'not stated in its folder'}.\n\n"
