@@ -112,3 +112,13 @@ def test_a_prompt_that_is_too_long_is_known_inside_a_200_of_any_shape() -> None:
     for body in ({"detail": "prompt is too long"}, {"error": "prompt is too long"}):
         with pytest.raises(ContextOverflow):
             judged(body)
+
+
+@pytest.mark.parametrize("status", [200, 429])
+def test_a_request_above_the_limit_of_a_whole_minute_is_not_waited_for(status: int) -> None:
+    said = (
+        "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 42000. The "
+        "input or output tokens must be reduced in order to run successfully."
+    )
+    body = {"error": {"message": said, "type": "tokens", "code": "rate_limit_exceeded"}}
+    assert meaning(body, status) == "final"

@@ -19,6 +19,7 @@ from spct.engines.openai.vendors import (
     FILTERED,
     LIMITED,
     OVERFLOW,
+    TOO_LARGE,
     UNPAID,
     ServerError,
     read_error,
@@ -86,6 +87,8 @@ def failure(http: Http, url: str, fields: Mapping[str, object], is_new: bool) ->
             "redirects are not followed, since they would take the key along; if that is the right "
             "place, make it the base URL"
         )
+    if http.status == 429 and TOO_LARGE.search(said.words):
+        return Failure("final", f"calling {url}: {answer}")
     if http.status < 500 and UNPAID.search(said.words):
         raise EndpointError(f"calling {url}: {answer}; {WHAT_TO_DO[402]}")
     if kind == "final" and FILTERED.search(said.words):  # one prompt's fault, also as a 403

@@ -25,6 +25,11 @@ OVERFLOW = re.compile(
     r"|request too large .{0,200}reduce your message size|max.{0,20} (context|model length)",
     re.IGNORECASE | re.DOTALL,
 )
+# Of OpenAI, Azure and Groq, as a 429: a request above the limit of a whole minute never passes.
+TOO_LARGE = re.compile(
+    r"request too large|(input|output) tokens must be reduced|reduce your message size",
+    re.IGNORECASE,
+)
 BAD_KEY = re.compile(
     r"authentication ?error|(incorrect|invalid|no|missing) api.?key|api key not valid"
     r"|unauthori[sz]ed|invalid proxy server token|token_not_found_in_db"
