@@ -109,7 +109,7 @@ def train_rl(
                 "itself; run `spct data rft-filter` once before, and set drop_easy = false"
             )
         engine = HFEngine(model, device="cpu" if rl.use_cpu else None, dtype="auto")
-        found = asyncio.run(stage.hard_examples(found, engine, formats, rl))
+        found = asyncio.run(stage.hard_examples(found, engine, formats, rl, out))
     rows, funnel = stage.rl_rows(found, formats, seed=rl.seed, passes=rl.passes)
     report = stage.train(
         model, rows, out, rl, formats, watched,

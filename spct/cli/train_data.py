@@ -100,7 +100,7 @@ def rft_filter(
         most = rl.max_completion_tokens
         return sampling(examples, rl.easy_samples, False, most, formats, drop_bad)
     found = read(examples, drop_bad)
-    kept = asyncio.run(hard_examples(found, build_engine(engine), formats, rl))
+    kept = asyncio.run(hard_examples(found, build_engine(engine), formats, rl, out))
     write_rows(map(dump_example, kept), out)
     show({"asked": len(found), "too_easy": len(found) - len(kept), "kept": len(kept)})
 

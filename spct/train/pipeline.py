@@ -179,7 +179,9 @@ def rl_stage(p: Pipeline) -> Mapping[str, Any]:
         dev = dev_set(p.examples(p.config.files.dev), examples)
     asked = len(examples)
     if config.drop_easy:
-        examples = asyncio.run(rl.hard_examples(examples, p.engine(start), p.formats, config))
+        examples = asyncio.run(
+            rl.hard_examples(examples, p.engine(start), p.formats, config, p.folder("rl"))
+        )
     rows, funnel = rl.rl_rows(examples, p.formats, seed=config.seed, passes=config.passes)
     report = rl.train(start, rows, p.folder("rl"), config, p.formats, dev)
     return {

@@ -25,16 +25,16 @@ from spct.core.plan import order_of
 from spct.engines.hf_load import load_tokenizer
 from spct.errors import ExtraMissing, TrainError
 from spct.protocols import Engine
-from spct.runs.judging import judge_into
+from spct.runs.store import Store
 from spct.train.adapters import saved_ends, starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
 from spct.train.outcome import gold_problem, is_tie, outcome_reward
 from spct.train.resume import begin
 from spct.train.reward import scores_of
-from spct.train.rft import is_too_easy
+from spct.train.rft import is_too_easy, stored
 from spct.train.rollouts import local_rollouts
-from spct.train.sampling import Draw, Formats, Sampler
+from spct.train.sampling import Draw, Formats, draw_into
 from spct.train.sft import (
     Row,
     TrainReport,
@@ -44,7 +44,7 @@ from spct.train.sft import (
     run_to_end,
     set_attention,
 )
-from spct.types import Completion, Example, SamplingParams, Usage, Verdict
+from spct.types import Completion, Example, SamplingParams, Usage
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -90,20 +90,22 @@ def rl_rows(
 
 
 async def hard_examples(
-    examples: Sequence[Example], engine: Engine, formats: Formats, config: RlConfig
+    examples: Sequence[Example], engine: Engine, formats: Formats, config: RlConfig, out: Path
 ) -> list[Example]:
-    """The examples that `easy_samples` samples do not all get right, in input order."""
+    """The examples that `easy_samples` samples do not all get right, in input order.
+
+    The samples are kept in the run folder `OUT.drawn` beside `out`: a killed filter goes on there.
+    """
     params = SamplingParams(temperature=config.temperature, max_tokens=config.max_completion_tokens)
     what = Draw(config.easy_samples, params=params, seed=config.seed)
-    easy: set[str] = set()
-
-    def look(example: Example, verdict: Verdict) -> None:
-        if is_too_easy(example, verdict.trajectories, config.easy_samples):
-            easy.add(example.id)
-
     usable = [e for e in examples if not gold_problem(e.gold, e.n)]
-    tally = await judge_into(Sampler(engine, formats, what, 64), usable, on_verdict=look)
-    tally.check()
+    with Store.open(out.with_name(f"{out.name}.drawn"), what.identity(engine, formats)) as store:
+        await draw_into(store, usable, engine, formats, what, 64)
+        easy = {
+            example.id
+            for example, trajectories in stored(store, usable)
+            if is_too_easy(example, trajectories, config.easy_samples)
+        }
     return [e for e in examples if e.id not in easy]
 
 

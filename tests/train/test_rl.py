@@ -1,6 +1,7 @@
 """Which examples become prompts, in which order; what dev sets refuse."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -53,16 +54,22 @@ def test_each_pass_shows_another_order_and_gold_stays_original() -> None:
         assert f"[The Begin of Response 1]\nresponse {first}\n" in row["prompt"][0]["content"]
 
 
-async def test_prompts_that_all_samples_get_right_are_filtered() -> None:
+async def test_prompts_that_all_samples_get_right_are_filtered(tmp_path: Path) -> None:
     def reply(prompt: Prompt, seed: int) -> str:
         right = "easy" in prompt.messages[0].content or seed % 2
         shown = [9 if (original == 0) == bool(right) else 1 for original in prompt.order]
         return f"Scores: \\boxed{{{shown[0]}, {shown[1]}}}"
 
     examples = [example("easy 1"), example("hard 1"), example("easy 2"), example("hard 2")]
-    kept = await hard_examples(examples, ScriptedEngine(reply), Formats(), CONFIG)
+    kept = await hard_examples(examples, ScriptedEngine(reply), Formats(), CONFIG, tmp_path / "rl")
     assert "easy 1" not in [e.id for e in kept]
     assert "easy 2" not in [e.id for e in kept]
+
+    def never(prompt: Prompt, seed: int) -> str:
+        raise AssertionError("what is stored is drawn again")
+
+    again = await hard_examples(examples, ScriptedEngine(never), Formats(), CONFIG, tmp_path / "rl")
+    assert again == kept
 
 
 @pytest.mark.parametrize(
