@@ -21,6 +21,7 @@ from typing import Protocol
 from spct.core.settle import unjudged
 from spct.core.stream import stream
 from spct.errors import ContextOverflow, DataError, FormatError, OverBudget, SpctError
+from spct.protocols import Traits
 from spct.types import (
     Example,
     Reason,
@@ -46,6 +47,7 @@ class Tally:
     ties: int = 0
     unscored: dict[Reason, int] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    unread: Counter[str] = field(default_factory=Counter)  # what examples bring to no use
     _causes: Counter[tuple[Reason, str]] = field(default_factory=Counter)
     _said: dict[tuple[Reason, str], str] = field(default_factory=dict)
 
@@ -102,7 +104,11 @@ class Tally:
             f" {self.usage.prompt_tokens} + {self.usage.completion_tokens} tokens"
             f" in {self.usage.calls} calls"
         )
-        return "\n".join([line, *([] if self.nothing_scored else self.reasons())])
+        ignored = [
+            f"  {count} of {self.examples} examples bring {what}, which this judge does not read"
+            for what, count in sorted(self.unread.items())
+        ]
+        return "\n".join([line, *ignored, *([] if self.nothing_scored else self.reasons())])
 
     def reasons(self) -> list[str]:
         """The commonest causes of unscored judgements with their counts, one line each."""
@@ -194,9 +200,23 @@ async def judge_into(
         async for verdict in verdicts:
             example, _ = in_flight.pop(verdict.example_id)
             tally.add(verdict)
+            tally.unread.update(unread(model, example))
             if on_verdict is not None:
                 on_verdict(example, verdict)
     return tally
+
+
+def unread(model: Judge, example: Example) -> list[str]:
+    """What an example brings that a reward model leaves out of what it reads."""
+    traits = getattr(model, "traits", None)  # what only draws training data has none
+    if not isinstance(traits, Traits):
+        return []
+    ignored = []
+    if example.reference is not None and not traits.takes_reference:
+        ignored.append("a reference")
+    if example.criteria is not None and not traits.takes_criteria:
+        ignored.append("criteria")
+    return ignored
 
 
 async def judged(model: Judge, example: Example) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,16 @@ from spct.runs.engines import recorded
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
-from spct.types import Completion, Example, Message, Prompt, SamplingParams, Verdict
+from spct.types import (
+    Completion,
+    Criteria,
+    Criterion,
+    Example,
+    Message,
+    Prompt,
+    SamplingParams,
+    Verdict,
+)
 
 EXAMPLES = [
     Example(f"id-{i}", (Message("user", f"Which tide is number {i}?"),), ("ebb tide", "flood"))
@@ -167,3 +177,15 @@ async def test_what_a_run_lacks_is_asked_for_again_and_what_it_has_is_not(tmp_pa
         lacking, before = then.n_unscored, lacking
         assert lacking <= before
     assert lacking < first.n_unscored / 3
+
+
+async def test_what_an_example_brings_to_no_use_is_counted() -> None:
+    criteria = Criteria((Criterion("tide", "It names the tide."),))
+    rows = [
+        replace(EXAMPLES[0], criteria=criteria, reference="flood"),
+        replace(EXAMPLES[1], criteria=criteria),
+        EXAMPLES[2],
+    ]
+    shown = await judge_into(GenerativeRM(ScriptedEngine(), k=1), rows)
+    assert shown.unread == {"criteria": 2}  # the reference is shown
+    assert "2 of 3 examples bring criteria, which this judge does not read" in shown.summary()
