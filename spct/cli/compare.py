@@ -13,6 +13,7 @@ import typer
 
 from spct.cli.bad_rows import DropBad, RetryUnscored
 from spct.cli.options import takes_settings
+from spct.cli.progress import Style, watched
 from spct.cli.source import Source
 from spct.errors import ConfigError
 from spct.measure.config import CompareConfig
@@ -36,6 +37,7 @@ def compare(
     drop_bad: DropBad = False,
     retry_unscored: RetryUnscored = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    progress: Annotated[Style, typer.Option(help="On standard error.")] = "auto",
 ) -> None:
     """Show which reward models gain from more samples, and what they cost, on the same examples.
 
@@ -60,6 +62,7 @@ def compare(
     examples = Source((data,), limit=compare.limit, drop_bad=drop_bad).read(told=True)
 
     how: dict[str, Any] = {"verdicts": out / "verdicts", "retry_unscored": retry_unscored}
+    how["watch"] = lambda part, tally, left: watched(tally, left, progress, part=part)
 
     async def measured(store: Store) -> Comparison:
         try:

@@ -24,12 +24,12 @@ from spct.measure.estimator import readable, shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
 from spct.measure.json_files import write_json
 from spct.measure.metrics import abstention
-from spct.measure.runner import slug
+from spct.measure.runner import Watch, slug, unwatched
 from spct.measure.sureness import Sureness, sureness
 from spct.protocols import RewardModel
 from spct.runs.engines import recorded
 from spct.runs.identity import digest, digest_of_all
-from spct.runs.judging import judge_into
+from spct.runs.judging import Tally, judge_into
 from spct.runs.run import finished, look_back, open_anew
 from spct.runs.store import Store
 from spct.types import Example, Usage, Verdict
@@ -82,6 +82,16 @@ class Comparison:
     curves: tuple[Curve, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where replies and verdicts go, whether what failed is asked again, and who watches."""
+
+    replies: Store | None
+    verdicts: Path | None
+    retry_unscored: bool
+    watch: Watch
+
+
 async def compare(
     examples: Sequence[Example],
     models: Mapping[str, RewardModel],
@@ -91,6 +101,7 @@ async def compare(
     store: Store | None = None,
     verdicts: Path | None = None,
     retry_unscored: bool = False,
+    watch: Watch = unwatched,
 ) -> Comparison:
     """Judge with every model in turn; examples need gold that prefers some response.
 
@@ -108,17 +119,9 @@ async def compare(
     if n_timed < 1:
         raise ConfigError(f"n_timed is {n_timed}; what an example costs needs at least one")
     usable, left_out = comparable(examples)
+    keeping = Keeping(store, verdicts, retry_unscored, watch)
     curves = [
-        await _curve(
-            name,
-            model,
-            usable,
-            wanted,
-            usable[:n_timed],
-            store,
-            verdicts and verdicts / slug(name),
-            retry_unscored,
-        )
+        await _curve(name, model, usable, wanted, usable[:n_timed], keeping)
         for name, model in models.items()
     ]
     return Comparison(len(usable), left_out, wanted, tuple(curves))
@@ -153,15 +156,14 @@ async def _curve(
     examples: Sequence[Example],
     ks: tuple[int, ...],
     timed: Sequence[Example],
-    store: Store | None,
-    kept: Path | None,
-    retry_unscored: bool,
+    keeping: Keeping,
 ) -> Curve:
     samples = model.traits.gains_from_samples
     takes = {n: model.traits.takes(n) for n in SIZES}
-    costs = {k: await _cost_once(at_k(model, k), timed, store) for k in (ks if samples else ks[:1])}
+    at, store = ks if samples else ks[:1], keeping.replies
+    costs = {k: await _cost_once(at_k(model, k), timed, store) for k in at}
     drawing = at_k(model, ks[-1])
-    verdicts = await _kept_verdicts(drawing, examples, kept, store, retry_unscored)
+    verdicts = await _kept_verdicts(name, drawing, examples, keeping)
     prompts = prompts_of(examples)
     points, credits_K = [], []
     for k in ks:
@@ -192,10 +194,13 @@ async def verdicts_of(
     examples: Sequence[Example],
     store: Store | None = None,
     again: Collection[str] = (),
+    *,
+    watch: Watch = unwatched,
+    name: str = "",
 ) -> dict[str, Verdict]:
     """What a model says of each example, by id; a `store` keeps it, and is asked first.
 
-    It is not asked for the ids in `again`.
+    It is not asked for the ids in `again`. `watch` shows it as `name` while it is judged.
     """
     ids = {e.id for e in examples}.difference(again)
     found = {v.example_id: v for v in finished(store, ids, k=1)} if store else {}
@@ -203,29 +208,30 @@ async def verdicts_of(
     def keep(example: Example, verdict: Verdict) -> None:
         found[example.id] = verdict
 
-    put = store.put_verdict if store else None
-    await judge_into(model, examples, put=put, finished=frozenset(found), on_verdict=keep)
+    put, known, tally = store.put_verdict if store else None, frozenset(found), Tally()
+    async with watch(name, tally, len(examples) - len(known)):
+        await judge_into(model, examples, put=put, finished=known, on_verdict=keep, tally=tally)
     return found
 
 
 async def _kept_verdicts(
-    model: RewardModel,
-    examples: Sequence[Example],
-    folder: Path | None,
-    replies: Store | None,
-    retry_unscored: bool,
+    name: str, model: RewardModel, examples: Sequence[Example], keeping: Keeping
 ) -> dict[str, Verdict]:
     """Judge into a run folder of the model's own; one of other settings or data is set aside.
 
     What the model is asked is kept in `replies`, and not asked again.
     """
-    if folder is None:
-        return await verdicts_of(recorded(model, replies)[0] if replies else model, examples)
+    replies, watch = keeping.replies, keeping.watch
+    if keeping.verdicts is None:
+        model = recorded(model, replies)[0] if replies else model
+        return await verdicts_of(model, examples, watch=watch, name=name)
     await model.open()  # the identity names the model that an endpoint serves
-    with open_anew(folder, {**model.identity(), "data": digest_of_all(examples)}) as store:
-        again = look_back(store, retry_unscored=True).again if retry_unscored else {}
+    identity = {**model.identity(), "data": digest_of_all(examples)}
+    with open_anew(keeping.verdicts / slug(name), identity) as store:
+        again = look_back(store, retry_unscored=True).again if keeping.retry_unscored else {}
         model = recorded(model, replies, again)[0] if replies else model
-        return await verdicts_of(model, examples, store, {example_id for example_id, _ in again})
+        ids = {example_id for example_id, _ in again}
+        return await verdicts_of(model, examples, store, ids, watch=watch, name=name)
 
 
 def at_k(model: RewardModel, k: int) -> RewardModel:
