@@ -138,6 +138,7 @@ class Index:
         fitting = f"SELECT id AS fits FROM rows {where} {by} LIMIT ? OFFSET ?"
         query = f"SELECT {', '.join(_SHOWN)} FROM rows JOIN ({fitting}) ON id = fits {by}"
         with closing(self._connect()) as db:
+            db.execute("BEGIN")  # one moment for rows and counts: the index may be growing
             if filters.get("q"):  # texts are read once, not for the rows and again for their count
                 db.execute(f"CREATE TEMP TABLE fit AS SELECT id FROM rows {where}", values)
                 query, values = query.replace(where, "WHERE id IN fit"), []
