@@ -158,7 +158,7 @@ def test_rows_that_all_exceed_the_length_are_an_error(
 ) -> None:
     rows = templated_rows(toy_examples, toy_formats)
     config = SftConfig(**{**SMALL, "max_length": 8}, batch_size=1, micro_batch_size=1, max_steps=1)
-    with pytest.raises(TrainError, match="none of 16 rows fits"):
+    with pytest.raises(TrainError, match="16 have more than 8 tokens and 0 are refused"):
         sft.train(tiny_model, rows, tmp_path, config)
     uneven = SftConfig(**SMALL, batch_size=5, micro_batch_size=2, max_steps=1)
     with pytest.raises(ConfigError, match="does not divide"):
