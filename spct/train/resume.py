@@ -92,5 +92,34 @@ def resume(trainer: Trainer, checkpoint: str | None) -> None:
                 raise _NothingLeft
 
     trainer.add_callback(LeaveIfDone)
+    _order_by_epoch(trainer)
     with suppress(_NothingLeft):
         trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def _order_by_epoch(trainer: Trainer) -> None:
+    """Make the order of rows that are grouped by length a function of seed and epoch.
+
+    transformers draws it from the global generator: a run resumed inside an epoch would take the
+    rest of that epoch in another order, some rows twice and some not at all.
+    """
+    import torch
+    from transformers import TrainerCallback
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    generator, make = torch.Generator(), trainer._get_train_sampler
+
+    class SeedEpoch(TrainerCallback):
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            seed = args.seed if args.data_seed is None else args.data_seed
+            # the epoch is a fraction where a checkpoint lies inside it
+            generator.manual_seed(seed + int((state.epoch or 0) + 1e-6))
+
+    def sampler_of(dataset: Any = None) -> Any:
+        sampler = make(dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            sampler.generator = generator
+        return sampler
+
+    trainer._get_train_sampler = sampler_of  # type: ignore[method-assign, assignment]
+    trainer.add_callback(SeedEpoch)
