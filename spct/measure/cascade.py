@@ -12,13 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from statistics import fmean
 
 from spct.core.vote import Rewards, sigmoid
 from spct.errors import DataError
 from spct.measure.estimator import Settle, readable, shared_credit, votes_at
-from spct.measure.intervals import Interval, difference, prompts_of, sign_of
+from spct.measure.intervals import Interval, difference, half_of, prompts_of, sign_of
 from spct.measure.rules import credit, gold_of
 from spct.models.cascade import CascadeFit, strengths
 from spct.types import Example, Usage, Verdict
@@ -159,7 +158,7 @@ def fit_cascade(
     budget: float | None = None,
 ) -> Report:
     """Fit on halves and on all; `budget` bounds the tokens per example, else accuracy decides."""
-    halves = [[i for i in items if _side(i) == side] for side in (0, 1)]
+    halves = [[i for i in items if half_of(i.prompt) == side] for side in (0, 1)]
     if min(map(len, halves)) < _LEAST:
         raise DataError(
             f"fitting a cascade on {len(items)} examples; expected at least {_LEAST} in each half "
@@ -195,10 +194,6 @@ def fit_cascade(
         chosen,
         whole[chosen],
     )  # fmt: skip
-
-
-def _side(item: Item) -> int:
-    return sha256(item.prompt.encode(errors="surrogatepass")).digest()[0] % 2
 
 
 def _chosen(points: Sequence[Point], budget: float | None) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -213,6 +214,14 @@ def mean_of_kinds(
 def prompts_of(examples: Iterable[Example]) -> list[str]:
     """What each example is resampled with: its query, since several may share one."""
     return ["\0".join(f"{m.role}\0{m.content}" for m in e.query) for e in examples]
+
+
+def half_of(prompt: str) -> int:
+    """0 or 1: which half of a set a prompt is in, where one half is fitted on and the other told.
+
+    By its text, so all examples of a prompt are in one half and a larger set keeps the halves.
+    """
+    return sha256(prompt.encode(errors="surrogatepass")).digest()[0] % 2
 
 
 def difference(

@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from spct.core.vote import Rewards
-from spct.measure.intervals import prompts_of
+from spct.measure.intervals import half_of, prompts_of
 from spct.measure.rules import gold_of
 from spct.measure.temperature import binary_ece, fit_temperature
 from spct.models.cascade import EDGE, strengths
@@ -43,7 +42,7 @@ def sureness(
     for example, prompt in zip(examples, prompts_of(examples), strict=True):
         rewards = verdicts[example.id].rewards
         if rewards is not None:
-            half = halves[sha256(prompt.encode(errors="surrogatepass")).digest()[0] % 2]
+            half = halves[half_of(prompt)]
             half += log_odds(rewards, gold_of(example), traits)
     if min(map(len, halves)) < 2:
         return None
