@@ -43,14 +43,31 @@ rft() {
   stage "rejective fine-tuning" launch train rft "$out/rft_data/rows.jsonl" --model "$BASE" \
     --out "$out/rft" -c "$here/rft$size.toml"
 }
+easy_left_out() { # FILTER is like SAMPLER: the weaker chat model whose easy prompts are left out
+  : "${FILTER:=${FILTER_URL:+--engine openai --base-url $FILTER_URL}}"
+  : "${FILTER:?flags of the engine for the easy filter, or FILTER_URL}"
+  stage "easy prompts" spct data rft-filter "$DATA/rl.jsonl" --out "$out/rl_hard.jsonl" \
+    -c "$here/rl.toml" $FILTER
+}
 rl() { # the file of its prompts, then more flags
   stage "RL" launch train rl "$1" --model "$(model_of rft)" --out "$out/rl" \
     -c "$here/rl$size.toml" "${@:2}"
 }
 meta() { # the prompts, then the model that the meta RM starts from
+  : "${SELF:=${GRM_URL:+--engine openai --base-url $GRM_URL}}"
+  : "${SELF:?RL is done; serve $out/rl (vllm serve) and run this again with GRM_URL=http://HOST:PORT/v1}"
   stage "judgements of its own" spct data rft "$1" --out "$out/self" $SELF \
     --set hinted=false --set temperature=1.0
   stage "labels" spct data meta "$out/rft_data" "$out/self" --out "$out/meta.jsonl"
   stage "meta RM" launch train meta "$out/meta.jsonl" --model "$2" --out "$out/meta" \
     -c "$here/meta.toml"
+}
+all_on_one_gpu() { # every stage; the judge itself writes what its meta RM learns from, in this process
+  local trained="--model $out/rl"
+  [ -z "$size" ] || trained="--model $BASE --adapter $out/rl"
+  SELF=${SELF:---engine hf $trained}
+  rft_data
+  rft
+  rl "$DATA/rl.jsonl" --dev "$DATA/dev.jsonl"
+  meta "$DATA/rl.jsonl" "$(model_of rl)"
 }

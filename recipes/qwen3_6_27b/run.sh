@@ -5,11 +5,6 @@ ACCELERATE=${ACCELERATE:-$(dirname "$0")/../accelerate/fsdp.yaml} ON=${ON:-8xH10
 source "$(dirname "$0")/../stages.sh"
 rft_data
 rft
-: "${FILTER:=${FILTER_URL:+--engine openai --base-url $FILTER_URL}}"
-: "${FILTER:?flags of the engine for the easy filter, or FILTER_URL}"
-stage "easy prompts" spct data rft-filter "$DATA/rl.jsonl" --out "$out/rl_hard.jsonl" \
-  -c "$here/rl.toml" $FILTER
+easy_left_out
 rl "$out/rl_hard.jsonl"
-: "${SELF:=${GRM_URL:+--engine openai --base-url $GRM_URL}}"
-: "${SELF:?RL is done; serve $out/rl (vllm serve) and run this again with GRM_URL=http://HOST:PORT/v1}"
 meta "$out/rl_hard.jsonl" "$BASE"
