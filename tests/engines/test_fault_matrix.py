@@ -35,9 +35,11 @@ CONFIG = """
 [engine]
 model = "mock-judge"
 max_retries = 0
-timeout = 0.5
-deadline = 0.8
+timeout = {}
+deadline = {}
 """
+# A row that must be scored gets time on a busy machine; a fault that hangs is not waited for.
+PATIENT, SHORT = (30, 40), (0.5, 0.8)
 
 
 def edited(**choice: Any) -> Callable[[Any], Served]:
@@ -204,7 +206,7 @@ def test_every_row_has_its_true_reason_in_every_command(
     server.always, expected = CASES[name]
     rows, config = tmp_path / "rows.jsonl", tmp_path / "config.toml"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    config.write_text(CONFIG)
+    config.write_text(CONFIG.format(*(PATIENT if expected == "scored" else SHORT)))
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "right")
     common = ("-k", "2", "-c", str(config))
