@@ -26,7 +26,7 @@ from spct.engines.readouts.asking import Wording, load_wording
 from spct.errors import DataError
 from spct.models.decision import Asking, asking
 from spct.train import decision
-from spct.train.config import DecisionConfig
+from spct.train.config import DecisionConfig, native_bfloat16
 from spct.types import Example
 
 SIZES = {
@@ -104,10 +104,10 @@ def how() -> tuple[Asking, Wording]:
 
 
 def config(steps: int) -> DecisionConfig:
-    """CPU cores with native bfloat16, a process each: threads wait for each other on a busy one."""
+    """For CPU cores, a process each: threads wait for each other on a busy one."""
     return DecisionConfig(
         max_steps=steps, warmup_steps=20, micro_batch_size=3, batch_size=6, max_length=400,
-        row_tokens=400, lora_rank=16, lora_skip_layers=12, bf16=True, attention="sdpa",
+        row_tokens=400, lora_rank=16, lora_skip_layers=12, bf16=native_bfloat16(), attention="sdpa",
         use_cpu=True, save_steps=20, log_steps=5, seed=SEED,
     )  # fmt: skip
 

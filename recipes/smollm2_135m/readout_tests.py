@@ -3,8 +3,8 @@
 Pairs of each set's test split (GSM8K and HH: of the development split too, which nothing else
 uses); checkable instructions of the kinds trained on and of the two held out, on test questions;
 two sets that it never saw. Rows: the readout, the longest response, a bag of words fitted to the
-same training pairs of the same set (of all sets where it has none). What is read goes into
-results/readout/; `--report` prints the tables from it.
+same training pairs of the same set (of all sets where it has none); `frozen_heads` adds two. What
+is read goes into results/readout/; `--report` prints the tables from it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from spct.train.packing import Ids, Row, collate, common, dealt
 from spct.types import Example
 
 SETS = (*SIZES, "instructions_new", "pandalm", "llmbar")
-ROWS = ("readout", "length", "words")
+ROWS = ("readout", "length", "words", "heads", "encoder")
 PAIRS = 800  # of a set at most
 MEAN = ("truthfulqa", "ukp", "evouna", "gsm8k", "hh", "instructions")  # what the mean is over
 
@@ -90,7 +90,7 @@ class Reader:
         for e in pairs:
             sides = queries.setdefault((str(e.query), e.reference), {})
             sides |= {self.ids_of(e, i): None for i in range(e.n)}
-        rows = [row for sides in queries.values() for row in self._rows(list(sides))]
+        rows = [row for sides in queries.values() for row in packed(list(sides))]
         rows.sort(key=lambda row: row.length)
         known: dict[Ids, float] = {}
         for start in range(0, len(rows), 4):
@@ -101,13 +101,14 @@ class Reader:
             known |= dict(zip(read, z_S, strict=True))
         return [known[self.ids_of(e, 0)] - known[self.ids_of(e, 1)] for e in pairs]
 
-    def _rows(self, sides: list[Ids]) -> list[Row]:
-        """One query's responses in packed rows."""
-        return [
-            Row(hand[0][0][:n], tuple(ids[n:] for ids, _ in hand), (0.0,) * len(hand), ())
-            for hand in dealt([(ids, 0.0) for ids in sides], config(1).row_tokens)
-            for n in [common([ids[:-1] for ids, _ in hand])]
-        ]
+
+def packed(sides: list[Ids]) -> list[Row]:
+    """One query's responses in packed rows."""
+    return [
+        Row(hand[0][0][:n], tuple(ids[n:] for ids, _ in hand), (0.0,) * len(hand), ())
+        for hand in dealt([(ids, 0.0) for ids in sides], config(1).row_tokens)
+        for n in [common([ids[:-1] for ids, _ in hand])]
+    ]
 
 
 def first_wins(pair: Example) -> bool:

@@ -13,6 +13,15 @@ from pydantic import Field, model_validator
 
 from spct.settings import Settings, read_toml, validated
 
+
+def native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; elsewhere it is emulated, very slowly."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -22,7 +22,7 @@ from spct.engines.hf_load import load_tokenizer
 from spct.engines.plain import templated
 from spct.errors import ConfigError, ExtraMissing, TemplateRefused, TrainError
 from spct.train.adapters import starting_model
-from spct.train.config import Optimisation, SftConfig
+from spct.train.config import Optimisation, SftConfig, native_bfloat16
 from spct.train.focus import focused
 from spct.train.model_readme import write_card
 from spct.train.resume import begin, last_checkpoint, resume
@@ -147,6 +147,8 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
             f"micro_batch_size = {config.micro_batch_size} does not divide it; expected batch_size "
             f"to be a multiple of {per_step}"
         )
+    if config.bf16 and config.use_cpu and not native_bfloat16():
+        print("bf16 is emulated on this processor; float32 is far faster", file=sys.stderr)
     return {
         "per_device_train_batch_size": config.micro_batch_size,
         "gradient_accumulation_steps": config.batch_size // per_step,
