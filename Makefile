@@ -8,6 +8,9 @@ K ?= 4
 # A pipe fails where its first command does.
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
+# Two test processes; a file's tests share one, and begin in the order that they were collected in.
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 BENCHMARKS ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .PHONY: help judge test test-slow test-external check format bench study reproduce clean
@@ -18,10 +21,10 @@ judge: .venv/.embedded ## judge the example file with the embedded model
 	$(BIN)/spct judge $(INPUT) -k $(K)
 
 test: .venv/.dev ## install what the tests need and run the fast ones
-	$(BIN)/pytest
+	$(BIN)/pytest $(SPREAD)
 
 test-slow: .venv/.dev ## run the slow tests: real models, trainers, kills; what each took goes to test-slow.txt
-	$(BIN)/pytest -m slow --timeout 900 --durations=0 --durations-min=1 | tee test-slow.txt
+	$(BIN)/pytest -m slow $(SPREAD) --timeout 900 --durations=0 --durations-min=1 | tee test-slow.txt
 
 test-external: .venv/.dev ## drive other people's clients and trainers, in environments of their own
 	$(BIN)/pytest -m external --timeout 1800 tests/external

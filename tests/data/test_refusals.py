@@ -35,7 +35,7 @@ def refusal(path: Path) -> str:
         ("rows.jsonl", json.dumps(PAIR).encode("utf-16"), "UTF-16.*iconv"),
         ("rows.jsonl", json.dumps(PAIR).encode("utf-16-le"), "UTF-16.*iconv"),
         ("rows.jsonl", b"PAR1\x15\x04", "a Parquet file under another name"),
-        ("rows.jsonl", gzip.compress(b"{}"), "a gzip file under another name"),
+        ("rows.jsonl", gzip.compress(b"{}", mtime=0), "a gzip file under another name"),
         ("rows.jsonl", b"PK\x03\x04\x14", "a zip file"),
         ("rows.jsonl", "version https://git-lfs.github.com/spec/v1\n", "Git LFS.*git lfs"),
         ("rows.jsonl", "<!DOCTYPE html>\n<html></html>", "a web page"),
