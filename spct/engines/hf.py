@@ -125,7 +125,12 @@ class HFEngine(Engine):
         self._waiting += rows
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
-        await asyncio.gather(*replies.values())
+        try:
+            await asyncio.gather(*replies.values())
+        except asyncio.CancelledError:
+            for row in rows:  # a running batch goes on without them
+                row.abandoned = True
+            raise
         completions = self._completions(rows)
         return completions + [replace(completions[0], usage=Usage())] * (n - n_drawn)
 
@@ -173,13 +178,15 @@ class HFEngine(Engine):
         """Decode batch after batch in a thread until no sample waits."""
         while self._waiting:
             await asyncio.sleep(0.002)  # let the callers that are ready join
-            batch = _take_batch(self._waiting, self._batch_size, self._budget)
-            replies = [self._replies.pop(id(row)) for row in batch]
+            taken = _take_batch(self._waiting, self._batch_size, self._budget)
+            replies = [self._replies.pop(id(row)) for row in taken]
+            batch = [row for row in taken if not row.abandoned]
             failed: EngineError | None = None
             try:
                 if self._closed:
                     raise EngineError("the hf engine was closed")
-                await asyncio.to_thread(self._decode, batch)
+                if batch:
+                    await asyncio.to_thread(self._decode, batch)
             except Exception as error:  # out of memory, most likely: it ends these samples only
                 failed = _as_engine_error(error, batch)
             for reply in replies:

@@ -36,6 +36,7 @@ class Row:
     ids: list[int] = field(default_factory=list)
     logprobs: list[tuple[int, float, dict[int, float]]] = field(default_factory=list)
     stopped: bool = False
+    abandoned: bool = False  # set from another thread, at any step
 
     @classmethod
     def of(cls, prompt_ids: Sequence[int], params: SamplingParams, seed: int | None) -> Row:
@@ -46,8 +47,8 @@ class Row:
 
     @property
     def is_done(self) -> bool:
-        """Whether it ended by itself or at its token limit."""
-        return self.stopped or len(self.ids) >= self.params.max_tokens
+        """Whether it ended by itself or at its token limit, or nobody waits for it any more."""
+        return self.stopped or self.abandoned or len(self.ids) >= self.params.max_tokens
 
     @property
     def size(self) -> int:
@@ -81,6 +82,8 @@ def decode(
     while True:
         tokens_B = _draw(live, logits_B_V)
         for row in live:
+            if row.abandoned:  # perhaps before its first token
+                continue
             stop = row.params.stop
             row.stopped = row.ids[-1] in ends or (
                 bool(stop) and any(mark in text_of(row.ids) for mark in stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -170,13 +171,32 @@ async def test_a_closed_engine_refuses_and_closing_twice_is_harmless(engine: Eng
 
 
 async def test_a_cancelled_call_leaves_the_engine_working(engine: Engine) -> None:
-    call = asyncio.create_task(engine.sample(prompt("hello"), 4, SamplingParams(max_tokens=400)))
-    await asyncio.sleep(0)  # it has begun; a tiny model could finish within any longer pause
+    params = SamplingParams(max_tokens=400)
+    for pause in (0, 0.05):  # before the first token, and while it decodes
+        call = asyncio.create_task(engine.sample(prompt("hello"), 4, params))
+        await asyncio.sleep(pause)
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):  # a tiny model may have finished
+            await call
+    replies = await engine.sample(prompt("hello"), 2, SamplingParams(max_tokens=3))
+    assert [reply.finish_reason for reply in replies].count("error") == 0
+
+
+async def test_transformers_decode_no_more_of_a_cancelled_call(models: dict[str, Path]) -> None:
+    engine = start("hf", models["hf"])
+    network, steps = engine.network, []  # type: ignore[attr-defined]
+    hook = network.register_forward_hook(lambda *_: steps.append(len(steps)))
+    call = asyncio.create_task(engine.sample(prompt("hello"), 1, SamplingParams(max_tokens=450)))
+    while len(steps) < 3:
+        await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    replies = await engine.sample(prompt("hello"), 2, SamplingParams(max_tokens=3))
-    assert [reply.finish_reason for reply in replies].count("error") == 0
+    n_steps = len(steps)
+    await engine.sample(prompt("hello"), 1, SamplingParams(max_tokens=1))  # waits for its batch
+    hook.remove()
+    await engine.aclose()
+    assert len(steps) - n_steps < 10
 
 
 async def test_a_stop_string_ends_a_reply_and_is_not_in_it(native: Engine) -> None:
