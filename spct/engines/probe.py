@@ -81,11 +81,6 @@ def check_context(prompt: Prompt, n_prompt_tokens: int, max_tokens: int, limit: 
         )
 
 
-def chat_messages(prompt: Prompt) -> list[dict[str, str]]:
-    """The prompt's messages in the form that chat templates take."""
-    return [{"role": message.role, "content": message.content} for message in prompt.messages]
-
-
 def cut_at_stop(text: str, stop: tuple[str, ...]) -> str:
     """The text before the first stop string in it."""
     ends = [text.index(mark) for mark in stop if mark in text]

@@ -150,11 +150,6 @@ class OpenAIEngine(Engine):
         return self._caller.gate.limit
 
     @property
-    def named_model(self) -> str | None:
-        """The model's name, or None while it is not known."""
-        return self._model
-
-    @property
     def model(self) -> str:
         """The model's name; known after `open()` where none was given."""
         if self._model is None:
