@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from recipes.synthetic.teacher import FAVOUR, score_of, write_checks
 from recipes.synthetic.world import NOTHING, Constraint, check, parse_query
@@ -33,6 +33,8 @@ def faults(example: Example, trajectory: Trajectory) -> set[str]:
     boxed = BOXED.search(text)
     if boxed is None or [score for _, score in lines] != boxed[1].split(", "):
         found.add("copy")
+    if len(lines) < example.n:
+        found.add("other check")  # a response that nothing was checked of
     for shown, (original, (checks, score)) in enumerate(
         zip(trajectory.prompt.order, lines, strict=False)
     ):
@@ -64,15 +66,16 @@ def fault_shares(
     """Share of judgements with each fault, over the first `each` of every example."""
     counts: Counter[str] = Counter()
     total = 0
-    for example, trajectory in _first(examples, verdicts, each):
+    for example, trajectory in first_judgements(examples, verdicts, each):
         counts.update(faults(example, trajectory))
         total += 1
     return {fault: counts[fault] / total for fault in FAULTS}
 
 
-def _first(
-    examples: Sequence[Example], verdicts: Mapping[str, Verdict], each: int
-) -> Iterable[tuple[Example, Trajectory]]:
+def first_judgements(
+    examples: Sequence[Example], verdicts: Mapping[str, Verdict], each: int = 4
+) -> Iterator[tuple[Example, Trajectory]]:
+    """The first `each` judgements of every example: models with more of them count alike."""
     for example in examples:
         for trajectory in verdicts[example.id].trajectories[:each]:
             yield example, trajectory

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from recipes.synthetic.errors import FAULTS, fault_shares
+from recipes.synthetic.errors import FAULTS, fault_shares, first_judgements
+from recipes.synthetic.fidelity import (
+    ANY,
+    REASONS,
+    Pairs,
+    fidelity,
+    s_corr_change,
+    s_corr_interval,
+)
 from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
 from spct.measure.intervals import Interval, difference, prompts_of, sign_of
 from spct.measure.tables import interval, percent, table
 from spct.runs.store import Store
-from spct.types import Example
+from spct.types import Example, Verdict
 
 Record = Mapping[str, Any]
 
@@ -80,15 +89,68 @@ def claims_table(evaluated: Record) -> list[str]:
     return [table(["claim", "difference, points", "verdict"], lines)]
 
 
+def sampled(pipeline: Path, model: str) -> dict[str, Verdict]:
+    """The stored judgements of one of a pipeline's models, by example."""
+    with Store.read(pipeline / "evaluate" / model / "sampled") as store:
+        return {v.example_id: v for v in store.verdicts()}
+
+
 def fault_table(root: Path, models: Sequence[str], examples: Sequence[Example]) -> list[str]:
     """What is wrong with the sampled judgements of each model."""
     lines = []
     for model in models:
-        with Store.read(root / "run" / "evaluate" / model / "sampled") as store:
-            verdicts = {v.example_id: v for v in store.verdicts()}
-        shares = fault_shares(examples, verdicts)
+        shares = fault_shares(examples, sampled(root / "run", model))
         lines.append([model, *(f"{100 * shares[f]:.0f}" for f in FAULTS)])
     return [table(["model", *FAULTS], lines)]
+
+
+FIDELITY = (
+    "A right judgement may have its reasons wrong. C counts right judgements (strictly: a tie is "
+    "wrong) whose critique is as a careful teacher writes it, I the other right ones; "
+    "S-Corr = I / (C + I), L-Acc is the share of right ones among the scored, "
+    "F-Score = L-Acc (1 - S-Corr) (recipes/synthetic/fidelity.py; the first four judgements of "
+    "each example). `checks` counts faults of the checks alone: what is left out, blind or "
+    "misread, not a wrong sum, a wrong copy or a favour after true checks. In the last column "
+    "every unscored judgement counts as right, once with a sound critique and once without."
+)
+
+
+def fidelity_lines(stages: Mapping[str, Pairs]) -> list[str]:
+    """S-Corr and F-Score of each stage's judgements, and whether a stage moved S-Corr."""
+    lines = []
+    for name, pairs in stages.items():
+        found, checks = fidelity(pairs), fidelity(pairs, REASONS)
+        low, high = found.bounds or (None, None)
+        lines.append(
+            [
+                name,
+                percent(found.l_acc),
+                interval(s_corr_interval(pairs)),
+                percent(found.f_score),
+                interval(s_corr_interval(pairs, REASONS)),
+                percent(checks.f_score),
+                f"{found.unscored} of {len(pairs)}",
+                f"{percent(low)} to {percent(high)}",
+            ]
+        )
+    head = ["model", "L-Acc", "S-Corr", "F-Score", "S-Corr, checks", "F-Score, checks"]
+    changes = []
+    for before, after in pairwise(stages):
+        for label, among in (("", ANY), (", checks", REASONS)):
+            moved = s_corr_change(stages[before], stages[after], among)
+            if moved is not None:
+                word = {1: "more", -1: "fewer", 0: "no change shown"}[sign_of(moved)]
+                changes.append(
+                    f"- S-Corr{label}, {after} - {before}: {interval(moved)} points ({word})"
+                )
+    return [
+        FIDELITY,
+        "",
+        table([*head, "unscored", "S-Corr, unscored either way"], lines),
+        "More or fewer right verdicts for wrong reasons, paired by prompt:",
+        "",
+        *(changes or ["- one stage alone: nothing to compare"]),
+    ]
 
 
 def ablation_folder(root: Path, name: str) -> Path:
@@ -98,9 +160,7 @@ def ablation_folder(root: Path, name: str) -> Path:
 
 def sampled_credits(pipeline: Path, model: str, examples: Sequence[Example]) -> list[float]:
     """What one sample of a pipeline's model earns, for each example."""
-    with Store.read(pipeline / "evaluate" / model / "sampled") as store:
-        verdicts = {v.example_id: v for v in store.verdicts()}
-    return credits_at(examples, verdicts, 1, by(mean_scores))
+    return credits_at(examples, sampled(pipeline, model), 1, by(mean_scores))
 
 
 def ablation_lines(
@@ -215,6 +275,9 @@ def write_study(
         "",
         *fault_table(root, [m for m in evaluated["models"] if m != "base"], examples),
     ]
+    stages = {
+        m: list(first_judgements(examples, sampled(root / "run", m))) for m in evaluated["models"]
+    }
     accuracy = [
         *model_table(evaluated),
         "",
@@ -226,6 +289,7 @@ def write_study(
         "Accuracy": accuracy,
         "What holds": claims_lines(evaluated),
         "What is wrong with the judgements": faults,
+        "Right for the right reasons": fidelity_lines(stages),
     }
     if budget == "full":
         notes = (Path(__file__).parent / "notes.md").read_text(encoding="utf-8")
