@@ -27,6 +27,15 @@ from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
 from spct.runs.folder import CONFIG_NAME, atomic_text, read_config
 from spct.runs.judging import Tally
+from spct.runs.preferences import (
+    Against,
+    By,
+    Choice,
+    Counts,
+    Form,
+    preferences,
+    write_preferences,
+)  # fmt: skip
 from spct.runs.store import Store
 from spct.settings import Origins, validated
 from spct.types import Example, Trajectory, Verdict
@@ -62,24 +71,62 @@ _BOUND = (
 _SHOWN = 10  # so many examples whose best response changed are listed
 
 
-def export(run: Runs, to: To = "-") -> None:
+def export(
+    run: Runs,
+    to: To = "-",
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Preferences instead: prompt, chosen, rejected, margin.")
+    ] = False,
+    form: Annotated[
+        Form, typer.Option(help="With --pairs: dpo, or sft with the best response alone.")
+    ] = "dpo",
+    by: Annotated[
+        By, typer.Option(help="With --pairs: who decides; both: only where they agree.")
+    ] = "judge",
+    against: Annotated[
+        Against, typer.Option(help="With --pairs: the worst response, or each other one.")
+    ] = "worst",
+    min_margin: Annotated[
+        float, typer.Option(min=0, help="With --pairs: of the rewards (of gold with --by gold).")
+    ] = 0.0,
+    min_agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="With --pairs: share of judgements that agree.")
+    ] = 0.0,
+) -> None:
     """Write every verdict of a run: with its judgements as JSONL or Parquet, or flat as CSV.
 
     A CSV row has the winner, the rewards, how much the judgements agree, and, where the example has
     gold, what the verdict earns (1 is right, a tie at the top its share, no rewards 0). The folder
-    of a benchmark run gives the verdicts of all its models, benchmarks and modes.
+    of a benchmark run gives the verdicts of all its models, benchmarks and modes. With --pairs the
+    rows are those of TRL's DPO and reward trainers, or with --form sft those of its SFT.
 
     Example: spct export runs/20260101T000000Z_pairs_a1b2c3 --to verdicts.csv
+
+    Example: spct export runs/20260101T000000Z_pairs_a1b2c3 --pairs --min-margin 1 --to dpo.jsonl
     """
+    choice, counts = Choice(form, by, against, min_margin, min_agreement), Counts()
+    if not pairs and choice != Choice():
+        raise ConfigError(
+            "--form, --by, --against, --min-margin and --min-agreement choose pairs; give --pairs"
+        )
     with ExitStack() as stack:
         parts = [
             (part, stack.enter_context(closing(Store.read(folder))))
             for part, folder in parts_of(run)
         ]
-        n_rows = export_parts(parts, to, _correct)
+        if pairs:
+            rows = (
+                {**part, **row}
+                for part, store in parts
+                for row in preferences(store.judged(), choice, counts)
+            )
+            write_preferences(counts.checked(rows, str(run)), to)
+            told = str(counts)
+        else:
+            told = f"{export_parts(parts, to, _correct)} verdicts"
         n_damaged = sum(store.n_damaged for _, store in parts)
     damaged = f", left out {n_damaged} damaged rows" if n_damaged else ""
-    print(f"{n_rows} verdicts{damaged}", file=sys.stderr)
+    print(f"{told}{damaged}", file=sys.stderr)
 
 
 def _correct(verdict: Verdict, example: Example) -> float | None:

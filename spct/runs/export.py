@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -88,8 +88,13 @@ def _records(parts: Sequence[tuple[Part, Store]]) -> Iterator[Record]:
 
 
 def _write_lines(parts: Sequence[tuple[Part, Store]], file: TextIO) -> int:
+    return write_records(_records(parts), file)
+
+
+def write_records(records: Iterable[Record], file: TextIO) -> int:
+    """Write records as JSON lines, and count them."""
     n_rows = 0
-    for record in _records(parts):
+    for record in records:
         file.write(to_line(record) + "\n")
         n_rows += 1
     return n_rows
@@ -220,43 +225,8 @@ def _schema(has_parts: bool) -> pa.Schema:
 
     text, whole, real = pa.string(), pa.int64(), pa.float64()
     wholes, reals = pa.list_(whole), pa.list_(real)
-
-    def rows(**fields: pa.DataType) -> pa.DataType:
-        return pa.list_(pa.struct(list(fields.items())))
-
     usage = pa.struct([(name, whole) for name in _COUNTS])
-    messages = rows(role=text, content=text)
-    trajectories = rows(
-        index=whole,
-        seed=whole,
-        order=wholes,
-        hint=whole,
-        prompt=whole,
-        principles=rows(name=text, weight=text, text=text),
-        critique=text,
-        scores=reals,
-        expected=reals,
-        unscored=pa.struct([("reason", text), ("detail", text)]),
-        text=text,
-        finish_reason=text,
-        usage=usage,
-        error=text,
-        token_ids=wholes,
-        logprobs=rows(token=text, logprob=real, top=pa.map_(text, real)),
-        meta_score=real,
-        fingerprint=text,
-    )
-    example = pa.struct(
-        [
-            ("id", text),
-            ("query", messages),
-            ("responses", pa.list_(text)),
-            ("gold", reals),
-            ("reference", text),
-            ("subset", text),
-            ("meta", text),
-        ]
-    )
+    messages = _rows_of(role=text, content=text)
     return pa.schema(
         [
             *((name, text) for name in _PART if has_parts),
@@ -270,8 +240,58 @@ def _schema(has_parts: bool) -> pa.Schema:
             ("agreement", real),
             ("usage", usage),
             ("unscored", pa.map_(text, whole)),
-            ("prompts", rows(order=wholes, hint=whole, messages=messages)),
-            ("trajectories", trajectories),
-            ("example", example),
+            ("prompts", _rows_of(order=wholes, hint=whole, messages=messages)),
+            ("trajectories", _trajectories(usage)),
+            ("example", _example(messages)),
+        ]
+    )
+
+
+def _rows_of(**fields: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.list_(pa.struct(list(fields.items())))
+
+
+def _trajectories(usage: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    text, whole, real = pa.string(), pa.int64(), pa.float64()
+    wholes, reals = pa.list_(whole), pa.list_(real)
+    return _rows_of(
+        index=whole,
+        seed=whole,
+        order=wholes,
+        hint=whole,
+        prompt=whole,
+        principles=_rows_of(name=text, weight=text, text=text),
+        critique=text,
+        scores=reals,
+        expected=reals,
+        unscored=pa.struct([("reason", text), ("detail", text)]),
+        text=text,
+        finish_reason=text,
+        usage=usage,
+        error=text,
+        token_ids=wholes,
+        logprobs=_rows_of(token=text, logprob=real, top=pa.map_(text, real)),
+        meta_score=real,
+        fingerprint=text,
+    )
+
+
+def _example(messages: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    text = pa.string()
+    return pa.struct(
+        [
+            ("id", text),
+            ("query", messages),
+            ("responses", pa.list_(text)),
+            ("gold", pa.list_(pa.float64())),
+            ("reference", text),
+            ("subset", text),
+            ("meta", text),
         ]
     )
