@@ -48,6 +48,10 @@ PANELS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Measure": {
         "bench": ("spct.cli.bench:bench", "Run reward models over benchmarks and report."),
+        "best-of-n": (
+            "spct.cli.best_of_n:best_of_n",
+            "Gold against a judge's reward over n: bench best-of-n.",
+        ),
         "compare": ("spct.cli.compare:compare", "The same examples through several models."),
         "rank": ("spct.cli.view:rank", "Rank systems by the verdicts on their answers."),
         "compare-runs": ("spct.cli.bench:compare_runs", "Two benchmark runs, item by item."),
@@ -91,6 +95,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Load the command that is called; an old or unknown one is named with the right one."""
+        if args[:2] == ["bench", "best-of-n"]:  # it measures as bench does, and takes no model
+            args = args[1:]
         if args[0] not in COMMANDS:
             meant = did_you_mean(args[0], COMMANDS)
             raise ConfigError(
