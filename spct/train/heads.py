@@ -20,7 +20,7 @@ from spct.models.encode import Conversation, Encoder
 from spct.models.head import new_head
 from spct.models.model_card import ModelCard
 from spct.train.config import HeadConfig, Optimisation
-from spct.train.resume import last_checkpoint, resume
+from spct.train.resume import last_checkpoint, resume, save_whole
 from spct.train.sft import (
     TrainReport,
     batch_arguments,
@@ -117,7 +117,7 @@ def run_to_end(
     resume(trainer, resumed_from)
     history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
-    trainer.save_model(str(out))
+    save_whole(trainer, out)
     if trainer.accelerator.is_main_process:
         (out / "training_args.bin").unlink(missing_ok=True)  # a pickle
         curves(history, out)

@@ -97,11 +97,22 @@ def resume(trainer: Trainer, checkpoint: str | None) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
+def save_whole(trainer: Trainer, out: Path) -> None:
+    """Save the model to `out` in whole files, also where its checkpoints are sharded.
+
+    transformers writes nothing at all where FSDP's state is said to be sharded.
+    """
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    trainer.save_model(str(out))
+
+
 def _order_by_epoch(trainer: Trainer) -> None:
-    """Make the order of rows that are grouped by length a function of seed and epoch.
+    """Make the order of rows that are grouped by length a function of seed, epoch and global batch.
 
     transformers draws it from the global generator: a run resumed inside an epoch would take the
-    rest of that epoch in another order, some rows twice and some not at all.
+    rest of that epoch in another order, some rows twice and some not at all. And it groups by the
+    batch of one process: the same run on more of them would see other batches.
     """
     import torch
     from transformers import TrainerCallback
@@ -119,6 +130,7 @@ def _order_by_epoch(trainer: Trainer) -> None:
         sampler = make(dataset)
         if isinstance(sampler, LengthGroupedSampler):
             sampler.generator = generator
+            sampler.batch_size *= trainer.args.world_size
         return sampler
 
     trainer._get_train_sampler = sampler_of  # type: ignore[method-assign, assignment]

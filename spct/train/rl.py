@@ -33,7 +33,7 @@ from spct.train.outcome import gold_problem, is_tie, outcome_reward
 from spct.train.resume import begin
 from spct.train.reward import scores_of
 from spct.train.rft import is_too_easy, stored
-from spct.train.rollouts import local_rollouts
+from spct.train.rollouts import Rollout, local_rollouts
 from spct.train.sampling import Draw, Formats, draw_into
 from spct.train.sft import (
     Row,
@@ -238,8 +238,12 @@ def train(
     dev: DevSet | None = None,
     rewards: Sequence[Reward] | None = None,
     about: Mapping[str, Any] | None = None,
+    rollouts: Rollout | None = None,
 ) -> TrainReport:
-    """Train `model` on the prompts and save it to `out`; continue from its last checkpoint."""
+    """Train `model` on the prompts and save it to `out`; continue from its last checkpoint.
+
+    `rollouts` samples in place of the policy: a sampler of another kind, or a scripted one.
+    """
     try:
         from accelerate import PartialState  # type: ignore[import-untyped]
         from datasets import Dataset  # type: ignore[import-untyped]
@@ -260,7 +264,7 @@ def train(
         processing_class=tokenizer,
         peft_config=lora(config) if start is model else None,
         callbacks=[no_signal_callback(config.max_zero_variance)],
-        rollout_func=local_rollouts(tokenizer, config),
+        rollout_func=rollouts or local_rollouts(tokenizer, config),
     )
     set_attention(config, trainer.model, trainer.ref_model)
     if dev is not None and config.dev_steps:

@@ -25,7 +25,7 @@ from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig, native_bfloat16
 from spct.train.focus import focused
 from spct.train.model_readme import write_card
-from spct.train.resume import begin, last_checkpoint, resume
+from spct.train.resume import begin, last_checkpoint, resume, save_whole
 from spct.train.watch import curves, watch, write_metrics
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def run_to_end(trainer: Any, out: Path, rows: Fitting) -> TrainReport:
     checkpoint = last_checkpoint(out)
     watch(trainer, out)
     resume(trainer, checkpoint)
-    trainer.save_model(str(out))
+    save_whole(trainer, out)
     if trainer.is_world_process_zero():
         (out / "training_args.bin").unlink(missing_ok=True)  # a pickle
         write_metrics(trainer.state.log_history, out)
