@@ -6,6 +6,7 @@ import pytest
 
 from spct.integrations import outcome
 from tests.external.environments import ROOT, environment, run
+from tests.external.test_verl import NEEDED
 
 pytestmark = pytest.mark.external
 
@@ -34,7 +35,7 @@ print(json.dumps(found))
 
 
 def test_verl_composes_and_validates_both_launches_and_loads_the_reward():
-    python = environment("verl", "torch==2.13.0", "verl==0.9.1", "-e", str(ROOT))
+    python = environment("verl", *NEEDED, no_deps=("verl==0.9.1",))
     printed = run(python, CODE, str(ROOT / "recipes" / "verl"), outcome.__file__)
     found = json.loads(printed.splitlines()[-1])
     score = {"score": 1.0, "correct": 1.0, "unscored": 0.0}
