@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.engines.checkpoint import check_model
-from spct.errors import ConfigError
+from spct.errors import ConfigError, TrainError
 from spct.runs.folder import atomic_text
 from spct.runs.identity import differences, digest_of_all
 from spct.settings import Settings
@@ -68,11 +71,44 @@ def begin(
 
 
 def last_checkpoint(out: Path) -> str | None:
-    """The newest checkpoint folder in `out` to resume from, or None."""
-    from transformers.trainer_utils import get_last_checkpoint
+    """The newest whole checkpoint folder in `out` to resume from, or None.
 
-    find: Callable[[str], str | None] = get_last_checkpoint
-    return find(str(out)) if out.is_dir() else None
+    transformers writes `trainer_state.json` last; a folder without it was cut short by a kill or a
+    full disk, and is passed over.
+    """
+    found = {
+        int(folder.name.rpartition("-")[2]): folder
+        for folder in out.glob("checkpoint-*")
+        if folder.name.rpartition("-")[2].isdigit()
+    }
+    for step in sorted(found, reverse=True):
+        if (found[step] / "trainer_state.json").is_file():
+            return str(found[step])
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{found[step]} was not written to its end: passed over", file=sys.stderr)
+    return None
+
+
+# What the writers of weights, of optimizer states and of texts say of a disk that is full.
+_FULL = re.compile("No space left|StorageFull|File ?[Tt]oo ?[Ll]arge|StreamWriter|quota exceeded")
+
+
+@contextmanager
+def room_for(out: Path) -> Iterator[None]:
+    """Say in words that there was no room to write; each library raises a class of its own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not _FULL.search(str(error)):
+            raise
+        there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+        raise TrainError(
+            f"writing a checkpoint or the model into {str(out)!r}: {error!s:.200} "
+            f"({shutil.disk_usage(there).free / 2**30:.1f} GiB free); make room (--dry-run says "
+            "how much), then the same command goes on from the last whole checkpoint"
+        ) from error
 
 
 class _NothingLeft(Exception):
@@ -93,7 +129,7 @@ def resume(trainer: Trainer, checkpoint: str | None) -> None:
 
     trainer.add_callback(LeaveIfDone)
     _order_by_epoch(trainer)
-    with suppress(_NothingLeft):
+    with suppress(_NothingLeft), room_for(Path(str(trainer.args.output_dir))):
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
@@ -104,7 +140,8 @@ def save_whole(trainer: Trainer, out: Path) -> None:
     """
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    trainer.save_model(str(out))
+    with room_for(out):
+        trainer.save_model(str(out))
 
 
 def _order_by_epoch(trainer: Trainer) -> None:

@@ -268,5 +268,5 @@ def train(
     )
     set_attention(config, trainer.model, trainer.ref_model)
     if dev is not None and config.dev_steps:
-        trainer.add_callback(dev_callback(trainer, dev, formats, config))
+        trainer.add_callback(dev_callback(trainer, dev, formats, config, out))
     return run_to_end(trainer, out, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from spct.train.config import MetaConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet
 from spct.train.sampling import Formats
 from spct.types import Example, Message, Prompt, SamplingParams
+from spct.view.keys import key_of
+from spct.view.run import RunView
 from tests.train.conftest import PAIR, judged, templated_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -93,6 +96,28 @@ def test_a_finished_run_started_again_takes_no_step(
     assert again.steps == 4
     assert again.resumed_from is not None and again.resumed_from.endswith("checkpoint-4")
     assert (tmp_path / "model.safetensors").read_bytes() == weights
+
+
+def test_a_disk_that_fills_at_a_checkpoint_is_said_and_costs_that_checkpoint_alone(
+    tiny_model: str, tmp_path: Path, toy_formats: Formats, toy_examples: list[Example],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    rows = templated_rows(toy_examples, toy_formats)
+    config = SftConfig(**SMALL, batch_size=4, micro_batch_size=4, max_steps=2)
+    sft.train(tiny_model, rows, tmp_path, config)
+    more = config.model_copy(update={"max_steps": 4})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # no file may grow larger
+    try:
+        with pytest.raises(TrainError, match=r"GiB free\); make room"):
+            sft.train(tiny_model, rows, tmp_path, more)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "checkpoint-4").is_dir()
+    again = sft.train(tiny_model, rows, tmp_path, more)
+    assert again.resumed_from is not None and again.resumed_from.endswith("checkpoint-2")
+    assert again.steps == 4
+    assert "checkpoint-4 was not written to its end" in capsys.readouterr().err
 
 
 def test_other_rows_or_settings_are_refused_in_the_folder_of_a_run(
@@ -189,6 +214,15 @@ def test_rl_runs_two_steps_logs_its_metrics_and_resumes(
         "completions/mean_length", "dev/accuracy_forward", "dev/accuracy_reversed",
         "dev/accuracy_both",
     } <= seen  # fmt: skip
+    kept = RunView(tmp_path / "evaluations" / "step-000002", "dev")
+    kept.index.follow()
+    assert [row["id"] for row in kept.page({}, offset=0, limit=9)["rows"]] == [
+        e.id for e in toy_examples[:4]
+    ]
+    several = next(e for e in toy_examples[:4] if e.n > 1)
+    orders = [p["order"] for p in kept.example(key_of(several.id))["prompts"]]
+    assert orders == [[*range(several.n)], [*range(several.n)][::-1]]
+    kept.close()
     again = rl.train(
         tuned[0], rows, tmp_path, rl_config(max_steps=3, max_zero_variance=1.0), toy_formats
     )
