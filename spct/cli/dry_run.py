@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +31,9 @@ def rft(rows: Path, model: str, out: Path, config: SftConfig, on: str | None) ->
     """Tell what `train rft` would do."""
     from spct.train.sft import completed, read_rows
 
-    _tell("train rft", model, out, config, on, rows,
-          lambda count: rows_of(read_rows(rows), completed, count, config.max_length))  # fmt: skip
+    tell("train rft", model, out, config, on, rows,
+          lambda tokenizer: rows_of(
+              read_rows(rows), completed, counter_of(tokenizer), config.max_length))  # fmt: skip
 
 
 def meta(rows: Path, model: str, out: Path, config: MetaConfig, on: str | None) -> None:
@@ -40,12 +41,12 @@ def meta(rows: Path, model: str, out: Path, config: MetaConfig, on: str | None) 
     from spct.train.meta_rm import pos_weight
     from spct.train.sft import read_rows
 
-    def measured(count: Any) -> Rows:
+    def measured(tokenizer: Any) -> Rows:
         found = read_rows(rows)
         pos_weight([row["label"] for row in found])  # both labels, or no training
-        return rows_of(found, lambda row: row["messages"], count, config.max_length)
+        return rows_of(found, lambda row: row["messages"], counter_of(tokenizer), config.max_length)
 
-    _tell("train meta", model, out, config, on, rows, measured)
+    tell("train meta", model, out, config, on, rows, measured)
 
 
 def rl(
@@ -57,7 +58,7 @@ def rl(
     from spct.train.outcome import gold_problem
     from spct.train.rl import rl_rows
 
-    def measured(count: Any) -> Rows:
+    def measured(tokenizer: Any) -> Rows:
         found = read(examples, drop_bad)
         problems = Counter(filter(None, (gold_problem(e.gold, e.n) for e in found)))
         usable = [e for e in found if not gold_problem(e.gold, e.n)]
@@ -65,7 +66,7 @@ def rl(
         return rows_of(
             usable,
             lambda example: rl_rows([example], formats, seed=config.seed)[0][0]["prompt"],
-            count, room, added=config.max_completion_tokens, left_out=problems,
+            counter_of(tokenizer), room, added=config.max_completion_tokens, left_out=problems,
         )  # fmt: skip
 
     notes = [
@@ -73,7 +74,7 @@ def rl(
         *(["prompts that are too easy are known only when they are sampled (drop_easy)"]
           if config.drop_easy else []),
     ]  # fmt: skip
-    _tell("train rl", model, out, config, on, examples, measured, notes)
+    tell("train rl", model, out, config, on, examples, measured, notes)
 
 
 def sampling(
@@ -105,10 +106,14 @@ def sampling(
     )
 
 
-def _tell(
-    stage: str, model: str, out: Path, config: Optimisation, on: str | None, data: Path,
-    measured: Any, notes: Sequence[str] = (),
+def tell(
+    stage: str, model: str, out: Path, config: Optimisation, on: str | None, data: Path | None,
+    measured: Callable[[Any], Rows], notes: Sequence[str] = (),
 ) -> None:  # fmt: skip
+    """Tell what a stage would do; `measured` looks at its rows with the tokenizer (or None).
+
+    `data` is the file that an earlier stage may still have to write.
+    """
     from spct.train.estimate import architecture, devices_named
 
     shape, tokenizer = _described(model)
@@ -123,12 +128,13 @@ def _tell(
     found = DryRun(
         stage, model, out, config,
         architecture(shape, config.lora_rank, config.lora_skip_layers), n_gpus, devices,
-        notes=[*notes], elsewhere=on is not None,
+        elsewhere=on is not None,
     )  # fmt: skip
+    if data is None or data.exists():
+        found.rows = measured(tokenizer)
+    found.notes = [*notes]  # measuring may add to them
     if tokenizer is None:
         found.notes.append("no tokenizer there: a token counts as 4 characters")
-    if data.exists():
-        found.rows = measured(counter_of(tokenizer))
     found.check()
     print(found.text(), end="")
 

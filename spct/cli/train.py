@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from spct.cli import dry_run as dry
+from spct.cli import dry_run_heads as dry_heads
 from spct.cli.bad_rows import DropBad, dropping, read
 from spct.cli.options import Sets, takes_settings
 from spct.config import EngineConfig
@@ -151,14 +152,18 @@ def pipeline(
         list[str] | None, typer.Option(help="Run this stage alone, even if it is done; repeat it.")
     ] = None,
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
 ) -> None:
     """Run the stages in a row; finished ones are skipped, a killed one continues."""
-    from spct.train.pipeline import STAGES, PipelineConfig, run
+    from spct.train.pipeline import STAGES, Pipeline, PipelineConfig, run
 
     for name in only or []:
         if name not in STAGES:
             raise ConfigError(f"--only {name!r}: no such stage; there are {', '.join(STAGES)}")
     chosen, _ = resolve(PipelineConfig, file=config, sets=sets or ())
+    if dry_run:
+        planned = Pipeline(chosen, lambda path: read(path, drop_bad))
+        return dry_heads.pipeline(planned, drop_bad)
     stages = [stage for stage in STAGES if stage in (only or [])]
     show(run(chosen, stages, lambda path: read(path, drop_bad)))
 
@@ -172,11 +177,16 @@ def train_bradley_terry(
     bradley_terry: ScalarConfig,
     dev: Dev = None,
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Train a pointwise head on pairs (TRL RewardTrainer)."""
     from spct.train.scalar import conversation_pairs, train
 
-    pairs = conversation_pairs(_pairs(data, drop_bad))
+    found = _pairs(data, drop_bad)
+    if dry_run:
+        return dry_heads.bradley_terry(found, model, out, bradley_terry, on)
+    pairs = conversation_pairs(found)
     watched = conversation_pairs(_pairs(dev, drop_bad, "dev"))
     show(asdict(train(start_of(model), pairs, out, bradley_terry, dev=watched)))
 
@@ -190,11 +200,15 @@ def train_pairwise(
     pairwise: PairwiseConfig,
     dev: Dev = None,
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Train a head that reads two responses at once (PairRM's way)."""
     from spct.train.pairwise import train
 
     pairs, watched = _pairs(data, drop_bad), _pairs(dev, drop_bad, "dev")
+    if dry_run:
+        return dry_heads.pairwise(pairs, model, out, pairwise, on)
     show(asdict(train(start_of(model), pairs, out, pairwise, dev=watched)))
 
 
@@ -211,15 +225,20 @@ def train_cloud(
     cloud: CloudConfig,
     dev: Dev = None,
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Train a critic on given critiques, then a head on the critic's own (CLoud)."""
     from spct.models.engines import build_engine
     from spct.train.cloud import train
 
+    critiqued, pairs = _examples(critiques, drop_bad), _pairs(data, drop_bad)
+    if dry_run:
+        return dry_heads.cloud(critiqued, pairs, model, out, cloud, on)
     report = train(
         start_of(model),
-        _examples(critiques, drop_bad),
-        _pairs(data, drop_bad),
+        critiqued,
+        pairs,
         out,
         cloud,
         lambda folder: build_engine(EngineConfig(kind="hf", model=str(folder))),
@@ -243,6 +262,8 @@ def train_decision(
     ] = None,
     wording: Annotated[Path | None, typer.Option(help="Template that puts the question.")] = None,
     drop_bad: DropBad = False,
+    dry_run: dry.DryRunFlag = False,
+    on: dry.On = None,
 ) -> None:
     """Train a readout: the log odds of yes over no say which response is better.
 
@@ -253,8 +274,10 @@ def train_decision(
     from spct.train.decision import train
 
     asked = asking("yes_no", questions, state)
-    examples = _examples(data, drop_bad)
-    show(asdict(train(start_of(model), examples, out, decision, asked, load_wording(wording))))
+    examples, put = _examples(data, drop_bad), load_wording(wording)
+    if dry_run:
+        return dry_heads.decision(examples, model, out, decision, on, asked, put)
+    show(asdict(train(start_of(model), examples, out, decision, asked, put)))
 
 
 def show(report: Any) -> None:

@@ -156,7 +156,7 @@ def measure(lists: Lists, ns: Sequence[int], *, resamples: int = 10_000) -> Repo
                 gold=mean(golds[n]),
                 gain=mean(gain),
                 oracle=oracle,
-                attained=fmean(gain) / possible if possible > 0 else None,
+                attained=fmean(gain) / possible if possible > 1e-9 else None,
                 words=fmean(
                     _picked(j.rewards, w, n) for j, w in zip(lists.kept, words, strict=True)
                 ),

@@ -30,7 +30,9 @@ from spct.train.estimate import (
     disk_gib,
     fits,
     hours,
+    is_frozen,
     needs,
+    sequences,
 )
 
 SAMPLED = 2000
@@ -172,6 +174,7 @@ class DryRun:
         """The whole, for a person."""
         a, config = self.architecture, self.config
         trained = f"adapters of rank {config.lora_rank}" if config.lora_rank else "all weights"
+        trained = "a head alone" if is_frozen(config) else trained
         disk = disk_gib(a, config)
         lines = [
             f"{self.stage} of {self.model}: {a.parameters / 1e9:.2f}B parameters, {trained}",
@@ -197,12 +200,12 @@ class DryRun:
         assert rows is not None
         looked = f"{len(rows.lengths):,} sampled rows"
         mean = interval(rows.tokens, scale=1, digits=0)
+        in_all = self.config.max_steps * self.config.batch_size * sequences(self.config)
         return [
             f"rows    {self._left_out()}; "
             f"{interval(rows.trained_on, scale=1, digits=0)} to train on",
             f"tokens  {mean} a row ({looked}), "
-            f"{rows.tokens.point * self.config.batch_size * self.config.max_steps / 1e6:,.1f}M "
-            "in all steps",
+            f"{rows.tokens.point * in_all / 1e6:,.1f}M in all steps",
         ]
 
     def _passes(self) -> str:

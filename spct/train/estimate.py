@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from spct.errors import ConfigError, ExtraMissing, did_you_mean
-from spct.train.config import HeadConfig, MetaConfig, Optimisation, RlConfig
+from spct.train.config import (
+    DecisionConfig,
+    HeadConfig,
+    MetaConfig,
+    Optimisation,
+    RlConfig,
+    ScalarConfig,
+)
 
 MOMENT_BYTES = 12  # float32 master weights and two Adam moments of a trained parameter
 FROZEN_BYTES = 2
@@ -139,14 +146,32 @@ def architecture(config_file: Path, lora_rank: int = 0, skip_layers: int = 0) ->
     )
 
 
+def is_frozen(config: Optimisation) -> bool:
+    """Whether the backbone stays as it is and is read once."""
+    return isinstance(config, HeadConfig) and config.frozen
+
+
+def tokens_at_once(config: Optimisation) -> int:
+    """The most tokens that a process holds at once."""
+    longest = config.row_tokens if isinstance(config, DecisionConfig) else config.max_length
+    return config.micro_batch_size * longest * sequences(config)
+
+
+def sequences(config: Optimisation) -> int:
+    """Sequences of what a batch counts: a pair of a pointwise head is two."""
+    return 2 if isinstance(config, ScalarConfig) else 1
+
+
 def needs(a: Architecture, config: Optimisation, n_gpus: int) -> Needs:
     """Memory of each of `n_gpus` GPUs for one stage."""
     reinforced = isinstance(config, RlConfig)
     trained = a.lora_parameters if config.lora_rank else a.parameters
     frozen = a.parameters if config.lora_rank else 0
+    if is_frozen(config):
+        trained, frozen = 0, a.parameters
     # a full RL run holds the reference too; with LoRA the reference is the frozen base
     has_reference = isinstance(config, RlConfig) and config.beta > 0 and not config.lora_rank
-    tokens = config.micro_batch_size * config.max_length
+    tokens = tokens_at_once(config)
     a_layer = tokens * a.hidden * 34  # bytes that one layer keeps for its backward pass
     kept = tokens * a.layers * a.hidden * FROZEN_BYTES + a_layer  # one checkpoint a layer
     sharded, each = GIB * n_gpus, GIB
@@ -155,10 +180,17 @@ def needs(a: Architecture, config: Optimisation, n_gpus: int) -> Needs:
         gradients=FROZEN_BYTES * trained / sharded,
         optimizer=MOMENT_BYTES * trained / sharded,
         reference=FROZEN_BYTES * a.parameters * has_reference / sharded,
-        activations=(kept if config.gradient_checkpointing else a_layer * a.layers) / each,
-        # float32, with its gradient; a head has one logit
+        activations=(
+            a_layer
+            if is_frozen(config)
+            else kept
+            if config.gradient_checkpointing
+            else a_layer * a.layers
+        )
+        / each,
+        # float32, with its gradient; a head has one logit, a readout those of its labels
         logits=0.0
-        if isinstance(config, MetaConfig | HeadConfig)
+        if isinstance(config, MetaConfig | HeadConfig | DecisionConfig)
         else tokens * a.vocabulary * 8 / each,
         generation=tokens * a.kv_bytes_a_token * reinforced / each,
     )
@@ -179,9 +211,10 @@ def hours(
     a: Architecture, config: Optimisation, *, n_gpus: int, peak_tflops: float, mean_tokens: float
 ) -> float:
     """Hours of all steps; `mean_tokens` is prompt and completion."""
-    tokens = float(config.batch_size * mean_tokens)
+    tokens = float(config.batch_size * mean_tokens * sequences(config))
     passes = 6 + 2 * config.gradient_checkpointing  # 2 forward, 4 backward, 2 recomputed
     passes -= 2 * (config.lora_rank > 0)  # no gradient of the frozen weights
+    passes = 2 if is_frozen(config) else passes
     train = passes * a.parameters * tokens
     seconds = train / (n_gpus * peak_tflops * 1e12 * TRAIN_SHARE)
     if isinstance(config, RlConfig):

@@ -85,3 +85,50 @@ def test_the_commands_tell_filters_and_refuse_what_cannot_fit(run: Any, tmp_path
     how[4] = wrong
     code, _, said = run(*how)
     assert code == 2 and "nonesuch" in said
+
+
+@pytest.mark.slow
+def test_heads_readouts_and_the_pipeline_are_told_too(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    examples = [
+        Example(str(i), (Message("user", f"q{i}"),), ("a b", "c", "d"), (1.0, 0.5, 0.0),
+                meta={"critiques": ["good", None, "bad"]})
+        for i in range(9)
+    ]  # fmt: skip
+    source = tmp_path / "pairs.jsonl"
+    source.write_text("".join(json.dumps(dump_example(e)) + "\n" for e in examples))
+    how = ["--model", QWEN, "--out", tmp_path / "out", "--data", source, "--dry-run"]
+    small = ["--set", "micro_batch_size=1", "--set", "batch_size=4"]
+    code, told, said = run("train", "bradley-terry", *how, *small, "--on", "H100")
+    assert code == 0, said
+    assert "27 given; 27 to train on" in told and "1 x H100 | 80 | yes" in told
+    code, frozen, _ = run("train", "bradley-terry", *how, *small, "--set", "frozen=true")
+    assert code == 0 and "a head alone" in frozen and "steps   7 of 4" in frozen
+    assert "optimizer" not in frozen and "optimizer" in told
+    code, told, _ = run("train", "pairwise", *how, *small)
+    assert code == 0 and "54 given; 54 to train on" in told
+    code, told, said = run("train", "decision", *how, "--set", "calibration=0")
+    assert code == 0, said
+    assert "9 given" in told and "no tokenizer there" in told
+    code, told, said = run(
+        "train", "cloud", *how, "--critiques", source, "--set", "critic.batch_size=4",
+        "--set", "critic.micro_batch_size=1", "--set", "head.batch_size=4",
+        "--set", "head.micro_batch_size=1",
+    )  # fmt: skip
+    assert code == 0, said
+    assert "train cloud, critic" in told and "18 given" in told and "its own: 27" in told
+    config = tmp_path / "pipeline.toml"
+    files = {"out": "out", "base": QWEN, "rft": source, "rl": source, "test": source}
+    lines = "".join(f"{name} = {json.dumps(str(path))}\n" for name, path in files.items())
+    tables = "".join(
+        f"[{t}]\nbatch_size = 8\nmicro_batch_size = 1\n" for t in ("rft", "rl", "meta")
+    )
+    config.write_text('stages = ["rft_data", "rft", "rl", "meta_data", "meta", "evaluate"]\n'
+                      f"[files]\n{lines}{tables}")  # fmt: skip
+    code, told, said = run("train", "pipeline", "--config", config, "--dry-run")
+    assert code == 0, said
+    assert [line[3:] for line in told.splitlines() if line.startswith("== ")] == [
+        "rft_data", "rft", "rl", "meta_data", "meta", "evaluate",
+    ]  # fmt: skip
+    assert told.count("memory  GiB") == 3 and "not there yet" in told
+    assert not (tmp_path / "out").exists() and not Path("out").exists()
