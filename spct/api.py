@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spct.core.plan import content_id
-from spct.errors import ConfigError, did_you_mean
+from spct.errors import ConfigError, DataError, did_you_mean
 from spct.protocols import Engine, RewardModel
 from spct.types import Example, Message, Verdict
 
@@ -34,9 +34,12 @@ def judge(
     Without any, the endpoint of OPENAI_BASE_URL judges, or else the embedded model. An engine that
     is passed in stays open; one made here is closed. In an async program use `GenerativeRM`.
     """
+    from spct.data.chat.conversation import is_query
     from spct.models.judges import build_judge
 
     turns = (Message("user", query),) if isinstance(query, str) else tuple(query)
+    if not is_query(turns):
+        raise DataError("judge() got a query that does not end with words of the user")
     id = content_id(turns, responses, reference)
     example = Example(id, turns, tuple(responses), reference=reference)
     model = build_judge(_config(settings), engine)

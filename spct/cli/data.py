@@ -26,9 +26,9 @@ from spct.data.fields import text_of
 from spct.data.local import SETS, read_local
 from spct.data.mapping import parse_mapping
 from spct.data.rows import read_examples
-from spct.errors import ConfigError, Overlapping, StoreError
+from spct.errors import ConfigError, Overlapping
 from spct.runs.codec import dump_example, to_line
-from spct.runs.folder import atomic_text
+from spct.runs.folder import atomic_text, folder_for
 from spct.types import Example
 
 app = typer.Typer(
@@ -97,11 +97,8 @@ def split(
     """
     fractions = {"train": train, "dev": dev, "test": test}
     counts = dict.fromkeys((part for part in fractions if fractions[part]), 0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {out}: {error}") from error
     with ExitStack() as stack:
+        stack.enter_context(folder_for(out))
         drop = stack.enter_context(dropping(file, out, wanted=drop_bad))
         files = {part: stack.enter_context(atomic_text(out / f"{part}.jsonl")) for part in counts}
         for example in read_examples(file, drop=drop):

@@ -265,7 +265,7 @@ def finish(command: Any) -> Any:
         # rich would read [default: 8] and spct[train] as style tags and print neither.
         if getattr(param, "help", None):
             param.help = escape(param.help)
-        if kind is not None and (kind.is_path or param.name in PATHS) and param.callback is None:
+        if kind is not None and _is_local(kind.annotation, param.name) and param.callback is None:
             param.callback = _local
         # Its own panel is what makes an option one of the many; hidden, and shown by --help-all.
         if folded and getattr(param, "rich_help_panel", None):
@@ -274,9 +274,19 @@ def finish(command: Any) -> Any:
     return command
 
 
-# Parameters that hold a path as text: of these, - may stand for a stream.
-PATHS = frozenset({"data", "out", "train", "test", "sources"})
+# Parameters that hold a path as text: of some, - may stand for a stream.
+PATHS = frozenset(
+    {"data", "out", "to", "train", "test", "sources"}
+    | {"stop_file", "meta_file", "keys_file", "judgement_log"}
+)
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
+
+
+def _is_local(annotation: Any, name: str) -> bool:
+    """Whether a parameter names files of this machine: as paths, or as texts of those names."""
+    inner = _bare(annotation)
+    one = get_args(inner)[0] if get_origin(inner) is list else inner
+    return one is Path or name.rpartition("__")[2] in PATHS
 
 
 def _local(context: Any, param: Any, value: Any) -> Any:

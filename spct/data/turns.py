@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from spct.data.chat.conversation import read_messages, read_response
+from spct.data.chat.conversation import is_query, read_messages, read_response
 from spct.data.chat.families import TEMPLATES
 from spct.data.chat.templated import response_of as without_close
 from spct.data.chat.templated import split_prompt
@@ -69,12 +69,12 @@ def query_of(place: str, field: str, value: Any) -> tuple[Message, ...]:
 
 def ending_with_user(place: str, field: str, turns: tuple[Message, ...]) -> tuple[Message, ...]:
     """Return the turns if the last one is a user turn with text."""
+    if is_query(turns):
+        return turns
     if not turns or turns[-1].role != "user":
         got = turns[-1].role if turns else turns
         raise bad(place, field, got, "a query whose last message is from the user")
-    if not turns[-1].content.strip():
-        raise bad(place, field, turns[-1].content, "a last user message that is not empty")
-    return turns
+    raise bad(place, field, turns[-1].content, "a last user message that is not empty")
 
 
 def response_of(place: str, field: str, value: Any) -> str:

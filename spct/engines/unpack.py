@@ -93,31 +93,35 @@ def _member(body: bytes, name: str, cap: int, wbits: int) -> tuple[bytes, bytes]
     return plain, unpacker.unused_data
 
 
-def _brotli(body: bytes, name: str, cap: int) -> bytes:
+def _by_arrow(body: bytes, name: str, cap: int) -> bytes:
+    """br and zstd, which Python's own library has only from 3.14 on (and br not at all)."""
     try:
-        import brotli  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import pyarrow  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:
-        raise Unreadable("the reply is packed as 'br', which needs: pip install brotli") from None
-    unpacker = brotli.Decompressor()
+        raise Unreadable(
+            f"the reply is packed as {name!r}, which needs pyarrow: pip install 'spct[parquet]'"
+        ) from None
+    plain = bytearray()
+    source = pyarrow.BufferReader(body)
     try:
-        # bounded output, so that a small body cannot become gigabytes
-        plain: bytes = unpacker.process(body, output_buffer_limit=cap + 1)
-        while not unpacker.is_finished() and len(plain) <= cap:
-            more = unpacker.process(b"", output_buffer_limit=cap + 1 - len(plain))
-            if not more:
-                raise Unreadable("the br reply broke off")
-            plain += more
-    except (brotli.error, TypeError) as error:  # TypeError: before 1.2 there was no limit
-        raise Unreadable(f"the reply says br and cannot be unpacked: {error}") from None
+        with pyarrow.CompressedInputStream(source, _ARROW_NAMES[name]) as packed:
+            # a bounded output, so that a small body cannot become gigabytes
+            while len(plain) <= cap and (more := packed.read(_PIECE)):
+                plain += more
+    except OSError as error:
+        raise Unreadable(f"the reply says {name} and cannot be unpacked: {error}") from None
     if len(plain) > cap:
         raise TooLarge
-    return plain
+    return bytes(plain)
 
 
+_PIECE = 2**20
+_ARROW_NAMES = {"br": "brotli", "zstd": "zstd"}
 _UNPACKERS: dict[str, Callable[[bytes, str, int], bytes]] = {
     "gzip": _zlib,
     "x-gzip": _zlib,
     "deflate": _zlib,
     "x-deflate": _zlib,
-    "br": _brotli,
+    "br": _by_arrow,
+    "zstd": _by_arrow,
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from spct.data.chat.conversation import read_messages, read_response
+from spct.data.chat.conversation import is_query, read_messages, read_response
 from spct.errors import DataError
 from spct.runs.identity import content_id
 from spct.types import Example, Message
@@ -49,8 +49,14 @@ def text_of(completion: Turns) -> str:
 
 
 def query_of(prompt: Turns) -> tuple[Message, ...]:
-    """A prompt as a query."""
-    return read_messages(prompt if isinstance(prompt, str) else list(prompt), "prompt")
+    """A prompt as a query; raise `DataError` where it does not end in words of the user."""
+    turns = read_messages(prompt if isinstance(prompt, str) else list(prompt), "prompt")
+    if not is_query(turns):
+        raise DataError(
+            f"prompt: ends with a {turns[-1].role} turn of {len(turns[-1].content)} characters, "
+            "expected a user turn that is not empty"
+        )
+    return turns
 
 
 def runs_of(

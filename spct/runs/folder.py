@@ -146,6 +146,20 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
+def folder_for(folder: Path) -> Iterator[None]:
+    """Make a folder for what is written inside; after an error no empty one of it is left."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    _make(folder)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # something was written there
+                path.rmdir()
+        raise
+
+
+@contextmanager
 def _root_lock(root: Path) -> Iterator[None]:
     """Nobody else looks for a run here or makes one; held for as long as that takes."""
     import fcntl  # POSIX only, as the lock that dies with its holder is

@@ -28,6 +28,7 @@ ErrorType = Literal[
     "key_reused",  # 409: an Idempotency-Key came back with another body
     "mixed_group",  # 409: a group's members disagree about its query or size
     "too_large",  # 413: the body
+    "packed_body",  # 415: a Content-Encoding; bodies are read as they are
     "invalid",  # 422: the fields
     "template_needed",  # 422: templated text, and no chat template was named or it does not fit
     "unscored",  # 424: the judgement failed, and the operator asked for an error

@@ -67,8 +67,24 @@ class Exchange:
         """Answer with an error."""
         await error.response()(self.scope, self._receive, self.send)
 
+    def check_is_plain(self) -> None:
+        """Refuse a body that is declared as packed: what unpacks it could be a bomb.
+
+        A false declaration is refused too: a proxy that believes it would read another body.
+        """
+        codings = [value for name, value in self.scope["headers"] if name == b"content-encoding"]
+        named = [one.strip().lower() for value in codings for one in value.split(b",")]
+        if any(one not in (b"", b"identity") for one in named):
+            raise HttpError(
+                415,
+                "packed_body",
+                "a body with a Content-Encoding; send it unpacked",
+                headers={"Accept-Encoding": "identity"},
+            )
+
     async def read_body(self, limit: int, timeout_s: float) -> bytes:
         """The body, within a size and a time."""
+        self.check_is_plain()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._read(limit)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spct.data.chat.conversation import is_query
 from spct.data.criteria import read_criteria
 from spct.errors import DataError
 from spct.runs.identity import content_id
@@ -110,10 +111,14 @@ def criteria_of(value: Sequence[Any] | None, param: str) -> Criteria | None:
 
 
 def check_query(query: Sequence[Message]) -> None:
-    """A query must have turns and end with the user's."""
-    if not query or query[-1].role != "user":
+    """A query must end with a user turn that is not empty, on every wire as in a file."""
+    if not is_query(query):
         got = f"a {query[-1].role} turn" if query else "no turn"
-        raise invalid(f"a query must end with a user turn; it ends with {got}", "query")
+        empty = " that is empty" if query and query[-1].role == "user" else ""
+        raise invalid(
+            f"a query must end with a user turn that says something; it ends with {got}{empty}",
+            "query",
+        )
 
 
 def check_response(response: str, config: ServeConfig, param: str) -> None:

@@ -148,6 +148,12 @@ def test_every_extra_that_is_advised_exists():
         ("data", "mix", "one.jsonl", "s3://b/two.jsonl"),
         ("train", "rl", "one.jsonl", "--model", "m", "--out", "s3://bucket/rl"),
         ("bench", "length", "-b", "one.jsonl", "--out", "abfss://x@y/z"),
+        ("view", "s3://bucket/runs/one"),
+        ("rank", "gs://bucket/one", "gs://bucket/two"),
+        ("merge", "s3://bucket/one", "--out", "o"),
+        ("data", "convert", "one.jsonl", "-o", "s3://bucket/rows.jsonl"),
+        ("judge", "one.jsonl", "--stop-file", "s3://bucket/stop.json"),
+        ("serve", "scripted", "--keys-file", "s3://bucket/keys"),
     ],
     ids=lambda argv: " ".join(argv[:2]),
 )

@@ -109,7 +109,7 @@ def test_shares_that_do_not_sum_to_one_and_bad_rows_leave_no_file(run: Run) -> N
     Path("bad.jsonl").write_text(Path("a.jsonl").read_text() + '{"query": "q"}\n')
     code, _, err = run("data", "split", "bad.jsonl", "-o", "p")
     assert code == 2 and "bad.jsonl:10" in err
-    assert not list(Path("p").iterdir())
+    assert not Path("p").exists()
 
 
 # --- draw -------------------------------------------------------------------------

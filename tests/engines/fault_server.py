@@ -528,6 +528,19 @@ _WAYS: dict[str, Callable[[asyncio.Transport, Served], None]] = {
 }
 
 
+def by_arrow(codec: str) -> Callable[[bytes], bytes]:
+    """What packs a body with a codec that Python's own library lacks: brotli, zstd."""
+    import pyarrow
+
+    def pack(data: bytes) -> bytes:
+        packed = pyarrow.BufferOutputStream()
+        with pyarrow.CompressedOutputStream(packed, codec) as stream:
+            stream.write(data)
+        return bytes(packed.getvalue())
+
+    return pack
+
+
 async def serve(options: argparse.Namespace) -> None:
     server = FaultServer(
         faults=options.fault,

@@ -22,7 +22,7 @@ import pytest
 
 from spct.cli.main import main
 from spct.runs.store import Store
-from tests.engines.fault_server import FAULTS, FaultServer, Served, as_json, chat_reply
+from tests.engines.fault_server import FAULTS, FaultServer, Served, as_json, by_arrow, chat_reply
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -65,6 +65,11 @@ def says(status: int, message: object, **more: object) -> Callable[[Any], Served
     return lambda call: as_json({"error": {"message": message, **more}}, status)
 
 
+def as_minimax(call: Any) -> Served:
+    said = "login fail: Please carry the API secret key in the 'Authorization' field"
+    return as_json({"base_resp": {"status_code": 1004, "status_msg": said}, "choices": None})
+
+
 def counted(**usage: object) -> Callable[[Any], Served]:
     return lambda call: as_json({**chat_reply(call.json), "usage": usage})
 
@@ -103,7 +108,9 @@ CASES: dict[str, tuple[Any, str | int]] = {
     "gzip": (wrapped(gzip.compress, content_encoding="GZIP"), "scored"),
     "deflate": (wrapped(zlib.compress, content_encoding="x-deflate, identity"), "scored"),
     "gzip that is not": (wrapped(bytes, content_encoding="gzip"), "failed"),
-    "zstd": (wrapped(bytes, content_encoding="zstd"), "failed"),
+    "br": (wrapped(by_arrow("brotli"), content_encoding="br"), "scored"),
+    "zstd": (wrapped(by_arrow("zstd"), content_encoding="zstd"), "scored"),
+    "zstd that is not": (wrapped(bytes, content_encoding="zstd"), "failed"),
     "a byte order mark": (wrapped(lambda b: b"\xef\xbb\xbf" + b), "scored"),
     "UTF-16": (wrapped(lambda b: b.decode().encode("utf-16")), "scored"),
     "blanks around": (wrapped(lambda b: b"\r\n \n" + b + b"\r\n\r\n"), "scored"),
@@ -119,6 +126,8 @@ CASES: dict[str, tuple[Any, str | int]] = {
     "502 in a 200": (says(200, "upstream", code=502), "failed"),
     "words in a 200": (says(200, "the model is overloaded"), "failed"),
     "a bad key in a 200": (says(200, "Incorrect API key provided", code=401), STOPS),
+    "MiniMax's bad key": (as_minimax, STOPS),
+    "a vendor's 401 in a 500": (says(500, "Incorrect API key provided"), STOPS),
     "a long prompt in a 200": (says(200, "prompt is too long"), "failed"),
     "LiteLLM: bad key": (says(400, "litellm.AuthenticationError: OpenAIException"), STOPS),
     "LiteLLM: no model": (says(400, "Invalid model name passed in model=x"), STOPS),

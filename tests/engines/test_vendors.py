@@ -74,6 +74,68 @@ def test_a_quota_that_is_used_up_is_no_rate_limit_and_stops_the_run(body: Any, s
         meaning(body, status)
 
 
+KEYS: list[Any] = [
+    {"base_resp": {"status_code": 1004, "status_msg": "login fail: Please carry the API secret key "
+     "in the 'Authorization' field of the request header"}, "choices": None},
+    {"type": "error", "error": {"type": "authorized_error", "message": "login fail (1004)",
+     "http_code": "401"}},
+    {"base_resp": {"status_code": 2049, "status_msg": "invalid api key"}},
+    {"error": {"code": "401", "message": "token expired or incorrect"}},
+    {"error": {"code": "1000", "message": "身份验证失败。"}},
+    {"error": {"message": "无效的令牌 (request id: x)", "type": "new_api_error"}},
+    {"code": "InvalidApiKey", "message": "Invalid API-key provided."},
+    {"error_code": 110, "error_msg": "Access token invalid or no longer valid"},
+    {"error_code": 14, "error_msg": "IAM Certification failed"},
+    {"Response": {"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "The SecretId is "
+     "not found, please ensure that your SecretId is correct."}}},
+    {"header": {"code": 11200}, "message": "HMAC secret key does not match"},
+    {"error": {"code": "AuthenticationError", "message": "The API key doesn't exist."}},
+    {"error": {"type": "invalid_authentication_error", "message": "Invalid Authentication"}},
+    {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}},
+    {"error": {"status": "UNAUTHENTICATED", "message": "Request had invalid authentication "
+     "credentials. Expected OAuth 2 access token."}},
+    {"error": {"status": "INVALID_ARGUMENT", "message": "API key expired. Please renew it."}},
+    {"message": "The security token included in the request is invalid."},
+    {"message": "invalid api token"},
+    {"message": "No API key found in request"},
+    {"error": "Invalid username or password."},
+    {"error": {"message": "No auth credentials found", "metadata": {}}},
+    {"statusCode": 0, "message": "Access denied due to invalid subscription key."},
+    {"error": {"code": "invalid_api_key", "message": "no"}},
+    {"errors": [{"code": "authentication_token_not_valid", "message": "Failed to authenticate"}]},
+    {"detail": "Not authenticated"},
+    {"error": {"message": "litellm.AuthenticationError: OpenAIException", "code": "x"}},
+    b"Unauthorized",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", KEYS, ids=str)
+@pytest.mark.parametrize("status", [200, 202, 400, 403, 406, 422, 500])
+def test_a_refused_key_stops_the_run_in_whatever_words_and_status(body: Any, status: int) -> None:
+    if status == 500 and isinstance(body, bytes):
+        assert meaning(body, status) == "server", "the page of a failing server is not believed"
+        return
+    with pytest.raises(EndpointError, match="OPENAI_API_KEY"):
+        meaning(body, status)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Invalid token id 50300 in the prompt",
+        "Invalid token at position 7 of the grammar",
+        "Missing required parameter: 'messages[0].content'",
+        "the prompt has no tokens left for a reply",
+        "an invalid key 'api' in the body",
+        "No tool named access was found",
+        "The server had an error while processing your request",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 500])
+def test_other_keys_and_tokens_are_not_the_api_key(said: str, status: int) -> None:
+    assert meaning({"error": {"message": said}}, status) == ("final" if status == 400 else "server")
+
+
 TALK = "Response 1 hits the rate limit: too many requests. Incorrect API key, prompt is too long."
 
 

@@ -73,6 +73,16 @@ def test_a_sample_that_cannot_be_shown_is_left_out_of_its_group_and_named():
     assert sorted(grouped.refused) == [1, 3, 4] and "image" in grouped.refused[3]
 
 
+@pytest.mark.parametrize(
+    "prompt", ["", " \n", [], [{"role": "user", "content": ""}], chat("Hi", "Hello")]
+)
+def test_a_prompt_that_asks_nothing_is_refused_as_it_is_by_a_gateway(
+    prompt: str | list[dict[str, str]],
+) -> None:
+    grouped = runs_of(["p", prompt], ["a", "b"])
+    assert [run.rows for run in grouped.runs] == [(0,)] and list(grouped.refused) == [1]
+
+
 # ---- TRL's contract
 
 

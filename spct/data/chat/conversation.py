@@ -8,7 +8,7 @@ type) is a `DataError` that names it; nothing is dropped and nothing becomes an 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from spct.data.chat.parts import Piece, call_of, items_of, joined, parts_of, refuse, result_of
@@ -70,6 +70,11 @@ def read_messages(
         turns.append(turn)
         was_item = is_item
     return tuple(turns)
+
+
+def is_query(turns: Sequence[Message]) -> bool:
+    """Whether turns can be judged as a query: they end with the user's, and that says something."""
+    return bool(turns) and turns[-1].role == "user" and bool(turns[-1].content.strip())
 
 
 def read_response(value: object, where: str = "response") -> str:

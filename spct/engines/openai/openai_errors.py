@@ -77,7 +77,8 @@ def failure(http: Http, url: str, fields: Mapping[str, object], is_new: bool) ->
     if http.status == 200:
         return None
     if 200 < http.status < 300:
-        return Failure("garbage", f"answered {http.status}, expected 200")
+        inside = failure_in_200(replace(http, status=200), url, fields, is_new)
+        return inside or Failure("garbage", f"answered {http.status}, expected 200")
     said = read_error(http.body)
     answer = f"answered {http.status}: {said.message!r}"
     kind = classify_status(http.status, http.headers)
@@ -93,6 +94,8 @@ def failure(http: Http, url: str, fields: Mapping[str, object], is_new: bool) ->
         raise EndpointError(f"calling {url}: {answer}; {WHAT_TO_DO[402]}")
     if kind == "final" and FILTERED.search(said.words):  # one prompt's fault, also as a 403
         return Failure("refused", f"calling {url}: {answer}")
+    if _refuses_key(http.status, said):
+        raise EndpointError(f"calling {url}: {answer}; {WHAT_TO_DO[401]}")
     if kind == "final" and http.status in WHAT_TO_DO:
         raise EndpointError(f"calling {url}: {answer}; {WHAT_TO_DO[http.status]}")
     if kind == "final" and http.status in (400, 413, 422):
@@ -118,6 +121,17 @@ def failure_in_200(
     return found and replace(found, message=f"a 200 whose body {found.message}", is_passed_on=True)
 
 
+def _refuses_key(status: int, said: ServerError) -> bool:
+    """Whether a refused key is behind an error, whatever its status: no later call would pass.
+
+    LiteLLM answers 400, MiniMax a 200, a proxy 500 for its vendor's 401. The page of a failing
+    server is not read for such words, nor is what is said of a limit or an overflow.
+    """
+    if status == 429 or (status >= 500 and not said.is_told) or OVERFLOW.search(said.words):
+        return False
+    return BAD_KEY.search(said.words) is not None
+
+
 def _bad_request(
     said: ServerError, what: str, fields: Mapping[str, object], is_new: bool
 ) -> Failure:
@@ -127,9 +141,6 @@ def _bad_request(
             f"{what}; the prompt and max_tokens={limit} do not fit the model's context; lower "
             "--max-tokens, shorten the responses, or use a model with a longer one"
         )
-    # LiteLLM's proxy answers 400 where others answer 401 or 404
-    if BAD_KEY.search(said.words):
-        raise EndpointError(f"{what}; {WHAT_TO_DO[401]}")
     if said.param == "model" or BAD_MODEL.search(said.words):
         raise EndpointError(f"{what}; {WHAT_TO_DO[404]}")
     if "n" in fields and (said.param == "n" or re.search(r"\bn\b|choice", said.message)):

@@ -30,10 +30,30 @@ TOO_LARGE = re.compile(
     r"request too large|(input|output) tokens must be reduced|reduce your message size",
     re.IGNORECASE,
 )
+# Of all of the above and of OpenRouter, Together, Hugging Face, Azure, Databricks, watsonx, Baidu,
+# Tencent, iFlytek, One-API, Kong and LiteLLM: a key that is missing, wrong or no longer good.
+_KEY = (
+    r"(?:(?:x-)?(?:api|access|subscription|secret)[ _-]?(?:key|token|id)"
+    r"|auth(?:entication|ori[sz]ation)? (?:token|key|header|credentials?)"
+    r"|iam[ _-]token|bearer token|credentials?)"
+)
+_NOT_GOOD = (
+    r"(?:incorrect|invalid|illegal|wrong|missing|expired|revoked|malformed"
+    r"|not (?:valid|found|provided|supplied)|(?:does not|doesn't) exist|no longer valid)"
+)
 BAD_KEY = re.compile(
-    r"authentication ?error|(incorrect|invalid|no|missing) api.?key|api key not valid"
-    r"|unauthori[sz]ed|invalid proxy server token|token_not_found_in_db"
-    r"|^(auth_error|invalid_api_key)$",
+    rf"(?:\b(?:no|unknown)|{_NOT_GOOD})[ _-]?(?:\w+ )?{_KEY}\b|\b{_KEY}s?\b.{{0,30}}{_NOT_GOOD}"
+    r"|authentication[ _]?error|authori[sz]ed_error|unauthori[sz]ed|unauthenticated|authfailure"
+    r"|not authenticated|invalid[ _]authentication|login fail|failed to authenticate"
+    r"|authenti\w+ (?:has )?fail|authentication (?:is )?required"
+    r"|invalid (?:user ?name or )?password|security token .{0,40}(?:invalid|expired)"
+    r"|(?:certification|licc) fail|appidnoauth|hmac (?:signature|secret)|secretid is not found"
+    r"|authentication_token_not_valid|carry the api secret key|invalid proxy server token"
+    r"|token_not_found_in_db|^(?:auth_error|invalid_?api_?key|api_?key_?invalid)$"
+    r"|^(?:(?:invalid|illegal|expired) token|token (?:is )?(?:expired|invalid|incorrect))\b"
+    r"(?! (?:id|count|at|in)\b)"
+    r"|(?:无效的|未提供|过期的)令牌|令牌.{0,6}(?:无效|过期|不可用)|身份验证失败|无法进行身份验证|鉴权失败|认证失败"
+    r"|authorization token(?:非法|过期)|密钥.{0,6}(?:无效|错误|不存在|过期)|无效的(?:api|密钥)",
     re.IGNORECASE | re.MULTILINE,
 )
 BAD_MODEL = re.compile(
@@ -62,7 +82,7 @@ FILTERED = re.compile(
 
 _INNER = ("error", "errors", "base_resp", "Error")  # Cloudflare's list, MiniMax's and Tencent's
 _WORDS = ("message", "detail", "error_msg", "status_msg", "msg", "Message", "title")
-_CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "Code")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "Code", "http_code")
 _ECHO = re.compile(
     r"""(['"])input\1:\s*(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL
 )  # of pydantic, as vLLM hands it on
