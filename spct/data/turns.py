@@ -14,8 +14,8 @@ from typing import Any
 from spct.data.chat.conversation import is_query, read_messages, read_response
 from spct.data.chat.families import TEMPLATES
 from spct.data.chat.templated import response_of as without_close
-from spct.data.chat.templated import split_prompt
-from spct.data.chat.turns import fits
+from spct.data.chat.templated import signs_in, split_prompt
+from spct.data.chat.turns import awaits_reply, fits
 from spct.data.faults import Fault, RowError, bad, misread
 from spct.errors import DataError
 from spct.types import Message
@@ -32,6 +32,9 @@ _MARK = r"(?:#{2,3} ?)?(human|user|assistant|ai|system):"
 _LOOSE = re.compile(rf"(?:\A\s*|\n\s*){_MARK}", re.IGNORECASE)
 _FINISHED = re.compile(rf"\s*{_MARK}.*\n\s*(?:#{{2,3}} ?)?(?:assistant|ai):\s*", re.DOTALL | re.I)
 _EXTRA_ID = re.compile(r"\n?<extra_id_[01]>(System|User|Assistant)\n")
+
+# What a prompt of a template ends in: the assistant's mark, a header's end, a thought begun.
+_LAST = ("|>", "｜>", "/INST]", "assistant", "model", "ai", "<think>", "</think>", "channel|>")
 
 # The keys under which sets keep the text of a response that is an object and no message.
 TEXT_KEYS = (
@@ -108,16 +111,19 @@ def dialogue(text: str) -> tuple[Message, ...] | None:
 
 
 def templated(place: str, field: str, text: str) -> tuple[Message, ...] | None:
-    """The turns of a text that begins with a control token of a chat template.
+    """The turns of a text that begins or ends as one of a chat template, or None for any other.
 
-    Several families may begin alike (ChatML and its heirs); they must agree on the turns.
+    Several families may begin alike (ChatML and its heirs); they must agree on the turns. A text
+    whose first token was stripped still ends in the opening of the assistant's turn. One that
+    begins with the control tokens of no known family is refused; a question about them is not.
     """
-    if text.lstrip()[:1] not in ("<", "[", "\uff5c"):
+    begins, end = text.lstrip()[:1] in ("<", "[", "]", "\uff5c"), text[-60:].rstrip()
+    if not begins and not end.endswith(_LAST):
         return None
     readings: dict[tuple[Message, ...], str] = {}
     errors = []
     for name, template in TEMPLATES.items():
-        if not fits(text, template):
+        if not (fits(text, template) or awaits_reply(text, template)):
             continue
         try:
             readings.setdefault(split_prompt(text, template, field), name)
@@ -126,7 +132,11 @@ def templated(place: str, field: str, text: str) -> tuple[Message, ...] | None:
     if len(readings) == 1:
         return next(iter(readings))
     if not readings and not errors:
-        return None
+        tokens = signs_in(text) if begins else []
+        start = text.lstrip()
+        if len(tokens) < 2 or not re.match(re.escape(tokens[0]) + r"[^ ]", start, re.DOTALL):
+            return None  # no turn is opened
+        errors.append(DataError(f"no known family has its tokens so: {', '.join(tokens[:5])}"))
     got = f"a text of a chat template ({', '.join(readings.values()) or 'of an unknown form'})"
     fix = str(errors[0]) if errors and not readings else "give its turns as messages instead"
     raise RowError(place, Fault(field, got, "a template whose turns are known for certain", fix))

@@ -24,7 +24,8 @@ class Template:
 
     `opens` are literal openings of a role, `inside` marks within a turn. `closes` end a turn,
     `starts` begin a text or pad it on either side: both carry nothing. `bare_system`: the text
-    between the start and the first turn is the system turn.
+    between the start and the first turn is the system turn. `is_closed`: what the user and the
+    system say ends in one of `closes`; `takes_turns`: the user never speaks twice in a row.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Template:
     opens: Mapping[str, str] = field(default_factory=dict)
     inside: Mapping[str, str] = field(default_factory=dict)
     bare_system: bool = False
+    is_closed: bool = False
+    takes_turns: bool = False
     bos: str = ""  # where it opens a turn: trainers strip one start token from a text
 
     def marks(self) -> re.Pattern[str]:
@@ -52,8 +55,9 @@ _ALL = (
         "chatml",
         ("<|im_end|>", "<|endoftext|>"),
         ("<|endoftext|>", "<s>", "<|im_end|>"),
-        r"<\|im_start\|>(?P<r>[^\n<|]*)\n",
+        r"<\|im_start\|>(?P<r>[^\n<|]*)(?:\n|\Z)",
         inside=_TAGS,
+        is_closed=True,
         bos="<|im_start|>",  # SmolLM2's
     ),
     Template(
@@ -61,6 +65,7 @@ _ALL = (
         ("</s>",),
         ("<s>", "</s>", "<unk>", "<pad>"),
         opens=_marks(user="[INST] <</SYS>>", system="<<SYS>>", assistant="[/INST]"),
+        takes_turns=True,
     ),
     Template(
         "llama3",
@@ -68,6 +73,7 @@ _ALL = (
         ("<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|finetune_right_pad_id|>"),
         r"<\|start_header_id\|>(?P<r>[^<|]*)<\|end_header_id\|>",
         inside={"<|python_tag|>": "call", **_THOUGHT},
+        is_closed=True,
     ),
     Template(
         "llama4",
@@ -75,18 +81,21 @@ _ALL = (
         ("<|begin_of_text|>", "<|end_of_text|>", "<|eot|>", "<|finetune_right_pad|>"),
         r"<\|header_start\|>(?P<r>[^<|]*)<\|header_end\|>",
         inside=_marks(call="<|python_start|>", more="<|python_end|>"),
+        is_closed=True,
     ),
     Template(
         "gemma",
         ("<end_of_turn>", "<eos>"),
         ("<bos>", "<pad>", "<eos>"),
-        r"<start_of_turn>(?P<r>[^\n<]*)\n",
+        r"<start_of_turn>(?P<r>[^\n<]*)(?:\n|\Z)",
+        is_closed=True,
     ),
     Template(
         "gemma4",
         ("<turn|>", "<eos>"),
         ("<bos>", "<pad>", "<eos>", "<turn|>"),
-        r"<\|turn>(?P<r>[^\n<]*)\n",
+        r"<\|turn>(?P<r>[^\n<]*)(?:\n|\Z)",
+        is_closed=True,
         inside=_marks(
             thought="<|channel>thought", call="<|tool_call>", result="<|tool_response>",
             tools="<|tool>", more="<channel|> <tool_call|> <tool_response|> <tool|> <|think|>",
@@ -102,6 +111,7 @@ _ALL = (
             result="[TOOL_RESULTS]", resume="[/TOOL_RESULTS]", thought="[THINK]",
             more="[/AVAILABLE_TOOLS] [/THINK]",
         ),
+        takes_turns=True,
     ),
     Template(
         "deepseek",
@@ -134,6 +144,7 @@ _ALL = (
         ("<|endoftext|>",),
         r"<\|im_start\|>(?P<r>[^\n<|]*)<\|im_sep\|>",
         inside=_THOUGHT,
+        is_closed=True,
     ),
     Template(  # gpt-oss: a header names role, channel and recipient; a prompt ends in half a header
         "harmony",
@@ -141,6 +152,7 @@ _ALL = (
         ("<|startoftext|>", "<|endoftext|>"),
         r"(?:<\|start\|>(?P<r>[^<|]*))?(?:<\|channel\|>(?P<s>[^<|]*))?"
         r"(?:<\|constrain\|>[^<|]*)?<\|message\|>|<\|start\|>(?P<end>[^<|]*)\Z",
+        is_closed=True,
     ),
     Template(
         "command-r",
@@ -152,6 +164,7 @@ _ALL = (
             more="<|END_THINKING|> <|START_RESPONSE|> <|END_RESPONSE|> <|END_ACTION|> "
             "<|END_TOOL_RESULT|>",
         ),
+        is_closed=True,
     ),
     Template(  # its replies end in the mark of whoever speaks next
         "glm",
@@ -172,6 +185,7 @@ _ALL = (
                 more="<|tool_calls_section_begin|> <|tool_call_end|> <|tool_calls_section_end|>",
             ),
         },
+        is_closed=True,
     ),
     Template(
         "granite",
@@ -179,13 +193,15 @@ _ALL = (
         ("<|end_of_text|>",),
         r"<\|start_of_role\|>(?P<r>[^<|]*)<\|end_of_role\|>",
         inside={**_TAGS, "<|tool_call|>": "call"},
+        is_closed=True,
     ),
     Template(
         "minimax",
         ("[e~[",),
         ("]~!b[",),
-        r"\]~b\](?P<r>\w+)\n",
+        r"\]~b\](?P<r>\w+)(?:\n|\Z)",
         inside=_THOUGHT | _marks(call="<minimax:tool_call>", more="</minimax:tool_call>"),
+        is_closed=True,
     ),
 )  # fmt: skip
 ALIASES = {"qwen": "chatml", "gpt-oss": "harmony", "zephyr": "phi", "tulu": "phi"}

@@ -22,6 +22,11 @@ __all__ = ["TEMPLATES", "Template", "split_prompt", "split_sample", "template_na
 
 # What a template puts before an answer without a thought; a prompt that came along ends in it.
 _EMPTY_THOUGHT = re.compile(r"\A\s*(?:(?:<think>\s*)?</think>|<\|channel>thought\s*<channel\|>)")
+# What is written as a control token, of whichever family: nobody can list them all.
+_SHAPE = (
+    r"<\|[A-Za-z_/][\w:./-]{2,40}\|>|<｜[^<>｜|\n]{2,40}｜>|\[\|[a-z_]{3,20}\|\]|<seed:\w{2,30}>"
+    r"|<(?:SPECIAL|reserved)_\d{1,6}>"
+)
 _PIPED = tuple(token for token in ALL_TOKENS if "|" in token or "｜" in token)
 
 
@@ -86,8 +91,8 @@ def _opened(prompt: str, template: Template | None, where: str) -> tuple[tuple[M
 
     Qwen3 without thinking opens the answer behind an empty thought, DeepSeek-R1 inside one.
     """
-    if template is None or not (fits(prompt, template) or _control(prompt, _signs())):
-        if tokens := _control(prompt, _signs()):
+    if template is None or not (fits(prompt, template) or signs_in(prompt)):
+        if tokens := signs_in(prompt):
             some = [name for name, t in TEMPLATES.items() if fits(prompt, t)]
             advice = " or ".join(f"--template {name}" for name in some)
             raise TemplateError(
@@ -129,6 +134,16 @@ def _signs() -> tuple[str, ...]:
     """Tokens that say that a text was templated; `[MASK]` or `<s>` stand in plain text too."""
     opens = {token for t in TEMPLATES.values() for token in (*t.opens, *t.closes, *t.starts)}
     return tuple({*_PIPED, *(opens - {*tokens_of("-"), "[EOS]", "[BOS]", "[PAD]", "<<SYS>>"})})
+
+
+def signs_in(text: str) -> list[str]:
+    """The control tokens, also of families unknown to us, that say that a text was templated."""
+    return list(dict.fromkeys(mark[0] for mark in _sign().finditer(text)))
+
+
+@cache
+def _sign() -> re.Pattern[str]:
+    return re.compile(f"{pattern_of(_signs())}|{_SHAPE}")
 
 
 @cache

@@ -14,6 +14,7 @@ from spct.errors import TemplateError
 from spct.types import Message
 
 _TAG = re.compile(r"</?[a-z_:]+>")
+_THOUGHT_BEGUN = re.compile(r"</?think>|<\|channel>thought|<channel\|>")
 _TOOLS = ("tool_declare", "available_tools")  # system turns of kimi and granite
 
 
@@ -59,12 +60,32 @@ def turns_of(text: str, template: Template, where: str = "text") -> list[Message
         turns[0].add(before, template=template)
     ends = [*(mark.start() for mark in found[1:]), len(text)]
     for mark, end in zip(found, ends, strict=True):
+        if turns and _is_torn(turns[-1], mark, text, template):
+            raise TemplateError(
+                f"{where}: got {mark[0].strip()!r} inside a {turns[-1].kind} turn that has not "
+                f"ended, in text of the template {template.name}: somebody wrote the mark; leave "
+                "the row out, or send messages instead of templated text"
+            )
         _add(turns, mark, text[mark.end() : end], template, where)
     kept = [t for t in turns if t.parts or t is turns[-1]]
     if len(kept) > 1 and not kept[-1].parts and kept[-1].kind in ("user", "result"):
         kept.pop()  # GLM ends a reply with the mark of whoever speaks next
     messages = [turn.message(template) for turn in kept]
     return [m for i, m in enumerate(messages) if m.content or i == len(messages) - 1]
+
+
+def _is_torn(turn: _Turn, mark: re.Match[str], text: str, template: Template) -> bool:
+    """Whether a mark opens a turn where the one before goes on, as no template writes it.
+
+    The assistant's own turn may end anyhow: a policy stops where it likes.
+    """
+    if mark[0] in template.inside or turn.kind == "assistant":
+        return False
+    if template.takes_turns:
+        is_next = template.opens.get(mark[0]) in ("user", "system")
+        return is_next and turn.kind == "user" and bool(turn.parts)
+    near = text[max(0, mark.start() - 64) : mark.start()].rstrip()
+    return template.is_closed and not near.endswith(template.closes)
 
 
 def _add(
@@ -178,6 +199,24 @@ def without(text: str, tokens: Iterable[str], *, at_start: bool) -> str:
             break
         end -= len(token) if token else 0
     return text[:end]
+
+
+def awaits_reply(text: str, template: Template) -> bool:
+    """Whether a text ends in the opening of the assistant's turn, after another turn.
+
+    A question about such a mark ends in one, too, but not behind the end of a turn.
+    """
+    found = [m for m in template.marks().finditer(text) if m[0] not in template.inside]
+    if not found:
+        return False
+    last = found[-1]
+    groups = last.groupdict()
+    role = template.opens.get(last[0]) or groups.get("r") or groups.get("end") or ""
+    rest = _THOUGHT_BEGUN.sub("", text[last.end() :])
+    if KINDS.get(role.strip().lower(), role) != "assistant" or rest.strip():
+        return False
+    before = text[max(0, last.start() - 64) : last.start()].rstrip()
+    return before.endswith(template.closes) if template.is_closed else len(found) > 1
 
 
 def fits(text: str, template: Template) -> bool:
