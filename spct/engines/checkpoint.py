@@ -24,6 +24,9 @@ MAX_HEADER = 64 * 2**20  # bytes of a safetensors header; 100,000 tensors take a
 MAX_JSON = 16 * 2**20  # bytes of a config or an index
 # What libraries call the layer that turns a hidden state into logits or a value.
 HEADS = frozenset({"score", "classifier", "v_head", "value_head", "reward_head", "rm_head"})
+# Ways of peft to begin an adapter that move a part of the base's weights into it, at random or by
+# data: the base that it was trained on is nowhere.
+REBASING = ("pissa_niter", "loftq", "lora_ga", "corda")
 # Of one element, by the name of its type; there are others, of 4 bits and more.
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
@@ -60,6 +63,7 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a model's folder; `ConfigError` for what is damaged, hostile or not there."""
+    _check_one_model(folder)
     found = Checkpoint(read_object(folder / CONFIG), shapes_in(folder))
     check_no_code(folder, found.config)
     _check_sizes(folder, found)
@@ -77,10 +81,40 @@ def read_adapter(folder: Path) -> Checkpoint:
         )
     found = Checkpoint(read_object(folder / ADAPTER), shapes_of(path))
     check_no_code(folder, found.config)
+    _check_one_model(folder)
+    _check_base(folder, found.config)
     rank = found.config.get("r")
     if isinstance(rank, int) and rank > found.n_elements:
         raise _too_big(folder, f"r = {rank}", found.n_elements)
     return found
+
+
+def _check_one_model(folder: Path) -> None:
+    """Refuse whole weights beside an adapter: which of the two is meant, the loaders guess."""
+    whole = [path.name for path in (folder / WEIGHTS, folder / INDEX) if path.is_file()]
+    if whole and (folder / ADAPTER).is_file():
+        raise ConfigError(
+            f"loading {str(folder)!r}: it holds whole weights ({whole[0]}) and an adapter "
+            f"({ADAPTER}), and only one can be the model; move one of them to a folder of its own"
+        )
+
+
+def _check_base(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse an adapter whose product belongs to another base than the one that would be loaded."""
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(REBASING):
+        raise ConfigError(
+            f"loading the adapter {str(folder)!r}: it was trained with init_lora_weights = "
+            f"{start!r}, which changes its base in a way that cannot be done again; convert it "
+            "where it was trained (peft: path_initial_model_for_weight_conversion), or merge it"
+        )
+    revision, base = config.get("revision"), str(config.get("base_model_name_or_path"))
+    if revision not in (None, "main") and not Path(base).is_dir():
+        raise ConfigError(
+            f"loading the adapter {str(folder)!r}: its base is the revision {revision!r} of "
+            f"{base!r}; fetch that (hf download --revision), and set base_model_name_or_path to "
+            "its folder"
+        )
 
 
 def heads_in(names: Iterable[str]) -> list[str]:

@@ -13,7 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from spct.engines.checkpoint import ADAPTER, CONFIG, read_adapter, read_checkpoint, read_object
+from spct.engines.checkpoint import (
+    ADAPTER,
+    CONFIG,
+    heads_in,
+    read_adapter,
+    read_checkpoint,
+    read_object,
+)
 from spct.engines.lora import check_applied
 from spct.errors import ConfigError, EngineError, ExtraMissing
 
@@ -127,7 +134,12 @@ def with_adapter(base: PreTrainedModel, folder: str | Path, *, trainable: bool) 
         from peft import PeftModel
     except ImportError as error:
         raise ExtraMissing("peft", "train") from error
-    read_adapter(Path(folder))
+    if heads := heads_in(read_adapter(Path(folder)).shapes):
+        raise ConfigError(
+            f"loading the adapter {str(folder)!r}: it holds a head ({', '.join(heads)}), so it is "
+            "a scorer and writes nothing; name it as the reward model itself (spct bench, compare, "
+            "serve)"
+        )
     try:
         with quietly():
             loaded: PeftModel = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)

@@ -26,6 +26,8 @@ UNPLAIN = (
     *("alpha_pattern", "rank_pattern", "use_dora", "fan_in_fan_out", "lora_bias", "use_qalora"),
     *("modules_to_save", "layer_replication", "trainable_token_indices", "corda_config"),
 )
+# Begun so, an adapter took a part of the base's weights along, which peft takes off when it loads.
+REBASED = ("pissa", "olora")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def find_lora(path: str | Path) -> Lora:
 
 def check_is_plain(lora: Lora) -> None:
     """Refuse what only peft applies: the product of the two matrices would be another model."""
-    for name in UNPLAIN:
+    start = str(lora.config.get("init_lora_weights")).lower()
+    rebased = ("init_lora_weights",) if start.startswith(REBASED) else ()
+    for name in (*UNPLAIN, *rebased):
         if lora.config.get(name):
             raise ConfigError(
                 f"the adapter {str(lora.path.parent)!r} sets {name} = {lora.config[name]!r:.80}, "

@@ -8,7 +8,7 @@ the files are looked at, not the warning. Weights come from safetensors only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +22,8 @@ from spct.engines.checkpoint import (
     read_checkpoint,
 )
 from spct.engines.hf_load import quietly
-from spct.errors import ConfigError, ExtraMissing
+from spct.engines.lora import check_applied
+from spct.errors import ConfigError, ExtraMissing, SpctError
 
 if TYPE_CHECKING:
     import torch
@@ -118,8 +119,8 @@ def _load(
             f"loading the scorer {str(folder)!r}: {error}; expected a folder with config.json and "
             "safetensors weights (pickled weights are refused)"
         ) from error
-    if head_from_here and (missing := sorted(info["missing_keys"])):
-        raise _untrained(folder, f"the files lack {', '.join(missing[:4])}")
+    if head_from_here:
+        _check_whole(Path(folder), info)
     return cast("PreTrainedModel", model.to(device))
 
 
@@ -129,8 +130,11 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None) -> PreTr
     except ImportError as error:
         raise ExtraMissing("peft", "train") from error
     adapter = read_adapter(folder)
-    if not heads_in(adapter.shapes):
+    # what LoRA adds to a head is nothing without the head's own weights, which no base has
+    own = heads_in(name for name in adapter.shapes if ".lora_" not in name)
+    if not own:
         raise _untrained(folder, "the adapter holds no head weights (modules_to_save)")
+    _check_one_head(folder, own)
     _check_one_logit(folder, adapter)
     base = _load(
         str(adapter.config.get("base_model_name_or_path")),
@@ -142,7 +146,11 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None) -> PreTr
     )
     try:
         # peft itself honours alpha_pattern, rank_pattern, rsLoRA and DoRA when it merges
-        merged = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+        adapted = PeftModel.from_pretrained(base, str(folder))
+        check_applied(adapted, folder)
+        merged = adapted.merge_and_unload()
+    except SpctError:
+        raise
     except Exception as error:  # a missing key, a shape of another base, a kind that peft lacks
         raise ConfigError(
             f"loading the adapter {str(folder)!r}: {error}; it was made for another base model or "
@@ -171,13 +179,34 @@ def _check_head(folder: Path, found: Checkpoint) -> None:
     n_labels = _labels_of(found.config)
     if n_labels != 1:
         raise _several(folder, n_labels)
-    heads = heads_in(found.shapes)
+    _check_one_head(folder, heads_in(found.shapes))
+    _check_one_logit(folder, found)
+
+
+def _check_whole(folder: Path, info: Mapping[str, Any]) -> None:
+    """Every weight came from the files, and no part of a head in them was left out."""
+    if missing := sorted(info["missing_keys"]):
+        raise _untrained(folder, f"the files lack {', '.join(missing[:4])}")
+    shapes = read_checkpoint(folder).shapes
+    unread = [
+        name
+        for name in sorted(info["unexpected_keys"])
+        if heads_in([name]) or shapes.get(name, ())[:1] == (1,)
+    ]
+    if unread:
+        raise ConfigError(
+            f"loading the scorer {str(folder)!r}: its files hold {', '.join(unread[:4])}, which "
+            "this architecture has no place for; a reward without it would be another one: "
+            "export the model with a head of one linear layer without a bias"
+        )
+
+
+def _check_one_head(folder: Path, heads: Sequence[str]) -> None:
     if len(heads) > 1:
         raise ConfigError(
             f"loading the scorer {str(folder)!r}: its weights hold {len(heads)} heads "
             f"({', '.join(heads)}), and only one can be the reward; save the model with that alone"
         )
-    _check_one_logit(folder, found)
 
 
 def _check_one_logit(folder: Path, found: Checkpoint) -> None:
