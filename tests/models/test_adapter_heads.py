@@ -131,7 +131,7 @@ def two_logits(tensors: dict[str, Any]) -> None:
         (len, {"peft_type": "NO_SUCH_KIND"}, "loading the adapter"),
         (len, {"r": 10**9}, "r = 1000000000"),
     ],
-    ids=str,
+    ids=lambda one: getattr(one, "__name__", str(one)),
 )
 def test_an_adapter_that_would_score_by_something_else_is_refused_by_name(
     adapter: Path,

@@ -305,10 +305,10 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("text", UNKNOWN)
-@pytest.mark.parametrize("template", [None, *TEMPLATES.values()], ids=str)
-def test_text_of_a_family_that_is_not_known_is_refused_with_its_tokens(text, template):
+@pytest.mark.parametrize("family", [None, *TEMPLATES])
+def test_text_of_a_family_that_is_not_known_is_refused_with_its_tokens(text, family):
     with pytest.raises(TemplateError, match=r"[<\[]"):
-        split_prompt(text, template, "q")
+        split_prompt(text, template_named(family), "q")
     with pytest.raises(DataError, match="template whose turns are known"):
         query_of("f:1", "prompt", text)
 
