@@ -26,6 +26,7 @@ _STATUSES = {
     408: "The body did not arrive in time.",
     409: "An Idempotency-Key came back with another body, or a group's members disagree.",
     413: "The body is too large.",
+    415: "The body is packed (Content-Encoding).",
     422: "The fields cannot be judged.",
     424: "The judgement failed, and the operator asked for an error.",
     429: "This key's rate or share is used up.",
