@@ -69,6 +69,7 @@ def _last_turn(text: str, template: Template) -> str:
     """The assistant's last turn as it was written, thoughts and calls included."""
     if template.name == "harmony":  # whose turn has several headers
         return text[text.rfind("<|start|>user") :].partition("<|start|>assistant")[2]
+    text = without(text, template.closes, at_start=False)  # GLM's are marks of who speaks next
     aside = ("call", "thought", "more", "sep", "tools")
     opened = [m for m in template.marks().finditer(text) if template.inside.get(m[0]) not in aside]
     return _EMPTY_THOUGHT.sub("", text[opened[-1].end() :], count=1).lstrip()

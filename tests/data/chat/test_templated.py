@@ -328,3 +328,12 @@ def test_text_of_a_family_that_is_not_known_is_refused_with_its_tokens(text, fam
 )
 def test_a_row_is_templated_by_how_it_begins_or_ends_and_not_by_what_it_asks(text, turns):
     assert list(query_of("f:1", "prompt", text)) == (turns or [Message("user", text)])
+
+
+@pytest.mark.parametrize("end", ["<|user|>", "<|observation|>", "<|endoftext|>", ""])
+@pytest.mark.parametrize("with_prompt", [True, False])
+def test_a_reply_that_ends_in_the_mark_of_whoever_speaks_next_is_not_lost(end, with_prompt):
+    prompt = "[gMASK]<sop><|user|>\nHi<|assistant|>\n"
+    text = prompt + "<think>so</think>\nYes" + end
+    found = split_sample(text, prompt if with_prompt else None, TEMPLATES["glm"], "q")
+    assert found == ((USER,), "<think>so</think>\nYes")
