@@ -14,7 +14,7 @@ from functools import cache
 
 from spct.core.tokens import ALL_TOKENS, pattern_of, tokens_of
 from spct.data.chat.families import ALIASES, TEMPLATES, Template, template_named
-from spct.data.chat.turns import begun, fits, quoted, turns_of, without
+from spct.data.chat.turns import begun, fits, marks_in, quoted, turns_of, without
 from spct.errors import TemplateError
 from spct.types import Message
 
@@ -71,7 +71,7 @@ def _last_turn(text: str, template: Template) -> str:
         return text[text.rfind("<|start|>user") :].partition("<|start|>assistant")[2]
     text = without(text, template.closes, at_start=False)  # GLM's are marks of who speaks next
     aside = ("call", "thought", "more", "sep", "tools")
-    opened = [m for m in template.marks().finditer(text) if template.inside.get(m[0]) not in aside]
+    opened = [m for m in marks_in(text, template) if template.inside.get(m[0]) not in aside]
     return _EMPTY_THOUGHT.sub("", text[opened[-1].end() :], count=1).lstrip()
 
 

@@ -50,7 +50,7 @@ class _Turn:
 def turns_of(text: str, template: Template, where: str = "text") -> list[Message]:
     """Every turn of a text; a generation prompt leaves an empty one of the assistant at the end."""
     text = begun(text, template)
-    found = list(template.marks().finditer(text))
+    found = marks_in(text, template)
     turns: list[_Turn] = []
     before = text[: found[0].start()] if found else text
     if not found or (before.strip() and not template.bare_system):
@@ -72,6 +72,19 @@ def turns_of(text: str, template: Template, where: str = "text") -> list[Message
         kept.pop()  # GLM ends a reply with the mark of whoever speaks next
     messages = [turn.message(template) for turn in kept]
     return [m for i, m in enumerate(messages) if m.content or i == len(messages) - 1]
+
+
+def marks_in(text: str, template: Template) -> list[re.Match[str]]:
+    """Everything that structures a text; where turns alternate, a reply begins but once."""
+    kept: list[re.Match[str]] = []
+    begun_by = ""  # who speaks
+    for mark in template.marks().finditer(text):
+        opens = template.opens.get(mark[0])
+        if template.takes_turns and opens == begun_by == "assistant":
+            continue  # a policy wrote [/INST]: it is text
+        begun_by = opens or begun_by
+        kept.append(mark)
+    return kept
 
 
 def _is_torn(turn: _Turn, mark: re.Match[str], text: str, template: Template) -> bool:

@@ -337,3 +337,37 @@ def test_a_reply_that_ends_in_the_mark_of_whoever_speaks_next_is_not_lost(end, w
     text = prompt + "<think>so</think>\nYes" + end
     found = split_sample(text, prompt if with_prompt else None, TEMPLATES["glm"], "q")
     assert found == ((USER,), "<think>so</think>\nYes")
+
+
+REPLIES = [
+    *(
+        "Yes",
+        "",
+        "<think>so</think>\nYes",
+        "so</think>Yes",
+        "I mean <think> tags",
+        "a <tool_call> b",
+    ),
+    *("[INST] x", "</s> y", "x [TOOL_CALLS] y", "<<SYS>>z", "[/INST]", "a [/INST] b", "end<think>"),
+    *(
+        "<|eot_id|>",
+        "<|channel|>analysis",
+        "text <pad> text",
+        "[THINK]a[/THINK]b",
+        "<user>q</user>",
+    ),
+]
+
+
+@pytest.mark.parametrize("family", [name for name in TEMPLATES if name != "harmony"])
+def test_a_reply_is_the_same_with_its_prompt_and_without_or_refused(family):
+    template, n = TEMPLATES[family], 0
+    for reply in REPLIES:
+        for end in ("", *template.closes, template.closes[0] + template.starts[0]):
+            text = PLAIN[family] + reply + end
+            with_prompt = split_sample(text, PLAIN[family], template, "q")
+            try:
+                assert split_sample(text, None, template, "q") == with_prompt
+            except TemplateError:  # a token that could be a mark of another turn
+                n += 1
+    assert n < len(REPLIES) * (len(template.closes) + 2) / 2
