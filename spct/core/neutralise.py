@@ -73,12 +73,13 @@ def _chunks(text: str) -> Iterator[str]:
 def _chunk(text: str, budget: _Budget) -> str:
     if any(mark in text for mark in "&\\%"):
         text = _without_hidden(text, budget)
-    marked = is_marked(text)
+    folded = fold(text)  # once: for a text of other scripts it is most of the work
+    marked = has_marks(folded)
     if marked:
         if budget.precise <= 0:
-            return _wholesale(text)
+            return folded.translate(_WHOLESALE)
         budget.precise -= 1
-        text, marked = _rewritten(text)
+        text, marked = _rewritten(text, folded)
     return _wholesale(text) if marked or _has_group(text) else text
 
 
@@ -119,9 +120,8 @@ def _has_group(text: str) -> bool:
     return any(is_group(text[a:b]) for _, a, b, _ in find_groups(text))
 
 
-def _rewritten(text: str) -> tuple[str, bool]:
-    """The text with each marker rewritten, and whether any is left."""
-    folded = fold(text)
+def _rewritten(text: str, folded: str) -> tuple[str, bool]:
+    """The text with each marker rewritten, and whether any is left; `folded` is its folded form."""
     marked = True
     for _ in range(3):  # a rewrite may uncover another marker around it
         lower = folded.lower()
@@ -140,32 +140,29 @@ def _replaced(
 ) -> tuple[str, str]:
     """The text and its folded form with the spans of the folded form rewritten in both."""
     ends = _ends(text, folded)
-    parts, shown, done = [], [], 0
+    parts, shown, done, seen = [], [], 0, 0  # up to where the text and its folded form are done
     for start, end in spans:
-        first, last = start, end
+        first, last, begin, finish = start, end, start, end
         if ends is not None:
             first, last = bisect_right(ends, start), bisect_right(ends, end - 1) + 1
+            begin, finish = ends[first - 1] if first else 0, ends[last - 1]
         if first >= done:
             new = rewrite(folded[start:end])  # of folded text: it stands for itself
             parts += [text[done:first], new]
-            if ends is not None:
-                shown += [folded[ends[done - 1] if done else 0 : ends[first - 1] if first else 0]]
-                shown += [new]
-            done = last
+            shown += [folded[seen:begin], new]
+            done, seen = last, finish
     parts.append(text[done:])
-    if ends is None:
-        return "".join(parts), "".join(parts)
-    shown.append(folded[ends[done - 1] if done else 0 :])
+    if folded == text:
+        return (new_text := "".join(parts)), new_text
+    shown.append(folded[seen:])
     return "".join(parts), "".join(shown)
 
 
 def _ends(text: str, folded: str) -> list[int] | None:
-    """Where each character of the text ends in its folded form; None if the two are the same."""
-    return (
-        None
-        if folded == text
-        else list(accumulate(map(len, map(FOLDED.__getitem__, map(ord, text)))))
-    )
+    """Where each character of the text ends in its folded form; None where each folds to one."""
+    if folded == text or all(len(FOLDED[ord(char)]) == 1 for char in set(text)):
+        return None
+    return list(accumulate(map(len, map(FOLDED.__getitem__, map(ord, text)))))
 
 
 def _wholesale(text: str) -> str:
