@@ -70,6 +70,30 @@ def test_lists_and_objects_are_counted_where_that_is_asked_for():
         read_json('[{"a": 1, "b": 2}]', max_keys=1)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "[]," * 300_000 + "[]]",
+        '{"a": [' + '{"k": 0},' * 150_000 + "{}]}",
+        "{" + ",".join(f'"{i}":0' for i in range(150_000)) + "}",
+        '["' + '\\"[{:' * 300_000,  # a text without an end
+        '["' + '\\"[{:' * 300_000 + "\\",
+        '"' * 1_000_001 + "[" * 100_001,
+    ],
+    ids=["lists", "objects", "keys", "open", "open escape", "quotes"],
+)
+def test_too_much_is_refused_before_it_is_made(text):
+    started = time.process_time()
+    with pytest.raises(NotStrictJSON):
+        read_json(text.encode(), max_containers=100_000)
+    assert time.process_time() - started < 1
+
+
+def test_brackets_in_texts_are_not_counted():
+    text = '["' + "[{:" * 300_000 + '", "\\"[[", {"a": ":"}]'
+    assert read_json(text, max_containers=2)[2] == {"a": ":"}
+
+
 def test_pairs_of_surrogates_and_numbers_near_the_limit_are_fine():
     assert read_json('"\\ud83d\\ude00"') == "😀"
     assert read_json("[1.7e308, 1e-999, 123]") == [1.7e308, 0.0, 123]

@@ -24,7 +24,7 @@ from spct.core.markers import RULES, Rewrite, has_marks, is_marked
 
 _CHUNK = 16_384
 _SEAM = 400  # longer than any marker
-_PRECISE = 8  # chunks that are rewritten marker by marker; what is left goes wholesale
+_PRECISE = 4  # chunks that are rewritten marker by marker; what is left goes wholesale
 _ENCODED = 50_000  # encoded characters of one text that are undone
 
 _WHOLESALE = str.maketrans(dict(zip("[]{}<>|#\\&%:◁▷", "()()‹›¦=/+٪-‹›", strict=True)))
@@ -85,7 +85,7 @@ def _chunk(text: str, budget: _Budget) -> str:
 
 def _without_hidden(text: str, budget: _Budget) -> str:
     """The text; lines that hide a marker in entities or escapes are shown with these undone."""
-    encoded = sum(1 for _ in ENCODED.finditer(text))
+    encoded = len(ENCODED.findall(text))
     budget.encoded -= encoded
     if not encoded:
         return text
