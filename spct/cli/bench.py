@@ -54,7 +54,8 @@ def bench(
     quiet = progress == "none"
     for name in bench.benchmarks:
         if Path(name).is_file():  # how a file of the user's is read, before anything is paid
-            Source((name,), drop_bad=bench.drop_bad).read(told=not quiet)
+            chosen = Source((name,), drop_bad=bench.drop_bad, negative=bench.negative)
+            chosen.read(told=not quiet)
 
     def watch(part: str, tally: Tally, left: int) -> AbstractAsyncContextManager[None]:
         return watched(tally, left, progress, part=part)

@@ -59,7 +59,8 @@ def compare(
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
     # how the file is read, said before anything is paid
-    examples = Source((data,), limit=compare.limit, drop_bad=drop_bad).read(told=True)
+    chosen = Source((data,), limit=compare.limit, drop_bad=drop_bad, negative=compare.negative)
+    examples = chosen.read(told=True)
 
     how: dict[str, Any] = {"verdicts": out / "verdicts", "retry_unscored": retry_unscored}
     how["watch"] = lambda part, tally, left: watched(tally, left, progress, part=part)

@@ -66,6 +66,7 @@ def convert(
     to: To = "-",
     schema: source.Schema = "auto",
     mapping: source.Map = None,
+    negative: source.NegativeSign = None,
     drop_bad: DropBad = False,
 ) -> None:
     """Write a file of any layout as our own rows, which every command reads without a map.
@@ -74,7 +75,8 @@ def convert(
     """
     maps = parse_mapping(mapping or [])
     with dropping(file, _beside(to), wanted=drop_bad) as drop:
-        n = _write(to, read_examples(file, schema=schema, mapping=maps, drop=drop))
+        found = read_examples(file, schema=schema, mapping=maps, drop=drop, negative=negative)
+        n = _write(to, found)
     _say(f"{n} examples")
 
 

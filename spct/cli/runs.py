@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from spct.protocols import Scorer
 from spct.runs.codec import dump_verdict, to_line
 from spct.runs.export import export_parts, parts_of
 from spct.runs.folder import CONFIG_NAME, atomic_text, read_config
+from spct.runs.identity import unlike_totals
 from spct.runs.judging import Tally
 from spct.runs.preferences import (
     Against,
@@ -148,7 +150,7 @@ def rescore(config: Config, origins: Origins, run: Run, to: Lines = None) -> Non
         given = {key for key, origin in origins.items() if origin != "default"}
         settings = _with_stored(run, config, given)
         reader, price = _Reader(settings), price_of(settings.engine)
-        tally, changes, lines = Tally(), Changes(), []
+        tally, changes, lines = Tally(), Changes(reader.unlike(store.config)), []
         for judged in store.judged():
             after = reader.verdict(judged.verdict, judged.example)
             tally.add(after)
@@ -169,7 +171,8 @@ def rescore(config: Config, origins: Origins, run: Run, to: Lines = None) -> Non
 class Changes:
     """What other verdicts come out of the same replies."""
 
-    def __init__(self) -> None:
+    def __init__(self, unlike: str | None = None) -> None:
+        self.unlike = unlike  # why rewards before and after are not compared
         self.n = self.n_rewards = self.n_gained = self.n_lost = 0
         self.other_best: list[str] = []
 
@@ -187,11 +190,14 @@ class Changes:
     def summary(self) -> str:
         """A line with the counts, and one for each of the first examples with another best."""
         more = len(self.other_best) - _SHOWN
+        other_rewards = f"{self.n_rewards} with other rewards"
+        if self.unlike is not None:
+            other_rewards = "rewards on another scale"
         return "\n".join(
             [
                 f"{self.n} verdicts: {len(self.other_best)} with another best response, "
-                f"{self.n_rewards} with other rewards, {self.n_gained} gained rewards, "
-                f"{self.n_lost} lost them",
+                f"{other_rewards}, {self.n_gained} gained rewards, {self.n_lost} lost them",
+                *([] if self.unlike is None else [f"  rewards not compared: {self.unlike}"]),
                 *self.other_best[:_SHOWN],
                 *([f"  and {more} more; --to writes all"] if more > 0 else []),
             ]
@@ -218,6 +224,12 @@ class _Reader:
 
             self.meta = load_scorer(judge.meta)
             check_meta(judge, self.meta)
+
+    def unlike(self, stored: Mapping[str, Any]) -> str | None:
+        """Why rewards read now are not compared with those of the stored identity."""
+        if "aggregate" not in stored:
+            return None
+        return unlike_totals(stored, {**stored, "aggregate": self.vote.name})
 
     def verdict(self, before: Verdict, example: Example | None) -> Verdict:
         """Vote on what was drawn: a run that stopped early has fewer than k, no vote adds any."""

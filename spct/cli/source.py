@@ -58,6 +58,14 @@ ShardOf = Annotated[
     str | None,
     typer.Option("--shard", rich_help_panel=PANEL, help="Take part i of n, as i/n; spct merge."),
 ]
+NegativeSign = Annotated[
+    Negative | None,
+    typer.Option(
+        "--negative",
+        rich_help_panel=PANEL,
+        help="What criteria with weights or points below zero mean.",
+    ),
+]
 MaxUnscored = Annotated[
     float,
     typer.Option(

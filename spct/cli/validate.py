@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from spct.cli import source
-from spct.data.criteria import Negative
 from spct.data.mapping import parse_mapping
 from spct.data.rows import validate as read_all
 from spct.data.shown import Report
@@ -24,10 +23,7 @@ def validate(
     show: Annotated[
         int, typer.Option(min=0, metavar="N", help="Show the first N examples as they were read.")
     ] = 1,
-    negative: Annotated[
-        Negative | None,
-        typer.Option(help="What criteria with weights or points below zero mean."),
-    ] = None,
+    negative: source.NegativeSign = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one object.")] = False,
 ) -> None:
     """Read a file of examples strictly: shows the first as it was read, counts, and every fault.

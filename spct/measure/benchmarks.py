@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spct.data.criteria import Negative
 from spct.data.published import lists, pairs
 from spct.data.published.sources import Hub, Source
 from spct.errors import ConfigError, did_you_mean
@@ -247,12 +248,12 @@ _ALL = (
 BENCHMARKS: Mapping[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 
 
-def ours(path: Path, drop_bad: bool = False) -> Benchmark:
+def ours(path: Path, drop_bad: bool = False, negative: Negative | None = None) -> Benchmark:
     """A benchmark made of a file of the user's."""
     return Benchmark(
         path.name,
         path.name,
-        lists.ours(path, drop_bad),
+        lists.ours(path, drop_bad, negative),
         rules.any_n,
         aggregates.any_n,
         (),
@@ -265,12 +266,14 @@ def ours(path: Path, drop_bad: bool = False) -> Benchmark:
     )
 
 
-def benchmark_named(name: str, drop_bad: bool = False) -> Benchmark:
+def benchmark_named(
+    name: str, drop_bad: bool = False, negative: Negative | None = None
+) -> Benchmark:
     """A benchmark by its name, or a path to a file of one's own."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     if Path(name).is_file():
-        return ours(Path(name), drop_bad)
+        return ours(Path(name), drop_bad, negative)
     meant = did_you_mean(name, BENCHMARKS)
     raise ConfigError(
         f"no benchmark and no file {name!r}{meant}; there are {', '.join(BENCHMARKS)}"

@@ -11,6 +11,7 @@ from typing import Any
 from spct.errors import ConfigError
 from spct.measure.benchmarks import benchmark_named
 from spct.measure.config import BenchConfig
+from spct.measure.criteria_arms import arms
 from spct.measure.figures import draw
 from spct.measure.gates import assignment, check_gates, check_scored, gates_of
 from spct.measure.json_files import plain, write_json, write_lines
@@ -48,6 +49,8 @@ def run_bench(
     gates_of(config.fail_under, [one.benchmark.name for one in loaded])
     by_label = labels(specs)
     models = _models(by_label, config.seed, k)
+    if config.criteria:
+        models = arms(models, config.criteria, [e for one in loaded for e in one.examples])
     made = {
         "command": "bench",
         "models": ", ".join(by_label.values()),
@@ -108,7 +111,7 @@ def _load(name: str, config: BenchConfig) -> Loaded:
         )
     limit = limits.get(name, limits.get(""))
     return load_benchmark(
-        benchmark_named(name, config.drop_bad),
+        benchmark_named(name, config.drop_bad, config.negative),
         config.data,
         limit=None if limit is None else int(limit),
         seed=config.seed[0],
@@ -133,6 +136,7 @@ def _described(specs: Sequence[str], config: BenchConfig, settings: Settings) ->
         "limits": list(config.limit),
         "probes": config.probes,
         "seeds": list(config.seed),
+        **({"criteria": list(config.criteria)} if config.criteria else {}),
     }
 
 

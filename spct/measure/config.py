@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
+from spct.data.criteria import Negative
 from spct.settings import Settings
+
+Way = Literal["given", "written", "swapped", "none"]
+NEGATIVE = Field(None, description="What criteria with weights or points below zero mean.")
 
 
 class Sampled(Settings):
@@ -30,6 +35,10 @@ class BenchConfig(Sampled):
         None, description="Folder with the published files; else SPCT_DATA, the hub."
     )
     drop_bad: bool = Field(False, description="Leave bad rows out of a file of rows.")
+    negative: Negative | None = NEGATIVE
+    criteria: tuple[Way, ...] = Field(
+        (), description="Rows of a judge by criteria: given,written,swapped,none."
+    )
     greedy: bool = Field(True, description="Also judge once at temperature 0.")
     limit: tuple[str, ...] = Field(
         (), description="Units of each benchmark, N or NAME=N, drawn by the first seed."
@@ -59,4 +68,5 @@ class CompareConfig(Sampled):
         (1, 2, 4, 8, 16, 32), description="Numbers of samples, all dividing the largest."
     )
     limit: int | None = Field(None, ge=1, description="Examples at most.")
+    negative: Negative | None = NEGATIVE
     timed: int = Field(16, ge=1, description="Examples that cost is measured on.")

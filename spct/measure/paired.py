@@ -19,7 +19,7 @@ from spct.measure.benchmarks import BENCHMARKS
 from spct.measure.intervals import mcnemar, paired_bootstrap
 from spct.measure.rules import Credit
 from spct.measure.tables import interval, safe, table
-from spct.runs.identity import differences
+from spct.runs.identity import differences, unlike_totals
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # benchmark, model, row
@@ -146,6 +146,7 @@ def _compare_row(a: Run, b: Run, key: Key, other: Key, *, resamples: int, seed: 
         "difference": {name: d._asdict() for name, d in found.items()},
         "right_in_a_only": lost,
         "right_in_b_only": won,
+        "totals": unlike_totals(_part(a, key), _part(b, other)),
         "mcnemar_p": None if lost is None or won is None else mcnemar(len(lost), len(won)),
     }
 
@@ -166,6 +167,12 @@ def _right(credits: Sequence[Credit]) -> dict[str, bool] | None:
     for credit in credits:
         right[credit.unit] = right.get(credit.unit, True) and credit.value == 1.0
     return right
+
+
+def _part(run: Run, key: Key) -> Json:
+    """What a model's judgements on a benchmark depend on, but for how they were sampled."""
+    parts: Json = run.config.get("parts", {}).get(key[1], {})
+    return next((made for name, made in parts.items() if name.startswith(f"{key[0]}.")), {})
 
 
 def config_difference(a: Json, b: Json) -> list[Json]:
@@ -193,6 +200,8 @@ def comparison_markdown(found: Json, shown: int = 10) -> str:
     head = ["Benchmark", "A", "B", "n", "B - A", "Right in A only", "Right in B only"]
     head += ["McNemar p"]
     parts.append(table(head, lines))
+    for why in dict.fromkeys(row["totals"] for row in found["rows"] if row["totals"]):
+        parts.append(f"Accuracy is compared, rewards are not: {why}.\n")
     if found["config"]:
         lines = [[c["key"], repr(c["a"]), repr(c["b"])] for c in found["config"]]
         parts.append("## Settings that differ\n\n" + table(["Setting", "A", "B"], lines))

@@ -21,6 +21,7 @@ from spct.measure.estimator import by, named, readable, votes_at
 from spct.measure.loading import Loaded
 from spct.measure.rules import Column, Credit, Judged, Policy, Rule
 from spct.types import (
+    Checked,
     Completion,
     Example,
     FinishReason,
@@ -30,12 +31,13 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.types import Part as ReplyPart
 
 Mode = Literal["reward", "sampled", "greedy"]
 
 
 def without_texts(verdict: Verdict) -> Verdict:
-    """The verdict with what scoring needs: scores, orders, seeds, meta scores, usage."""
+    """The verdict with what scoring needs: scores or checks, orders, seeds, meta scores, usage."""
     return replace(verdict, trajectories=tuple(map(_slim, verdict.trajectories)))
 
 
@@ -52,7 +54,18 @@ def _slim(t: Trajectory) -> Trajectory:
         outcome,
         t.fingerprint,
         t.meta_score,
+        t.criteria,
+        tuple(map(_slim_part, t.parts)),
     )
+
+
+def _slim_part(part: ReplyPart) -> ReplyPart:
+    """Totals of several judgements are made of their checks, so these stay."""
+    outcome = part.outcome
+    if isinstance(outcome, Checked):
+        outcome = Checked(outcome.met, outcome.overall)
+    prompt = replace(part.prompt, messages=())
+    return ReplyPart(prompt, _completion(part.completion.finish_reason, 0, 0, 0, None), 0, outcome)
 
 
 @lru_cache(maxsize=64)

@@ -23,13 +23,17 @@ from spct.types import Criteria, Example, Unscored, Usage
 
 @dataclass(frozen=True)
 class Lists:
-    """The source that settings name; `general` is added to whatever list there is."""
+    """The source that settings name; `general` is added to whatever list there is.
+
+    With `anew` a list that an example brings does not count.
+    """
 
     file: CriteriaFile | None = None
     swapped: bool = False
     writer: CriteriaWriter | None = None
     general: Criteria | None = None
     dropout: float = 0.0
+    anew: bool = False
     seed: int = 0
 
     @cached_property
@@ -40,6 +44,7 @@ class Lists:
             "" if self.writer is None else self.writer.fingerprint,
             "" if self.general is None else f"+{self.general.fingerprint}",
             "" if not self.dropout else f"-{self.dropout:g}@{self.seed}",
+            "anew" * self.anew,
         ]
         return " ".join(filter(None, parts)) or "given"
 
@@ -68,9 +73,12 @@ class Lists:
         """The list without a random share of it, seeded by the example: one subset for a group.
 
         The next group of the same query has other responses, hence another id and another subset.
+        Where the members of a group come one by one, the query is all that they share: it is the
+        seed, and the subset of a query stays the same.
         """
         free = [i for i, one in enumerate(criteria.items) if not one.required]
-        rng = random.Random(sample_seed(self.seed, f"{example.id}\0dropout", 0))
+        group = example.id if example.n > 1 else list_key(example.query, example.reference)
+        rng = random.Random(sample_seed(self.seed, f"{group}\0dropout", 0))
         n_out = min(round(self.dropout * len(free)), len(criteria.items) - 1)
         out = set(rng.sample(free, n_out))
         return replace(
@@ -81,8 +89,9 @@ class Lists:
         """The list that nobody has to write, if there is one."""
         if self.swapped:
             return self._another(example)
-        if example.criteria is not None or self.file is None:
-            return example.criteria
+        own = None if self.anew else example.criteria
+        if own is not None or self.file is None:
+            return own
         exact = self._lists.get(list_key(example.query, example.reference))
         return self.file.common or exact or self._lists.get(list_key(example.query))
 

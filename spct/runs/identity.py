@@ -16,11 +16,20 @@ from typing import Any
 from spct.core.plan import content_id
 from spct.types import JSON
 
-__all__ = ["content_id", "differences", "digest", "digest_of_all", "of_judgements", "of_replies"]
+__all__ = [
+    "content_id",
+    "differences",
+    "digest",
+    "digest_of_all",
+    "of_judgements",
+    "of_replies",
+    "unlike_totals",
+]
 
 # Stored judgements are voted again under any of these, and stored replies read again under those:
 # changing one needs no new reply.
 VOTED = frozenset({"k", "vote", "stopping"})
+MODE = ("aggregate", "format", "chunk", "criteria")  # what a total by criteria rests on
 READ = frozenset({"parse", "meta", "aggregate"})
 
 
@@ -32,6 +41,23 @@ def of_judgements(identity: Mapping[str, JSON]) -> dict[str, JSON]:
 def of_replies(identity: Mapping[str, JSON]) -> dict[str, JSON]:
     """The part that stored replies depend on: engine, wording, sampling."""
     return {key: value for key, value in identity.items() if key not in VOTED | READ}
+
+
+def unlike_totals(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    """Why rewards under two identities must not be compared; None where they may be.
+
+    Rewards by criteria are totals over a list under one way of asking and of adding up: one call
+    for all criteria meets fewer of them than one call each, and an overall score is on another
+    scale. Which response is best, and whether that is right, may be compared under any two.
+    """
+    if "aggregate" not in a and "aggregate" not in b:
+        return None
+    parts = [d for d in differences(a, b) if d.key in MODE]
+    if not parts:
+        return None
+    return "totals of two ways of judging by criteria: " + ", ".join(
+        f"{d.key} {d.before!r} and {d.now!r}" for d in parts
+    )
 
 
 def digest(identity: Mapping[str, Any]) -> str:

@@ -53,7 +53,8 @@ def test_a_run_by_criteria_goes_on_and_refuses_a_changed_list(run, pairs, tmp_pa
     assert run(*ask)[0] == 0
     code, _, err = run(*ask)
     assert code == 0 and "4 examples were finished before" in err
-    code, rescored, _ = run("rescore", out, "--aggregate", "overall", "--to", "-")
+    code, rescored, told = run("rescore", out, "--aggregate", "overall", "--to", "-")
+    assert "rewards not compared: totals of two ways" in told and "'overall'" in told
     assert code == 0 and all(json.loads(line)["rewards"][0] >= 1 for line in rescored.splitlines())
     with Store.read(out) as store:
         assert len(mean_cells(next(store.verdicts()).trajectories)[0]) == 2

@@ -39,6 +39,12 @@ def test_dropout_is_one_subset_for_a_group_and_keeps_gates_and_general_ones(tmp_
     assert model.identity()["criteria"] != judge(criteria_dropout=0.5).identity()["criteria"]
 
 
+def test_members_of_a_group_that_come_one_by_one_have_one_subset():
+    model = judge(criteria_dropout=0.4)
+    alone = [shown(model, example(text, id=f"call{i}")) for i, text in enumerate("abcdef")]
+    assert all(names == alone[0] for names in alone) and len(alone[0]) == 6 - 2
+
+
 def test_one_query_is_written_once_for_all_who_ask_at_the_same_time():
     model = judge(criteria="write")
     asked = [example("a", criteria=None, id=f"e{i}") for i in range(5)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spct.data.criteria import Negative
 from spct.data.dropped import Dropped
 from spct.data.published import readers
 from spct.data.published.items import item, shuffled, user
@@ -158,12 +159,13 @@ def realmistake(source: Source) -> Iterator[Example]:
         yield item(row, f"{subset}/{number}", query, [row.text("llm_response")], [gold], subset)
 
 
-def ours(path: Path, drop_bad: bool = False) -> Any:
+def ours(path: Path, drop_bad: bool = False, negative: Negative | None = None) -> Any:
     """A file of the user's in any layout that `spct` reads; every row needs gold."""
 
     def load(_: Source) -> Iterator[Example]:
         single, dropped = None, Dropped() if drop_bad else None
-        for number, example in enumerate(read_examples(path, drop=dropped), 1):
+        found = read_examples(path, drop=dropped, negative=negative)
+        for number, example in enumerate(found, 1):
             place = f"{path.name}, example {number}"
             if example.gold is None:
                 raise DataError(
