@@ -1,11 +1,13 @@
 """Judging by criteria against listwise judging: tokens as counted, and stored results read again.
 
-    python -m benchmarks.criteria [--stored 2000]
+    python -m benchmarks.criteria [--stored 2000] [--decided]
 
 n = 8 responses of 300 words and m = 6 criteria of 25 words. Tokens are words, as the scripted
 engine counts them: prompts once per call, k samples of one prompt share it. `billed` counts the
 cached prefix of a call (the text that an earlier call for the same response began with) at a tenth.
 The last line reads stored results again (`spct rescore`), 8 criteria each, and adds them up.
+`--decided` asks the embedded model 8 yes-or-no questions of about 25 tokens on one state of about
+1,000, against one question.
 """
 
 from __future__ import annotations
@@ -123,11 +125,45 @@ def rescored(n_stored: int) -> float:
     return time.process_time() - begin
 
 
+async def decided(rounds: int = 3) -> str:
+    """How much longer 8 criteria take than one, as questions to the embedded model."""
+    from benchmarks.embedded import SENTENCES
+    from spct.engines.readouts.local import LocalReader
+    from spct.engines.readouts.openvino import OpenVINOBackend
+    from spct.models.decided_criteria import DecidedCriteriaRM
+    from spct.models.decision import ONE_STATE
+
+    backend = OpenVINOBackend()
+    model = DecidedCriteriaRM(LocalReader(backend, min_mass=0.0), ONE_STATE)
+    rng = random.Random(7)
+    text = " ".join(rng.choice(SENTENCES) for _ in range(60))
+    items = tuple(Criterion(f"c{i}", f"It says: {SENTENCES[i]}") for i in range(8))
+    spent = {1: 0.0, 8: 0.0}
+    for turn in range(rounds + 1):  # the first is a warm-up
+        for m in spent:
+            query = (Message("user", f"Describe place {turn}."),)
+            asked = Example("e", query, (f"{turn} {text}",), criteria=Criteria(items[:m]))
+            begin = time.perf_counter()
+            verdict = await model.judge(asked)
+            spent[m] += (time.perf_counter() - begin) * (turn > 0)
+            assert verdict.rewards is not None, verdict.unscored
+    await model.aclose()
+    n_tokens = len(backend.ids((Message("user", text),)))
+    return (
+        f"8 criteria on a state of {n_tokens} tokens over one: {spent[8] / spent[1]:.2f} "
+        f"({spent[8] / rounds:.2f} s against {spent[1] / rounds:.2f} s)"
+    )
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--stored", type=int, default=2000)
+    parser.add_argument("--decided", action="store_true")
     options = parser.parse_args()
+    if options.decided:
+        print(asyncio.run(decided()))
+        return
     base = counted(POINTWISE, K)
     rows = {
         f"listwise, k = {K}": base,

@@ -15,8 +15,9 @@ from pydantic import Field
 from spct.config import EngineConfig
 from spct.core.format import Format
 from spct.engines.readouts.asking import Wording, load_wording
-from spct.engines.readouts.decision import MIN_MASS, Question, Reader
+from spct.engines.readouts.decision import MIN_MASS, Kind, Question, Reader
 from spct.errors import ConfigError, SpctError
+from spct.models.decided_criteria import DecidedCriteriaRM
 from spct.models.decision import ONE_STATE, Asking, DecisionRM, asking
 from spct.models.engines import adapters_of, build_engine, engine_kind
 from spct.models.model_card import ModelCard
@@ -38,8 +39,10 @@ How = Literal["auto", "tokens", "systemone", "decisions", "logits"]
 class DecisionSettings(Settings):
     """`[decision]` of a model's TOML file."""
 
-    ask: Literal["score", "yes_no", "choice", "yes_no_each"] = Field(
-        "score", description="What is asked: levels, or yes or no, of each response; or the best."
+    ask: Literal["score", "yes_no", "choice", "yes_no_each", "criteria"] = Field(
+        "score",
+        description="What is asked: levels, or yes or no, of each response; the best of them; or "
+        "each of an example's criteria, of each response.",
     )
     reader: How = Field(
         "auto",
@@ -59,14 +62,23 @@ class DecisionSettings(Settings):
 
 def decision_model(
     settings: DecisionSettings, config: EngineConfig, engine: Engine | None = None
-) -> DecisionRM:
+) -> DecisionRM | DecidedCriteriaRM:
     """The decision model that these settings name."""
 
     def path(name: str | None) -> Path | None:
         return None if name is None else Path(name)
 
-    asked = asking(settings.ask, path(settings.questions), path(settings.state))
     reader = build_reader(settings, config, load_wording(path(settings.wording)), engine)
+    if settings.ask == "criteria":
+        if settings.questions is not None:
+            raise ConfigError(
+                f"[decision] questions = {settings.questions!r}: with ask = 'criteria' the "
+                "questions are the criteria"
+            )
+        state = asking("yes_no", None, path(settings.state)).state
+        by_kind: dict[Kind, float] = {"yes_no": settings.temperature, "score": settings.temperature}
+        return DecidedCriteriaRM(reader, state, temperatures=by_kind)
+    asked = asking(settings.ask, path(settings.questions), path(settings.state))
     temperatures = {asked.question.kind: settings.temperature}
     return DecisionRM(reader, asked, temperatures=temperatures, n_orders=settings.orders)
 

@@ -1,0 +1,136 @@
+"""Criteria as questions to a decision model: one state a response, one question a criterion.
+
+What the format `met_one` asks of a language model, asked of a reader: the state shows query and
+response and is read once, each criterion is a yes-or-no question on it (a graded one a question
+with its levels), and nothing is written. The probability of yes is p of the cell; totals, gates and
+the flat rows are those of every judge by criteria (spct/core/criteria.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+
+from spct.core.cells import joined
+from spct.core.criteria import weighted
+from spct.core.format import Format
+from spct.core.neutralise import neutralise
+from spct.core.recipe import settings_of
+from spct.core.settle import settle
+from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
+from spct.errors import FormatError
+from spct.models.base import FrozenModel
+from spct.protocols import Traits
+from spct.types import (
+    JSON,
+    Checked,
+    Completion,
+    Criteria,
+    Criterion,
+    Example,
+    Part,
+    Prompt,
+    Trajectory,
+    Unscored,
+    Verdict,
+)
+
+ASKED = "Is this true of the response: {} Be strict: what is only hinted at is not there."
+LEVEL = "How far is this true of the response: {}"
+
+
+@dataclass(frozen=True, eq=False)
+class DecidedCriteriaRM(FrozenModel):
+    """Holds every response to its example's criteria by a reader's probabilities. Frozen.
+
+    `asked` is the instruction of a yes-or-no question, with {} for the criterion's text.
+    """
+
+    reader: Reader
+    state: Format
+    _: KW_ONLY
+    asked: str = ASKED
+    temperatures: Mapping[Kind, float] = field(default_factory=dict)
+    concurrency: int = 64
+
+    @property
+    def traits(self) -> Traits:
+        """Any number of responses, by criteria alone; totals have no bounds of their own."""
+        return Traits(settings=settings_of(self), answers="itself", takes_criteria=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """Reader, model and the state's wording."""
+        return f"{self.reader.fingerprint}/criteria-{self.state.fingerprint}"
+
+    def identity(self) -> Mapping[str, JSON]:
+        """All that the totals depend on."""
+        return {
+            "model": self.fingerprint,
+            "question": self.asked,
+            "temperatures": {str(kind): t for kind, t in self.temperatures.items()},
+            "aggregate": weighted.name,
+            "chunk": 1,
+        }
+
+    async def open(self) -> None:
+        """Open the reader."""
+        await self.reader.open()
+
+    async def decide(self, state: str, questions: Sequence[Question]) -> Answers:
+        """Answer questions of a caller's own about a state, which is neutralised."""
+        found = await self.reader.answer(neutralise(state), questions)
+        pairs = zip(found.answers, questions, strict=True)
+        return Answers([self._tempered(a, q.kind) for a, q in pairs], found.usage)
+
+    async def judge(self, example: Example) -> Verdict:
+        """Ask about every response; a criterion without an answer leaves its response unscored."""
+        criteria = example.criteria
+        if criteria is None:
+            raise FormatError(
+                f"example {example.id!r} has no criteria, which this decision model judges by "
+                '(ask = "criteria"): give it some'
+            )
+        shown = range(example.n)
+        parts = await asyncio.gather(*(self._part(example, criteria, i) for i in shown))
+        whole = joined(0, parts, example.n, criteria, weighted, self.fingerprint)
+        return settle(example.id, [whole], weighted, 1)
+
+    def settle(self, example_id: str, trajectories: Sequence[Trajectory], k: int) -> Verdict:
+        """Totals over what is stored."""
+        return settle(example_id, trajectories, weighted, k)
+
+    async def _part(self, example: Example, criteria: Criteria, i: int) -> Part:
+        one = Example(
+            example.id, example.query, (example.responses[i],), reference=example.reference
+        )
+        messages = self.state.render(one, (0,)).messages
+        questions = [self._question(n, c) for n, c in enumerate(criteria.items, 1)]
+        found = await self.reader.answer(messages[0].content, questions)
+        outcome: Checked | Unscored
+        met: list[float] = []
+        for question, answer, item in zip(questions, found.answers, criteria.items, strict=True):
+            read = self._tempered(answer, question.kind)
+            if isinstance(read, Unscored):
+                outcome = Unscored(read.reason, f"{item.name!r}: {read.detail}".rstrip(": "))
+                break
+            met.append(read.probabilities[0] if item.top == 1 else read.expected / item.top)
+        else:
+            outcome = Checked(tuple(met))
+        prompt = Prompt(example.id, messages, (i,), criteria=tuple(range(len(questions))))
+        return Part(prompt, Completion("", usage=found.usage), 0, outcome)
+
+    def _question(self, number: int, item: Criterion) -> Question:
+        if item.top == 1:
+            return Question(f"c{number}", "yes_no", self.asked.replace("{}", item.text))
+        return Question(f"c{number}", "score", LEVEL.replace("{}", item.text), item.levels)
+
+    def _tempered(self, answer: Answer | Unscored, kind: Kind) -> Answer | Unscored:
+        if isinstance(answer, Unscored):
+            return answer
+        return tempered(answer, self.temperatures.get(kind, 1.0))
+
+    async def aclose(self) -> None:
+        """Close the reader."""
+        await self.reader.aclose()
