@@ -176,6 +176,14 @@ class Hook:
         """Judge examples together; those that fail or are late have no verdict."""
         return await self.on_loop(self._judge_all(examples))
 
+    def check_criteria(self) -> None:
+        """Raise `ConfigError` if the model leaves criteria out of what it reads."""
+        if not self.model.traits.takes_criteria:
+            raise ConfigError(
+                f"the hook is given criteria, which {self.model.fingerprint} does not read; use a "
+                "judge of the format met, met_one or pointwise_criteria (docs/criteria.md)"
+            )
+
     async def reach(self) -> None:
         """Raise `EndpointError` within ten seconds if the model is a gateway that is not there."""
         if self.gateway is not None:

@@ -5,14 +5,16 @@ Task(dataset=..., solver=generate(), scorer=reward("scripted"))
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from inspect_ai.model import ChatMessage
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from spct.errors import EndpointError
-from spct.integrations.groups import runs_of
+from spct.data.criteria import Negative
+from spct.errors import DataError, EndpointError
+from spct.integrations.groups import general_list, read_lists, runs_of
 from spct.integrations.hook import Hook, Judged
 from spct.protocols import RewardModel
 from spct.types import Judgement
@@ -24,13 +26,21 @@ def reward(
     *,
     deadline_s: float = 300.0,
     use_target: bool = False,
+    criteria: str | None = None,
+    general_criteria: str | Sequence[Any] | None = None,
+    negative: Negative | None = None,
 ) -> Scorer:
     """Score a sample by the reward of its completion; `use_target` shows the target to the judge.
 
+    `criteria` names the key of a sample's metadata that holds its list of criteria;
+    `general_criteria` (items, or a file) are added to every list, and `negative` says what weights
+    below zero mean.
     `model` is a reward model, a gateway's address, or what `spct serve` takes; None reads
     SPCT_REWARD_MODEL.
     """
     hook = Hook.of(model, deadline_s=deadline_s)
+    general = general_list(general_criteria)
+    by_criteria = criteria is not None or general is not None
 
     async def score(state: TaskState, target: Target) -> Score:
         answer = state.output.completion
@@ -38,7 +48,15 @@ def reward(
         while turns and turns[-1]["role"] == "assistant":  # the completion itself
             turns.pop()
         reference = target.text if use_target and target.text else None
-        grouped = runs_of([turns], [answer], [reference])
+        if by_criteria:
+            hook.check_criteria()
+        try:
+            own = None if criteria is None else state.metadata.get(criteria)
+            where = criteria or "general_criteria"
+            lists = read_lists([own], general, where=where, negative=negative)
+        except DataError as error:
+            return Score.unscored(reason="bad_sample", answer=answer, explanation=str(error))
+        grouped = runs_of([turns], [answer], [reference], criteria=lists)
         if grouped.refused:
             return Score.unscored(
                 reason="bad_sample", answer=answer, explanation=grouped.refused[0]
@@ -93,5 +111,6 @@ def _explanation(judged: Judged) -> str | None:
     verdict = judged.verdict
     for trajectory in verdict.trajectories if verdict else ():
         if isinstance(trajectory.outcome, Judgement):
-            return trajectory.completion.text
+            # what was put together of several replies has no text of its own
+            return trajectory.completion.text or trajectory.outcome.critique
     return None

@@ -23,13 +23,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import Any
 
+from spct.data.criteria import Negative
 from spct.errors import ConfigError, printable
-from spct.integrations.groups import Run, Turns, runs_of
+from spct.integrations.groups import Run, Turns, general_list, read_lists, runs_of
 from spct.integrations.hook import ENVIRONMENT, Hook, rewards_or_none
 from spct.measure.outcomes import telling
 from spct.protocols import RewardModel
 from spct.runs.identity import content_id
-from spct.types import Verdict
+from spct.types import Criteria, Verdict
 
 log = logging.getLogger("spct.integrations")
 Rewards = list[float | None]
@@ -44,19 +45,32 @@ def make_reward_func(
     max_unscored: float | None = None,
     group_size: int | None = None,
     reference_column: str | None = None,
+    criteria_column: str | None = None,
+    general_criteria: str | Sequence[Any] | None = None,
+    negative: Negative | None = None,
 ) -> RewardFunc:
     """A reward function of `model`: a reward model, a name that `spct serve` takes, or an address.
 
-    `reference_column` names a dataset column whose text the judge sees as a good answer.
-    `max_unscored` ends the run when a larger share of the last responses (32 to 256) has no reward.
+    `reference_column` names a dataset column whose text the judge sees as a good answer,
+    `criteria_column` one with a list of criteria; `general_criteria` (items, or a file) are added
+    to every list, and `negative` says what weights below zero mean. `max_unscored` ends the run
+    when a larger share of the last responses (32 to 256) has no reward.
     """
     hook = Hook.of(model, deadline_s=deadline_s, max_unscored=max_unscored)
+    general = general_list(general_criteria)
+    by_criteria = criteria_column is not None or general is not None
 
     async def spct_reward(
         prompts: Sequence[Turns], completions: Sequence[Turns], **columns: Any
     ) -> Rewards:
         references = _column(columns, reference_column)
-        grouped = runs_of(prompts, completions, references, group_size)
+        lists: Sequence[Criteria | None] | None = None
+        if by_criteria:
+            hook.check_criteria()
+            rows = _values(columns, criteria_column) or [None] * len(prompts)
+            where = criteria_column or "general_criteria"
+            lists = read_lists(rows, general, where=where, negative=negative)
+        grouped = runs_of(prompts, completions, references, group_size, lists)
         for why, n in Counter(grouped.refused.values()).items():
             log.warning("%d of %d samples cannot be judged: %s", n, len(prompts), why)
         await hook.reach()
@@ -149,11 +163,16 @@ async def _members(hook: Hook, parts: Sequence[Run], size: int, step: int) -> li
         asked, texts = run.example, [run.example.responses[i] for i in run.index]
         # the same on every process, and another at every step
         name = f"step {step} {content_id(asked.query, [], asked.reference)}"
-        result = await hook.within_deadline(
-            gateway.member_rewards(
-                asked.query, texts, group=name, size=size, reference=asked.reference
-            )
+        name += "" if asked.criteria is None else f" {asked.criteria.fingerprint}"
+        work = gateway.member_rewards(
+            asked.query,
+            texts,
+            group=name,
+            size=size,
+            reference=asked.reference,
+            criteria=asked.criteria,
         )
+        result = await hook.within_deadline(work)
         return rewards_or_none(result, len(texts))
 
     return await asyncio.gather(*(ask(run) for run in parts))
@@ -164,12 +183,17 @@ def _step(trainer_state: Any) -> int:
 
 
 def _column(columns: dict[str, Any], name: str | None) -> Sequence[str | None] | None:
+    values = _values(columns, name)
+    return None if values is None else [None if one is None else str(one) for one in values]
+
+
+def _values(columns: dict[str, Any], name: str | None) -> list[Any] | None:
     if name is None:
         return None
     if name not in columns:
         known = sorted(key for key, value in columns.items() if isinstance(value, list))
         raise ConfigError(f"the dataset has no column {name!r}; there are {', '.join(known)}")
-    return [None if one is None else str(one) for one in columns[name]]
+    return list(columns[name])
 
 
 def _log(log_metric: Callable[[str, float], None], runs: Sequence[Run], rewards: Rewards) -> None:

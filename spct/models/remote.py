@@ -12,13 +12,14 @@ from random import Random
 from typing import Any, NamedTuple
 
 from spct.core.recipe import settings_of
+from spct.data.criteria import dump_items
 from spct.engines.retry import Failure, RetryPolicy, classify_status, retry_after_s
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, DataError, EndpointError
 from spct.models.base import FrozenModel
 from spct.protocols import Traits
 from spct.strict_json import NotStrictJSON, read_json
-from spct.types import Example, Message, Reason, Usage, Verdict
+from spct.types import Criteria, Example, Message, Reason, Usage, Verdict
 
 log = logging.getLogger("spct.models")
 _AGAIN = frozenset({"rate_limited", "down", "timeout", "garbage"})
@@ -109,7 +110,7 @@ class RemoteRM(FrozenModel):
     @property
     def traits(self) -> Traits:
         """The gateway says no when asked for what its model does not take."""
-        return Traits(joins_groups=True, settings=settings_of(self))
+        return Traits(joins_groups=True, settings=settings_of(self), takes_criteria=True)
 
     @property
     def fingerprint(self) -> str:
@@ -119,8 +120,7 @@ class RemoteRM(FrozenModel):
     async def judge(self, example: Example) -> Verdict:
         """Judge one example; a failed judgement has no rewards."""
         body: dict[str, Any] = {"query": _turns(example.query), "responses": example.responses}
-        if example.reference is not None:
-            body["reference"] = example.reference
+        body |= _known(example.reference, example.criteria)
         reply = await self._post("v1/judge", {"examples": [body]})
         return _verdict(example.id, reply["results"][0])
 
@@ -132,6 +132,7 @@ class RemoteRM(FrozenModel):
         group: str,
         size: int,
         reference: str | None = None,
+        criteria: Criteria | None = None,
     ) -> MemberRewards:
         """Rewards of some members of a group whose others are asked for elsewhere."""
         body: dict[str, Any] = {
@@ -139,8 +140,7 @@ class RemoteRM(FrozenModel):
             "responses": list(responses),
             "group": {"id": group, "size": size},
         }
-        if reference is not None:
-            body["reference"] = reference
+        body |= _known(reference, criteria)
         reply = await self._post("v1/rewards", body)
         return MemberRewards(reply["rewards"], reply["errors"])
 
@@ -203,6 +203,12 @@ def _failure(reply: Http | Failure) -> tuple[str, str]:
 
 def _turns(query: tuple[Message, ...]) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.content} for turn in query]
+
+
+def _known(reference: str | None, criteria: Criteria | None) -> dict[str, Any]:
+    """What a request says of an example beside its texts."""
+    found: dict[str, Any] = {} if reference is None else {"reference": reference}
+    return found if criteria is None else {**found, "criteria": dump_items(criteria)}
 
 
 def _verdict(example_id: str, result: Mapping[str, Any]) -> RemoteVerdict:

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from spct.core.criteria import weighted
+from spct.core.format import MET
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError, EndpointError, EngineError, TrainError
@@ -372,3 +374,54 @@ async def test_verls_batch_manager_calls_a_plain_function_that_sees_groups_whole
         {"score": 2.0, "unscored": 0.0},
         {"score": -1.0, "unscored": 1.0},
     ]
+
+
+# ---- criteria
+
+BY_WORD = [{"name": "word", "text": "Speaks of the harbour"}]
+
+
+def by_criteria(k: int = 1) -> GenerativeRM:
+    return GenerativeRM(ScriptedEngine(), MET, k=k, vote=weighted)
+
+
+async def test_a_column_of_criteria_and_general_ones_reach_the_judge():
+    general = [{"name": "polite", "text": "Thanks the reader", "weight": 0.5}]
+    reward = make_reward_func(by_criteria(), criteria_column="rubric", general_criteria=general)
+    rows = await reward(
+        prompts=["p"] * 3,
+        completions=["harbour of thanks", "the harbour", "nothing"],
+        rubric=[BY_WORD] * 3,
+    )
+    assert rows == pytest.approx([1.0, 1 / 1.5, 0.0])
+    # another list is another group, though the prompt is the same
+    other = [{"name": "word", "text": "Speaks of nothing"}]
+    lists = [BY_WORD, other]
+    alone = make_reward_func(by_criteria(), criteria_column="rubric")
+    assert await alone(prompts=["p"] * 2, completions=["nothing"] * 2, rubric=lists) == [0.0, 1.0]
+
+
+async def test_criteria_for_a_model_that_reads_none_and_bad_lists_end_the_run_at_once():
+    reward = make_reward_func(Model(), general_criteria=BY_WORD)
+    with pytest.raises(ConfigError, match=r"which .* does not read"):
+        await reward(prompts=["p"], completions=["a"])
+    reward = make_reward_func(by_criteria(), criteria_column="rubric")
+    with pytest.raises(DataError, match=r"rubric.*--negative"):
+        await reward(prompts=["p"], completions=["a"], rubric=[[{"text": "x", "weight": -1}]])
+    with pytest.raises(DataError, match="this name too"):
+        both = make_reward_func(by_criteria(), criteria_column="r", general_criteria=BY_WORD)
+        await both(prompts=["p"], completions=["a"], r=[BY_WORD])
+
+
+async def test_parts_of_a_group_with_criteria_are_put_together_by_the_gateway():
+    async with served(by_criteria()) as client:
+        hooks = [
+            make_reward_func(client.url, group_size=2, criteria_column="rubric") for _ in range(2)
+        ]
+        found = await asyncio.gather(
+            *(
+                hook(prompts=["p"], completions=[text], rubric=[BY_WORD])
+                for hook, text in zip(hooks, ("the harbour", "nothing"), strict=True)
+            )
+        )
+    assert found == [[1.0], [0.0]]

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from spct.core.criteria import weighted
+from spct.core.format import MET
+from spct.core.generative import GenerativeRM
+from spct.engines.scripted import ScriptedEngine
 from tests.serve.local import Model, scripted
 
 inspect_ai = pytest.importorskip("inspect_ai")
@@ -47,7 +51,10 @@ def evaluate(model, tmp_path, **kwargs):
 
     questions, targets = list(answers), ("four", "x")
     task = Task(
-        dataset=[Sample(input=q, target=t) for q, t in zip(questions, targets, strict=True)],
+        dataset=[
+            Sample(input=q, target=t, metadata={"rubric": [f"Says {t} as the answer"]})
+            for q, t in zip(questions, targets, strict=True)
+        ],
         solver=recite(),
         scorer=reward(model, **kwargs),
     )
@@ -81,3 +88,11 @@ def test_the_target_is_a_reference_only_where_it_is_asked_for(tmp_path):
         model = Model()
         evaluate(model, tmp_path, use_target=asked)
         assert {e.reference for e in model.judged} >= {reference}
+
+
+def test_a_samples_metadata_brings_its_criteria(tmp_path):
+    judge = GenerativeRM(ScriptedEngine(), MET, k=1, vote=weighted)
+    log = evaluate(judge, tmp_path, criteria="rubric")
+    scores = [sample.scores["reward"] for sample in log.samples]
+    assert [score.value for score in scores] == [1.0, 0.0]
+    assert scores[0].explanation == "Response 1: c1: It is there."

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from spct.core.criteria import weighted
+from spct.core.format import MET
 from spct.core.generative import GenerativeRM
 from spct.engines.retry import RetryPolicy
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError, EndpointError
 from spct.models.remote import RemoteRM
 from spct.serve.config import ServeConfig
-from spct.types import Example, Message
+from spct.types import Criteria, Criterion, Example, Message
 from tests.serve.local import Model, scripted, served
 
 EXAMPLE = Example("mine", (Message("user", "What is 2+2?"),), ("4", "twenty-two"), reference="4")
@@ -152,3 +155,14 @@ async def test_a_200_that_is_not_the_gateways_is_tried_again_and_then_an_endpoin
     await remote.aclose()
     server.close()
     assert n_asked == 3
+
+
+async def test_criteria_reach_the_gateways_judge():
+    items = (Criterion("word", "Speaks of twenty", 2), Criterion("four", "Names four apples"))
+    asked = replace(EXAMPLE, reference=None, criteria=Criteria(items))
+    judge = GenerativeRM(ScriptedEngine(), MET, k=1, vote=weighted)
+    async with served(judge) as client:
+        remote = RemoteRM(client.url)
+        far = await remote.judge(asked)
+        await remote.aclose()
+    assert far.rewards == (await judge.judge(asked)).rewards == pytest.approx((0.0, 2 / 3))
