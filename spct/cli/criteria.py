@@ -19,12 +19,13 @@ import typer
 from spct.cli import source
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
+from spct.cli.rationale import rationale
 from spct.config import Config
 from spct.core.stream import stream
 from spct.data.criteria import Negative
 from spct.data.criteria_files import CriteriaFile, Listed, dump_listed, list_key, read_criteria_file
 from spct.errors import ConfigError, OverBudget, printable
-from spct.measure.criteria import criterion_figures
+from spct.measure.criteria import criterion_figures, labels_of
 from spct.models.engines import build_engine
 from spct.models.judges import with_defaults
 from spct.models.writer import CriteriaWriter
@@ -48,6 +49,7 @@ Lists = Annotated[Path, typer.Argument(metavar="FILE", help="A file of criteria.
 Sign = Annotated[
     str | None, typer.Option("--negative", help="occurs-is-bad or met-is-good, for such weights.")
 ]
+app.command()(rationale)
 NEGATIONS = (" not ", " no ", " never ", "n't ", " without ", " avoid")
 MANY = 12  # more criteria in a list than this are told
 
@@ -189,9 +191,10 @@ def check(file: Lists, negative: Sign = None) -> None:
     kinds = Counter(item.kind for _, criteria in lists for item in criteria.items)
     gates = sum(item.required for _, criteria in lists for item in criteria.items)
     told = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    n, low, high = len(lists), min(sizes), max(sizes)
     print(
-        f"{len(lists)} lists of {min(sizes)} to {max(sizes)} criteria ({told}; {gates} required), "
-        "no faults"
+        f"{n} {'list' if n == 1 else 'lists'} of {low if low == high else f'{low} to {high}'} "
+        f"criteria ({told}; {gates} required), no faults"
     )
 
 
@@ -219,21 +222,33 @@ def measure(
         Path | None, typer.Option("--to", help="Also one CSV row per response and criterion.")
     ] = None,
 ) -> None:
-    """What a run says of its criteria: met rate, flips between votes, alpha, dead ones, overlap."""
+    """What a run says of its criteria: met rate, flips between votes, alpha, dead ones, overlap.
+
+    Where rows bring people's labels as `met` in their meta, also kappa with these.
+    """
     with closing(Store.read(run)) as store:
         if to is not None:
             with atomic_text(to) as file:
                 n = write_criteria(store.verdicts(), file, valid)
             print(f"{n} rows in {to}", file=sys.stderr)
-        figures = criterion_figures(store.verdicts())
+        labels: dict[tuple[str, int, str], float] = {}
+        verdicts = []
+        for judged in store.judged():
+            verdicts.append(judged.verdict)
+            found = next((t.criteria for t in judged.verdict.trajectories if t.criteria), None)
+            if judged.example is not None and found is not None:
+                labels |= labels_of(judged.example, found)
+    figures = criterion_figures(verdicts, labels)
     if not figures:
         raise ConfigError(f"no verdict of {run} was made criterion by criterion (--format met)")
-    print("met rate  flip rate  alpha  overlap  unscored  criterion")
+    kappas = "  kappa" if labels else ""
+    print(f"met rate  flip rate  alpha  overlap{kappas}  unscored  criterion")
     for one in figures:
         told = [_number(v) for v in (one.met_rate, one.flip_rate, one.alpha, one.overlap)]
+        agreed = f"  {_number(one.kappa):>5}" if labels else ""
         dead = "  dead: says the same of every response" if one.dead else ""
         print(
-            f"{told[0]:>8}  {told[1]:>9}  {told[2]:>5}  {told[3]:>7}  {one.unscored:>4} of "
+            f"{told[0]:>8}  {told[1]:>9}  {told[2]:>5}  {told[3]:>7}{agreed}  {one.unscored:>4} of "
             f"{one.n:<4} {printable(one.name)}{dead}"
         )
 

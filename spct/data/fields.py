@@ -100,6 +100,8 @@ def need(place: str, row: RawRow, field: str) -> Any:
 
 
 OWN_KEYS = ("id", "query", "responses", "gold", "reference", "subset", "meta", "criteria")
+# What people say of a row beside its gold: reasons, and labels by criterion. No judge sees them.
+HUMAN_KEYS = ("rationale", "met")
 
 
 def read_own(
@@ -111,14 +113,15 @@ def read_own(
     """
     fields = {key: value for key, value in row.items() if value is not None}
     for key in fields:
-        if key not in OWN_KEYS:
-            fix = f"put what the judge must not see in meta{did_you_mean(key, OWN_KEYS)}"
-            raise bad(place, key, fields[key], f"only the keys {', '.join(OWN_KEYS)}", fix)
+        if key not in (known := OWN_KEYS + HUMAN_KEYS):
+            fix = f"put what the judge must not see in meta{did_you_mean(key, known)}"
+            raise bad(place, key, fields[key], f"only the keys {', '.join(known)}", fix)
         if key in damaged:
             raise bad(place, key, fields[key], "a value that can be stored and sent", damaged[key])
     meta = fields.get("meta", {})
     if not isinstance(meta, dict):
         raise bad(place, "meta", meta, "an object")
+    meta = {**meta, **{key: fields[key] for key in HUMAN_KEYS if key in fields}}
     return build(
         place,
         fields,

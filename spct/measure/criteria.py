@@ -5,19 +5,21 @@
 - alpha: Krippendorff's, nominal, over the votes on a criterion's cells; None without variation
 - dead: met by all responses of the run, or by none
 - overlap: mean correlation of p with the other criteria of its lists; None without variation
+- kappa: Cohen's, of p and people's labels (`met` in an example's meta), both cut at one half
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from spct.errors import DataError
 from spct.runs.criteria_rows import criteria_rows
-from spct.types import Verdict
+from spct.types import Criteria, Example, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,54 @@ class CriterionFigures:
     alpha: float | None
     dead: bool
     overlap: float | None
+    kappa: float | None = None
+    n_labels: int = 0
+
+
+Labels = Mapping[tuple[str, int, str], float]  # (example, response, criterion) -> 0..1, of people
+
+
+def labels_of(example: Example, criteria: Criteria) -> dict[tuple[str, int, str], float]:
+    """What people say of each response and criterion, as it stands in the example's meta.
+
+    `met` has an entry for each response: a list in the criteria's order, or an object by their
+    names; true, false or a number 0..1, and null where nobody said anything.
+    """
+    rows, found = example.meta.get("met"), {}
+    if rows is None:
+        return {}
+    names = [item.name for item in criteria.items]
+    where = f"labels of the example {example.id!r}: `met` in its meta"
+    if not isinstance(rows, list) or len(rows) != example.n:
+        raise DataError(
+            f"{where}: expected a list with one entry for each of {example.n} responses"
+        )
+    for i, row in enumerate(rows):
+        known = dict(zip(names, row, strict=False)) if isinstance(row, list) else row
+        if not isinstance(known, dict) or (isinstance(row, list) and len(row) != len(names)):
+            raise DataError(
+                f"{where}: response {i + 1} has {row!r:.60}; expected {len(names)} labels"
+            )
+        for name, value in known.items():
+            if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise DataError(f"{where}: {name!r} is {value!r:.40}; expected 0 to 1, or null")
+            if value is not None:
+                found[example.id, i, str(name)] = float(value)
+    return found
+
+
+def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
+    """Cohen's kappa of two yes-or-no judgements; None where neither could disagree by chance."""
+    n = len(pairs)
+    if not n:
+        return None
+    a, b = sum(x for x, _ in pairs) / n, sum(y for _, y in pairs) / n
+    by_chance = a * b + (1 - a) * (1 - b)
+    return (
+        None
+        if by_chance == 1
+        else (sum(x == y for x, y in pairs) / n - by_chance) / (1 - by_chance)
+    )
 
 
 def flip_rate(votes: Sequence[Sequence[float]]) -> float | None:
@@ -64,8 +114,13 @@ def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
     return math.fsum((u - x) * (v - y) for u, v in zip(a, b, strict=True)) / math.sqrt(var)
 
 
-def criterion_figures(verdicts: Iterable[Verdict]) -> list[CriterionFigures]:
-    """Figures of every criterion (by name and text), those met least often first."""
+def criterion_figures(
+    verdicts: Iterable[Verdict], labels: Labels | None = None
+) -> list[CriterionFigures]:
+    """Figures of every criterion (by name and text), those met least often first.
+
+    With `labels` of people also how far the judge agrees with them.
+    """
     rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for verdict in verdicts:
         for row in criteria_rows(verdict):
@@ -75,7 +130,7 @@ def criterion_figures(verdicts: Iterable[Verdict]) -> list[CriterionFigures]:
         for key, some in rows.items()
     }
     return sorted(
-        (_figures(key, some, known) for key, some in rows.items()),
+        (_figures(key, some, known, labels or {}) for key, some in rows.items()),
         key=lambda f: (f.met_rate is None, f.met_rate, f.name),
     )
 
@@ -84,9 +139,15 @@ def _figures(
     key: tuple[str, str],
     rows: list[dict[str, Any]],
     known: dict[tuple[str, str], dict[tuple[str, int], float]],
+    labels: Labels,
 ) -> CriterionFigures:
     own = known[key]
     scored, votes = list(own.values()), [row["votes"] for row in rows]
+    told = [
+        (p >= 0.5, labels[id, i, key[0]] >= 0.5)
+        for (id, i), p in own.items()
+        if (id, i, key[0]) in labels
+    ]
     others = []
     for other, cells in known.items():
         shared = own.keys() & cells.keys()
@@ -102,6 +163,8 @@ def _figures(
         alpha=alpha(votes),
         dead=len(scored) > 1 and (min(scored) >= 0.5 or max(scored) < 0.5),
         overlap=fmean(others) if others else None,
+        kappa=kappa(told),
+        n_labels=len(told),
     )
 
 
