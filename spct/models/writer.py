@@ -36,11 +36,15 @@ _TEMPLATE = shipped_template("criteria")
 
 @dataclass(frozen=True, eq=False)
 class CriteriaWriter:
-    """Writes lists with whatever engine it is given; greedy unless `temperature` says otherwise."""
+    """Writes lists with whatever engine it is given; greedy unless `temperature` says otherwise.
+
+    `template` is the wording that a writer was trained on, with the slots of ours.
+    """
 
     temperature: float = 0.0
     max_tokens: int = 1024
     seed: int = 0
+    template: str = _TEMPLATE
     _written: dict[tuple[str, str], asyncio.Future[Criteria | Unscored]] = field(
         default_factory=dict, repr=False
     )
@@ -49,14 +53,15 @@ class CriteriaWriter:
     def fingerprint(self) -> str:
         """Wording and sampling; the engine is named by the judge."""
         return (
-            f"written:{self.temperature:g}-{self.max_tokens}-{sample_seed(self.seed, _TEMPLATE, 0)}"
+            f"written:{self.temperature:g}-{self.max_tokens}-"
+            f"{sample_seed(self.seed, self.template, 0)}"
         )
 
     def prompt(self, example: Example) -> Prompt:
         """What the writer reads: query and reference, and no response."""
         turns, _, reference = harmless(example.query, (), example.reference)
         slots = {"conversation": "\n\n".join(turns), "reference": reference}
-        text = Message("user", filled(_TEMPLATE, slots))
+        text = Message("user", filled(self.template, slots))
         return Prompt(list_key(example.query, example.reference), (text,), ())
 
     async def write(self, example: Example, engine: Engine) -> tuple[Criteria | Unscored, Usage]:
