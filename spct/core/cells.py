@@ -36,6 +36,7 @@ from spct.types import (
 )
 
 _OVERALL = re.compile(r"^[ \t#*>_-]*overall\b", re.IGNORECASE | re.MULTILINE)
+_OVERALL_WORD = re.compile(r"[oO][vV][eE][rR][aA][lL][lL]")  # quick to find; no letter folds oddly
 _NUMBER = re.compile(r"^[ \t]*(\d{1,3})[.)][ \t]+", re.MULTILINE)
 _BARE = re.compile(r"\s*(\d)\s*\.?\s*")
 
@@ -49,7 +50,7 @@ def check(
     tops = [criteria.items[i].top for i in prompt.criteria]
     scale, text = Scale(0, max(tops), whole=True), completion.text
     bare = _BARE.fullmatch(text) if fmt.asks_one else None
-    label = None if bare else _OVERALL.search(text)
+    label = None if bare else _overall_label(text)
     if bare:
         number = Group((float(bare[1]),), (bare.span(1),), 0)
         reading: Reading | Unscored = Reading((), "", number)
@@ -71,6 +72,15 @@ def check(
     final = find_verdict(text[label.start() :], 1, TEN) if label else None
     overall = final.scores[0] if isinstance(final, Group) else None
     return Checked(met, overall, _by_name(reading.critique, prompt, criteria))
+
+
+def _overall_label(text: str) -> re.Match[str] | None:
+    """The label of the overall score: the first "overall" that begins its line."""
+    for word in _OVERALL_WORD.finditer(text):
+        label = _OVERALL.match(text, text.rfind("\n", 0, word.start()) + 1)
+        if label:
+            return label
+    return None
 
 
 def _by_name(critique: str, prompt: Prompt, criteria: Criteria) -> str:
@@ -146,7 +156,12 @@ def read_again(whole: Trajectory, fmt: Format, vote: Vote, parse: Parse) -> Traj
     """A judgement with its stored replies read anew."""
     assert whole.criteria is not None
     parts = tuple(
-        replace(p, outcome=check(p.completion, p.prompt, whole.criteria, fmt, parse))
+        Part(
+            p.prompt,
+            p.completion,
+            p.seed,
+            check(p.completion, p.prompt, whole.criteria, fmt, parse),
+        )
         for p in whole.parts
     )
     again = replace(whole, parts=parts)

@@ -76,15 +76,15 @@ def faults_of(criteria: Criteria) -> list[str]:
 def total_of(criteria: Criteria, p: Sequence[float]) -> Total:
     """The total of a response from the p of each criterion."""
     pairs = list(zip(criteria.items, p, strict=True))
-    earned = math.fsum(c.weight * x for c, x in pairs if c.kind != "pitfall")
-    lost = math.fsum(c.weight * x for c, x in pairs if c.kind == "pitfall")
-    best = math.fsum(c.weight for c in criteria.items if c.kind != "pitfall")
-    worst = math.fsum(c.weight for c in criteria.items if c.kind == "pitfall")
-    if not best:
+    good = [(c.weight, x) for c, x in pairs if c.kind != "pitfall"]
+    bad = [(c.weight, x) for c, x in pairs if c.kind == "pitfall"]
+    lost, worst = math.fsum([w * x for w, x in bad]), math.fsum([w for w, _ in bad])
+    if not good:
         total = 1 - lost / worst
         return Total(total, (), total)
-    total = (earned - lost) / best
-    gates = tuple(i for i, (c, x) in enumerate(pairs) if c.required and x < PASS)
+    best = math.fsum([w for w, _ in good])
+    total = (math.fsum([w * x for w, x in good]) - lost) / best
+    gates = tuple([i for i, (c, x) in enumerate(pairs) if c.required and x < PASS])
     return Total(total, gates, total - (1 + worst / best) if gates else total)
 
 
@@ -103,6 +103,8 @@ def cells_of(trajectory: Trajectory) -> Cells:
 def mean_cells(trajectories: Sequence[Trajectory]) -> Cells:
     """The mean of each cell over the judgements that scored it."""
     tables = [cells_of(t) for t in trajectories if t.parts]
+    if len(tables) == 1:
+        return tables[0]  # as of each judgement by itself, and of every run with k = 1
     return tuple(
         tuple(
             _mean([cell for cell in cells if cell is not None]) for cells in zip(*rows, strict=True)

@@ -59,13 +59,14 @@ class Entry:
     start: int
 
 
-def entries(content: str) -> list[Entry | str]:
+@lru_cache(1024)  # few digits: of most judges' verdicts nearly all have been read before
+def entries(content: str) -> tuple[Entry | str, ...]:
     """The entries of a group's content; one that is no number stands as its text."""
     plain = _blanked(content)
     cuts = [-1, *(m.start() for m in _COMMA.finditer(plain)), len(plain)]
     if not plain.strip():
-        return []
-    return [_entry(plain, a + 1, b, i) for i, (a, b) in enumerate(pairwise(cuts), 1)]
+        return ()
+    return tuple(_entry(plain, a + 1, b, i) for i, (a, b) in enumerate(pairwise(cuts), 1))
 
 
 @lru_cache(1024)  # hostile texts repeat themselves
@@ -100,14 +101,19 @@ def _blanked(content: str) -> str:
 
 def find_groups(text: str, limit: int = 1000) -> Iterator[Span]:
     """Every group in order: start, start and end of its content, end. Unclosed boxes are none."""
-    squares = ((m.start(), *m.span(1), m.end()) for m in SQUARE.finditer(text))
-    boxes = _boxes(text) if "ox" in text else ()  # most replies have neither or one
-    found = sorted([*islice(squares, limit), *islice(boxes, limit)])
-    yield from found[:limit]
+    begin = text.find("[[")  # most replies have neither or one: a search for it is cheap
+    squares = SQUARE.finditer(text, begin) if begin >= 0 else ()
+    found = [(m.start(), *m.span(1), m.end()) for m in islice(squares, limit)]
+    begin = text.find("ox")
+    boxes = _boxes(text, max(0, begin - _BEFORE_OX)) if begin >= 0 else ()
+    yield from sorted([*found, *islice(boxes, limit)])[:limit]
 
 
-def _boxes(text: str) -> Iterator[Span]:
-    for match in OPEN_BOX.finditer(text):
+_BEFORE_OX = len(r"\frameb")  # the most of an opening that stands before its "ox"
+
+
+def _boxes(text: str, begin: int) -> Iterator[Span]:
+    for match in OPEN_BOX.finditer(text, begin):
         # "\\\\boxed" in a string that was escaped twice: the group begins at the first backslash
         start = match.start() - (text[match.start() - 1 : match.start()] == "\\")
         depth = 1

@@ -124,7 +124,7 @@ def read_criteria(
     if problems:
         told = "; ".join(dict.fromkeys(problems))
         n = f"{len(items)} items"
-        raise RowError(place, Fault("criteria", n, f"criteria to judge by: {told}"))
+        raise RowError(place, Fault("criteria", n, f"a list to judge by, but {told}"))
     return criteria
 
 
@@ -187,7 +187,10 @@ def _item(i: int, value: Any, problems: list[str]) -> _Raw:
         tags = ()
     if prefix := _PREFIX.match(text):
         text, tags = text[prefix.end() :], (*tags, prefix[1].lower())
-    weight = _weight(where, next((value[k] for k in WEIGHTS if k in value), None), problems)
+    said_weights = [value[k] for k in WEIGHTS if k in value]
+    if said_weights and all(one is None for one in said_weights):
+        problems.append(f"{where}: its weight is null or NaN; give a number, or leave the key out")
+    weight = _weight(where, next((one for one in said_weights if one is not None), None), problems)
     choices = _choices(where, next((value[k] for k in CHOICES if value.get(k)), ()), problems)
     said = value.get("kind") or ("graded" if choices else "met")
     kind: Kind = next((known for known in KINDS if known == said), "met")

@@ -99,7 +99,9 @@ def read_criteria_file(
                 str(path), read_criteria(str(path), path.read_text("utf-8"), polarity)
             )
         rows = list(read_objects(path))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"reading the criteria in {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"reading the criteria in {path}: {error}") from error
     if not rows:
         raise DataError(f"reading the criteria in {path}: got no rows, expected at least one")

@@ -64,6 +64,7 @@ def test_tagged_text_and_a_judges_own_list_are_read():
         ([{"text": f"t{i}"} for i in range(500)], "500 criteria"),
         ([{"text": "a", "weight": float("nan")}], "weight is nan"),
         ([{"text": "a", "weight": float("inf")}], "weight is inf"),
+        ([{"text": "a", "weight": None}], "weight is null or NaN"),  # as tables spell NaN
         ([{"text": "a", "weight": 0}, {"text": "b", "weight": 0}], "all weights are 0"),
         ([{"text": " "}], "text is empty"),
         ([{"name": "x", "text": "a"}, {"name": "X", "text": "b"}], "has this name too"),
