@@ -1,8 +1,9 @@
 """`spct view` on a large run: first screen, filters, the server's memory, and the export.
 
-    python -m benchmarks.view [--examples 100000] [--folder DIR]
+    python -m benchmarks.view [--examples 100000] [--folder DIR] [--only export|write|serve]
 
-A run of pairs with four samples each is written by the store itself (DIR keeps it). The server is
+A run of pairs with four samples each is written by the store itself (DIR keeps it, so that the
+parts can be measured one after the other where a machine is quiet for minutes only). The server is
 the command that a person types, in a process of its own whose memory is read from outside; a
 screen is what the page asks for before it can draw: the page, its script and style, and the list.
 """
@@ -53,6 +54,7 @@ FILTERS = (
     {"subset": "code", "outcome": "wrong", "sort": "margin", "order": "desc"},
     {"n": "2", "sort": "tokens", "order": "desc"},
     {"sort": "head", "offset": "50000"},
+    {"sort": "margin", "order": "desc", "offset": "50000"},
     {"q": "etaoin"},
     {"q": "no such words anywhere"},
 )
@@ -211,17 +213,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="keeps the large run for the next call")
+    parser.add_argument("--only", choices=("export", "write", "serve"), help="one part of it")
     args = parser.parse_args()
+    parts = (args.only,) if args.only else ("export", "write", "serve")
     with tempfile.TemporaryDirectory() as spare:
-        measure_export(Path(spare), 1000)
         run = (args.folder or Path(spare)) / "large"
-        if not run.exists():
+        if "export" in parts:
+            measure_export(Path(spare), 1000)
+        if "write" in parts and not run.exists():
             started = time.perf_counter()
             write_run(run, args.examples)
             print(f"wrote {args.examples} examples in {time.perf_counter() - started:.0f} s")
-        for index in run.glob("view.db*"):
-            index.unlink()
-        measure_server(run, args.examples)
+        if "serve" in parts:
+            for index in run.glob("view.db*"):
+                index.unlink()
+            measure_server(run, args.examples)
 
 
 if __name__ == "__main__":

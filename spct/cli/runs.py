@@ -99,8 +99,10 @@ def export(
 
     A CSV row has the winner, the rewards, how much the judgements agree, and, where the example has
     gold, what the verdict earns (1 is right, a tie at the top its share, no rewards 0). The folder
-    of a benchmark run gives the verdicts of all its models, benchmarks and modes. With --pairs the
-    rows are those of TRL's DPO and reward trainers, or with --form sft those of its SFT.
+    of a benchmark run gives the verdicts of all its models, benchmarks and modes. Where people gave
+    verdicts of their own in spct view, CSV and JSONL have them, and how often they agree is told.
+    With --pairs the rows are those of TRL's DPO and reward trainers, or with --form sft those of
+    its SFT.
 
     Example: spct export runs/20260101T000000Z_pairs_a1b2c3 --to verdicts.csv
 
@@ -125,10 +127,34 @@ def export(
             write_preferences(counts.checked(rows, str(run)), to)
             told = str(counts)
         else:
-            told = f"{export_parts(parts, to, _correct)} verdicts"
+            n_rows = export_parts(parts, to, _correct, _marks)
+            told = f"{n_rows} verdicts{_people([store for _, store in parts])}"
         n_damaged = sum(store.n_damaged for _, store in parts)
     damaged = f", left out {n_damaged} damaged rows" if n_damaged else ""
     print(f"{told}{damaged}", file=sys.stderr)
+
+
+def _marks(folder: Path) -> dict[str, dict[str, Any]]:
+    from spct.view.marks import Marks
+
+    return Marks(folder).by_id()
+
+
+def _people(stores: list[Store]) -> str:
+    """How often people agree with the judge, for the last line; nothing where nobody marked."""
+    from spct.view.marks import agreement
+
+    pairs: list[tuple[object, int | None]] = []
+    for store in stores:
+        for id, mark in _marks(store.folder).items():
+            found = store.sound(id)
+            if found is not None and found.verdict.rewards is not None:
+                pairs.append((mark["mark"], found.verdict.winner))
+    all_marks = agreement(pairs)
+    if all_marks is None:
+        return ""
+    kappa = "" if all_marks["kappa"] is None else f", kappa {all_marks['kappa']:.2f}"
+    return f"; people agree in {all_marks['agreement']:.0%} of {all_marks['n']}{kappa}"
 
 
 def _correct(verdict: Verdict, example: Example) -> float | None:

@@ -40,24 +40,28 @@ def view(
     Example: spct view runs/20261126T101500Z_pairs_a1b2c3
     """
     from spct.view.export import export as write
-    from spct.view.run import runs_in
+    from spct.view.run import follow_all, runs_in
 
     if export is None and (limit or wrong or redact):
         raise ConfigError("--limit, --wrong and --redact belong to --export FILE.html")
     with ExitStack() as stack:
-        found = runs_in(list(runs) if runs else [Path("runs")])
-        for run in found:
-            stack.callback(run.close)
-        ranking = _ranking_of(list(runs or []))
+        folders = list(runs) if runs else [Path("runs")]
+        found = runs_in(folders)
+        stack.callback(_close, found)
+        ranking = _ranking_of(folders)
         if export is not None:
             for run in found:
                 run.index.follow()
             n = write(found, export, limit=limit, only_wrong=wrong, redact=redact, ranking=ranking)
             print(f"{export}: {n} examples, {export.stat().st_size:,} bytes", file=sys.stderr)
             return
-        for run in found:
-            run.follow()
+        stack.callback(follow_all(found, folders).set)
         _serve(found, port, ranking, open_browser=browser)
+
+
+def _close(found: Sequence[Any]) -> None:
+    for run in found:
+        run.close()
 
 
 def _serve(found: Sequence[Any], port: int, ranking: Any, *, open_browser: bool) -> None:
@@ -101,28 +105,30 @@ def rank(
 
 
 def _judged(folders: Sequence[Path]) -> Iterator[tuple[Example, Verdict]]:
-    from spct.runs.codec import load_example, load_verdict
     from spct.runs.store import Store
     from spct.view.run import folders_in
 
     for folder, _ in folders_in(folders):
         with Store.read(folder) as store:
-            for record in store.records():
-                if "example" in record:
-                    yield load_example(record["example"]), load_verdict(record)
+            for found in store.judged():
+                if found.example is not None:
+                    yield found.example, found.verdict
 
 
 def _ranking_of(folders: Sequence[Path]) -> dict[str, Any] | None:
     """The ranking for the page, where the rows name systems."""
     from spct.measure.ranking import rank as ranked
     from spct.measure.ranking import ranking_json, systems_of
+    from spct.view.run import folders_in
 
     # a run's first example says whether its rows name systems: a large one is not read for nothing
-    first = next(iter(_judged(folders)), None)
-    if first is None:
-        return None
+    named = []
+    for folder, _ in folders_in(folders):
+        first = next(_judged([folder]), None)
+        if first is not None and systems_of(first[0]):
+            named.append(folder)
     try:
-        return dict(ranking_json(ranked(_judged(folders)))) if systems_of(first[0]) else None
+        return dict(ranking_json(ranked(_judged(named)))) if named else None
     except DataError:
         return None
 
@@ -139,16 +145,18 @@ def show(
     from rich.console import Console
 
     from spct.cli.card import show_verdict
-    from spct.runs.codec import load_example, load_verdict, to_line
+    from spct.runs.codec import to_line
     from spct.runs.store import Store
+    from spct.view.settings import settings_of
 
     with Store.read(run) as store:
-        record = store.record(id)
-    if record is None:
-        raise DataError(f"no verdict on example {id!r} in {run}; spct export {run} - lists them")
+        found, settings = store.sound(id), settings_of(store.config)
+    if found is None:
+        raise DataError(f"no verdict on example {id!r} in {run}; spct export {run} lists them")
     if as_json:
-        print(to_line(record))
-    elif "example" not in record:
+        print(to_line(found.record()))
+    elif found.example is None:
         raise DataError(f"the run keeps no texts beside its verdict on {id!r}; use --json")
     else:
-        show_verdict(Console(), load_example(record["example"]), load_verdict(record), full=True)
+        top = None if settings.scale is None else settings.scale.high
+        show_verdict(Console(), found.example, found.verdict, full=True, top=top)

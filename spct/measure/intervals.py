@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
-from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from spct.errors import DataError
 from spct.measure.aggregates import Aggregate, Array, Scores, Table, micro
@@ -274,5 +273,7 @@ def _side(table: Table, side: str) -> Table:
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided p that A and B are right equally often, from the units where they differ."""
+    from scipy.stats import binomtest  # type: ignore[import-untyped]  # half a second to import
+
     n = only_a + only_b
     return 1.0 if n == 0 else float(binomtest(only_a, n, 0.5).pvalue)

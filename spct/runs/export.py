@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Part = dict[str, str]  # model, benchmark and mode; empty for a run that has no parts
 Correct = Callable[[Verdict, Example], float | None]
+Mark = dict[str, Any]  # a person's verdict: `mark` and `note` (spct.view.marks)
+Marks = Callable[[Path], dict[str, Mark]]  # those of a run's folder, by example
 
 _ROW_GROUP = 1000
 _COUNTS = ("prompt_tokens", "completion_tokens", "calls", "cached_tokens")
@@ -53,29 +55,33 @@ def export(store: Store, path: str | Path, correct: Correct | None = None) -> in
 
 
 def export_parts(
-    parts: Sequence[tuple[Part, Store]], path: str | Path, correct: Correct | None = None
+    parts: Sequence[tuple[Part, Store]],
+    path: str | Path,
+    correct: Correct | None = None,
+    marks: Marks = lambda folder: {},
 ) -> int:
     """Write every verdict to `path`, and count them.
 
     Its ending says how: .jsonl, .parquet or .csv, a slash is a folder of Parquet files (or the
-    address of one), "-" is JSONL on standard output. `correct` says what a verdict earns, for CSV.
-    Rows found damaged are left out; `store.n_damaged` counts them.
+    address of one), "-" is JSONL on standard output. `correct` says what a verdict earns, for CSV;
+    `marks` are verdicts of people, for CSV and JSONL, where there are any. Rows found damaged are
+    left out; `store.n_damaged` counts them.
     """
     if str(path) == "-":
-        return _write_lines(parts, sys.stdout)
+        return _write_lines(parts, sys.stdout, marks)
     if str(path).endswith("/"):
         return write_folder(parts, str(path))
     path = Path(path)
     match path.suffix:
         case ".jsonl":
             with atomic_text(path) as file:
-                return _write_lines(parts, file)
+                return _write_lines(parts, file, marks)
         case ".parquet":
             with atomic_path(path) as part:
                 return _write_parquet(parts, part)
         case ".csv":
             with atomic_text(path) as file:
-                return _write_csv(parts, file, correct)
+                return _write_csv(parts, file, correct, marks)
         case suffix:
             raise ConfigError(
                 f"cannot export to {str(path)!r}: unknown ending {suffix!r}; use .jsonl, .parquet,"
@@ -87,8 +93,15 @@ def _records(parts: Sequence[tuple[Part, Store]]) -> Iterator[Record]:
     return ({**part, **record} for part, store in parts for record in store.records())
 
 
-def _write_lines(parts: Sequence[tuple[Part, Store]], file: TextIO) -> int:
-    return write_records(_records(parts), file)
+def _write_lines(parts: Sequence[tuple[Part, Store]], file: TextIO, marks: Marks) -> int:
+    def records() -> Iterator[Record]:
+        for part, store in parts:
+            said = marks(store.folder)
+            for record in store.records():
+                human = {"human": said[record["id"]]} if record["id"] in said else {}
+                yield {**part, **record, **human}
+
+    return write_records(records(), file)
 
 
 def write_records(records: Iterable[Record], file: TextIO) -> int:
@@ -100,14 +113,23 @@ def write_records(records: Iterable[Record], file: TextIO) -> int:
     return n_rows
 
 
-def _write_csv(parts: Sequence[tuple[Part, Store]], file: TextIO, correct: Correct | None) -> int:
+def _write_csv(
+    parts: Sequence[tuple[Part, Store]],
+    file: TextIO,
+    correct: Correct | None,
+    marks: Marks,
+) -> int:
+    said = [marks(store.folder) for _, store in parts]
     names = [name for name in _PART if any(part for part, _ in parts)]
-    writer = csv.DictWriter(file, [*names, *_COLUMNS], lineterminator="\n")
+    people = ["human", "note"] if any(said) else []
+    writer = csv.DictWriter(file, [*names, *_COLUMNS, *people], lineterminator="\n")
     writer.writeheader()
     n_rows = 0
-    for part, store in parts:
+    for (part, store), by_id in zip(parts, said, strict=True):
         for judged in store.judged():
             row = _flat(judged.verdict, judged.example, correct)
+            if people and (mark := by_id.get(judged.verdict.example_id)):
+                row |= {"human": mark["mark"], "note": mark["note"]}
             writer.writerow(valid({**part, **row}))
             n_rows += 1
     return n_rows

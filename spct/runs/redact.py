@@ -12,6 +12,7 @@ from typing import Any
 _WORD = re.compile(r"\w")
 _KEPT = frozenset(
     {"id", "key", "outcome", "votes", "sampling", "finish_reason", "reason", "role", "mark"}
+    | {"kind", "source"}  # of criteria: words of ours
 )
 _LEFT_OUT = frozenset({"token_ids", "logprobs", "meta", "decisions"})
 

@@ -251,11 +251,11 @@ class Store:
             except BadRecord as error:
                 self._quarantine("verdicts", rowid, error)
 
-    def record(self, example_id: str) -> Record | None:
-        """Return the record of one example's verdict, or None where there is none (or no sound)."""
+    def sound(self, example_id: str) -> Sound | None:
+        """Return what is held of one example, or None where there is nothing (or nothing sound)."""
         query = f"{_ROWS} WHERE example_id = ?"
         found = [sound for _, _, sound in self._sound(self._fetch(query, (blob(example_id),)))]
-        return found[0].record() if found else None
+        return found[0] if found else None
 
     def verdicts_after(self, rowid: int, limit: int) -> tuple[int, list[tuple[int, Sound]]]:
         """Return (position, what is held) of up to `limit` verdicts stored after row `rowid`.

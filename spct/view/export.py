@@ -16,8 +16,8 @@ from typing import Any
 
 from spct.errors import ConfigError, StoreError
 from spct.runs.redact import hidden, without_texts
-from spct.view.api import fill, in_page, script, style
 from spct.view.run import RunView, compare, runs_in
+from spct.view.shell import fill, in_page, script, style
 
 _PIECE = 40  # characters from which a text of the example is worth a reference
 

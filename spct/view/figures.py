@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from spct.core.criteria import weighted
 from spct.core.vote import Vote
 from spct.errors import DataError
 from spct.measure.estimator import by, credits_at, named
@@ -65,8 +66,8 @@ def _percent(found: dict[str, float | None] | None) -> str:
 
 def _curve(index: Index, vote: Vote) -> dict[str, Any] | None:
     """Accuracy of the votes at k = 1, 2, 4, ...: all groups of k, as everywhere."""
-    if vote.needs is not None:
-        return None  # the index keeps neither meta scores nor token probabilities
+    if vote.needs is not None or vote == weighted:
+        return None  # the index keeps no meta scores, no token probabilities and no criteria
     examples, verdicts, queries = [], {}, []
     for id, gold, samples, cluster, credit in index.columns(
         "id", "gold", "samples", "cluster", "credit", limit=_MOST

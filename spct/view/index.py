@@ -7,7 +7,6 @@ the list; each verdict is decoded once. Rows hold no reply, only what a list sho
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import tempfile
@@ -15,48 +14,52 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from spct.core.vote import best
 from spct.errors import DataError
-from spct.measure.outcomes import flips, outcome_of
+from spct.runs.database import DB_NAME, connect_reader, storage
 from spct.runs.rows import blob
 from spct.runs.store import Store
-from spct.types import Example, Message, Verdict
-from spct.view.keys import key_of
+from spct.view.row import COLUMNS, row_of, text_of
 
-_VERSION = 3
-_COLUMNS = (
-    *(
-        "id",
-        "position",
-        "head",
-        "n",
-        "subset",
-        "outcome",
-        "credit",
-        "reason",
-        "winner",
-        "gold_best",
-    ),
-    *("rewards", "margin", "agreement", "counted", "drawn", "tokens", "calls", "flips"),
-    *("longer", "gold_longer", "cluster", "gold", "samples"),
-)
-_DEFINED = ", ".join(f"{c} PRIMARY KEY" if c == "id" else c for c in _COLUMNS)
+_VERSION = 4
+_DEFINED = ", ".join(f"{c} PRIMARY KEY" if c == "id" else c for c in COLUMNS)
 _SCHEMA = f"""
 CREATE TABLE rows ({_DEFINED}) WITHOUT ROWID;
 CREATE INDEX by_position ON rows (position);
-CREATE TABLE texts (id PRIMARY KEY, text);
-CREATE TABLE seen (last INTEGER NOT NULL, damaged INTEGER NOT NULL);
-INSERT INTO seen VALUES (0, 0);
+CREATE INDEX by_head ON rows (head, position);
+-- what the head of the page counts and what it computes accuracy of, without reading wide rows
+CREATE INDEX counted ON rows (outcome, tokens, calls, prompt, cached);
+CREATE INDEX by_query ON rows (cluster, credit, position);
+CREATE INDEX of_subset ON rows (subset);
+CREATE INDEX of_reason ON rows (reason);
+CREATE INDEX of_n ON rows (n);
+CREATE INDEX of_batch ON rows (batch);
+CREATE TABLE texts (batch INTEGER PRIMARY KEY, ids, body);
+CREATE TABLE seen (last INTEGER NOT NULL, damaged INTEGER NOT NULL, born);
+INSERT INTO seen VALUES (0, 0, NULL);
 PRAGMA user_version = {_VERSION};
 """
-_HIDDEN = {"credit", "longer", "gold_longer", "cluster", "gold", "samples"}
-_SHOWN = [c for c in _COLUMNS if c not in _HIDDEN]
+_HIDDEN = {
+    "credit",
+    "longer",
+    "gold_longer",
+    "cluster",
+    "gold",
+    "samples",
+    "batch",
+    "prompt",
+    "cached",
+}
+_SHOWN = [c for c in COLUMNS if c not in _HIDDEN]
 _SORTABLE = set(_SHOWN) - {"rewards"}
+_ALWAYS = {"id", "position", "head", "outcome", "counted", "drawn", "tokens", "calls"}  # not null
 _BATCH = 256  # verdicts decoded between two commits: the list grows while the index is built
-_TEXT = 4000  # characters of an example that the text filter looks at
+_BETWEEN = b"\xff"  # between the texts of a batch: a byte that UTF-8 has no use for
+_TOP = 1000  # up to this place SQLite keeps the first rows; below it sorting all is faster
+_AT_ONCE = 500  # rows read by their ids in one query
 
 
 class Index:
@@ -93,23 +96,19 @@ class Index:
         # one connection per call: a request's thread may be any thread
         db = sqlite3.connect(path or self._path, timeout=5, isolation_level=None)
         db.execute("PRAGMA synchronous = OFF")  # a cache: it is rebuilt when it is lost
-        # twice as fast as SQLite's own instr, which looks at one character after the other
-        db.create_function("holds", 2, lambda text, words: words in text)
         return db
 
     def follow(self, *, limit: int | None = None) -> int:
         """Read the verdicts stored since the last call; return how many there were."""
         with self._writing, Store.read(self.folder) as store, closing(self._connect()) as db:
-            last = db.execute("SELECT last FROM seen").fetchone()[0]
+            last = _place_in(db, _born(self.folder))
             n_read = counted = 0
             while (reached := store.verdicts_after(last, _BATCH))[0] != last:
                 last, batch = reached
-                rows = [row_of(s.verdict, s.example, position) for position, s in batch]
+                rows = [row_of(s.verdict, s.example, position, last) for position, s in batch]
                 texts = [text_of(s.verdict, s.example) for _, s in batch]
-                marks = ", ".join("?" * len(_COLUMNS))
                 db.execute("BEGIN")
-                db.executemany(f"INSERT OR REPLACE INTO rows VALUES ({marks})", rows)
-                db.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", texts)
+                _put(db, last, rows, texts)
                 damaged, counted = store.n_damaged - counted, store.n_damaged
                 db.execute("UPDATE seen SET last = ?, damaged = damaged + ?", (last, damaged))
                 db.execute("COMMIT")
@@ -134,20 +133,20 @@ class Index:
         if sort not in _SORTABLE:
             raise DataError(f"sorting by {sort!r}; expected one of {', '.join(sorted(_SORTABLE))}")
         down = "DESC" if filters.get("order") == "desc" else "ASC"
-        by = f"ORDER BY {sort} IS NULL, {sort} {down}, position"
-        fitting = f"SELECT id AS fits FROM rows {where} {by} LIMIT ? OFFSET ?"
-        query = f"SELECT {', '.join(_SHOWN)} FROM rows JOIN ({fitting}) ON id = fits {by}"
+        last = "" if sort in _ALWAYS else f"{sort} IS NULL, "
+        by = f"ORDER BY {last}{sort} {down}, position"
         with closing(self._connect()) as db:
             db.execute("BEGIN")  # one moment for rows and counts: the index may be growing
-            if filters.get("q"):  # texts are read once, not for the rows and again for their count
-                db.execute(f"CREATE TEMP TABLE fit AS SELECT id FROM rows {where}", values)
-                query, values = query.replace(where, "WHERE id IN fit"), []
-                where = "WHERE id IN fit"
-            found = db.execute(query, (*values, limit, offset)).fetchall()
+            if filters.get("q"):
+                where = f"{where} {'AND' if where else 'WHERE'} (id, batch) IN found"
+                _find(db, blob(filters["q"].lower()))
+            at_most = f"LIMIT {offset + limit}" if offset + limit <= _TOP else ""
+            fitting = db.execute(f"SELECT id FROM rows {where} {by} {at_most}", values)
+            ids = [id for (id,) in islice(fitting, offset, offset + limit)]
+            rows = _rows_of(db, ids)
             total = db.execute(f"SELECT count(*) FROM rows {where}", values).fetchone()[0]
             indexed = db.execute("SELECT count(*) FROM rows").fetchone()[0]
             damaged = db.execute("SELECT damaged FROM seen").fetchone()[0]
-        rows = [dict(zip(_SHOWN, row, strict=True)) for row in found]
         return {"total": total, "rows": rows, "indexed": indexed, "damaged": damaged}
 
     def columns(self, *names: str, limit: int = -1) -> Iterator[tuple[Any, ...]]:
@@ -172,7 +171,8 @@ class Index:
         """Counts over the whole run, and what there is to filter by."""
         with closing(self._connect()) as db:
             outcomes = dict(db.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome"))
-            sums = db.execute("SELECT count(*), sum(tokens), sum(calls) FROM rows").fetchone()
+            summed = ", ".join(f"sum({name})" for name in ("tokens", "calls", "prompt", "cached"))
+            sums = db.execute(f"SELECT count(*), {summed} FROM rows").fetchone()
             names = {
                 column: [
                     value
@@ -187,6 +187,8 @@ class Index:
             "n": sums[0],
             "tokens": sums[1] or 0,
             "calls": sums[2] or 0,
+            "prompt_tokens": sums[3] or 0,
+            "cached_tokens": sums[4] or 0,
             "ties": outcomes.get("tie", 0),
             "unscored": outcomes.get("unscored", 0),
             "subsets": names["subset"],
@@ -198,6 +200,43 @@ class Index:
         """Remove a temporary index."""
         if self._spare is not None:
             self._spare.cleanup()
+
+
+def _put(
+    db: sqlite3.Connection, batch: int, rows: Sequence[tuple[Any, ...]], texts: Sequence[bytes]
+) -> None:
+    """Keep rows and their texts, in place of those of the same examples."""
+    ids = [row[0] for row in rows]
+    known = f"SELECT count(*) FROM rows WHERE id IN ({', '.join('?' * len(ids))})"
+    is_again = db.execute(known, ids).fetchone()[0] > 0
+    marks = ", ".join("?" * len(COLUMNS))
+    db.executemany(f"INSERT OR REPLACE INTO rows VALUES ({marks})", rows)
+    held = (batch, json.dumps(ids), _BETWEEN.join(texts))
+    db.execute("INSERT OR REPLACE INTO texts VALUES (?, ?, ?)", held)
+    if is_again:  # a log that is a ring judges every id again, and its old texts would pile up
+        left = "SELECT 1 FROM rows WHERE rows.batch = texts.batch"
+        db.execute(f"DELETE FROM texts WHERE NOT EXISTS ({left})")
+
+
+def _born(folder: Path) -> float | None:
+    """When the run.db of this folder began: another one may have taken its place."""
+    with storage("read", folder / DB_NAME), closing(connect_reader(folder / DB_NAME)) as db:
+        row = db.execute("SELECT created FROM configs ORDER BY rowid LIMIT 1").fetchone()
+    born: float | None = None if row is None else row[0]
+    return born
+
+
+def _place_in(db: sqlite3.Connection, born: float | None) -> int:
+    """The row of the run that was read last; 0 where the index is of a run that was set aside."""
+    last, known = db.execute("SELECT last, born FROM seen").fetchone()
+    if known == born:
+        return int(last)
+    db.execute("BEGIN")
+    for table in ("rows", "texts"):
+        db.execute(f"DELETE FROM {table}")
+    db.execute("UPDATE seen SET last = 0, damaged = 0, born = ?", (born,))
+    db.execute("COMMIT")
+    return 0
 
 
 def _where(filters: Mapping[str, str]) -> tuple[str, list[Any]]:
@@ -217,9 +256,42 @@ def _where(filters: Mapping[str, str]) -> tuple[str, list[Any]]:
         add("agreement <= ?", _number("agreement", filters["agreement"]))
     if filters.get("flips"):
         add("flips = 1")
-    if filters.get("q"):
-        add("id IN (SELECT id FROM texts WHERE holds(text, ?))", blob(filters["q"].lower()))
     return (f"WHERE {' AND '.join(terms)}" if terms else ""), values
+
+
+def _find(db: sqlite3.Connection, words: bytes) -> None:
+    """The table `found`: which examples hold these words, and in which batch they were read.
+
+    Whole batches are searched at once. Looking into each example's text costs as much again.
+    """
+    db.execute("CREATE TEMP TABLE found (id, batch, PRIMARY KEY (id, batch)) WITHOUT ROWID")
+    for batch, ids, body in db.execute("SELECT batch, ids, body FROM texts"):
+        numbers = list(_holding(body, words))
+        if numbers:
+            names = json.loads(ids)
+            db.executemany("INSERT INTO found VALUES (?, ?)", [(names[i], batch) for i in numbers])
+
+
+def _holding(body: bytes, words: bytes) -> Iterator[int]:
+    """The numbers of the texts of a batch that hold the words."""
+    number, counted_to, at = 0, 0, body.find(words)
+    while at >= 0:
+        number += body.count(_BETWEEN, counted_to, at)
+        yield number
+        counted_to = body.find(_BETWEEN, at)
+        at = body.find(words, counted_to) if counted_to >= 0 else -1
+
+
+def _rows_of(db: sqlite3.Connection, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What the list shows of these rows, in their order."""
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        query = f"SELECT {', '.join(_SHOWN)} FROM rows WHERE id IN ({marks})"
+        for row in db.execute(query, some):
+            found[row[0]] = dict(zip(_SHOWN, row, strict=True))
+    return [found[id] for id in ids]
 
 
 def _number(name: str, text: str) -> float:
@@ -236,78 +308,3 @@ def kinds_query(value: str, table: str) -> str:
         f" FROM {table} WHERE {value} IS NOT NULL GROUP BY rows.cluster"
     )
     return f"SELECT total, n, count(*) FROM ({by_query}) GROUP BY total, n ORDER BY min(first)"
-
-
-def row_of(verdict: Verdict, example: Example | None, position: int) -> tuple[Any, ...]:
-    """One verdict as an index row; without its example there is neither text nor gold."""
-    responses = () if example is None else example.responses
-    query = () if example is None else example.query
-    gold = None if example is None else example.gold
-    head = " ".join(query[-1].content.split()) if query else ""
-    result = outcome_of(verdict.rewards, gold)
-    reasons = {str(reason): count for reason, count in verdict.unscored.items()}
-    samples = [
-        (t.prompt.order, t.judgement.scores if t.judgement else None) for t in verdict.trajectories
-    ]
-    row = {
-        "id": key_of(verdict.example_id),
-        "position": position,
-        "head": head[:160],
-        "n": len(responses) or len(verdict.rewards or ()) or None,
-        "subset": None if example is None else example.subset,
-        "outcome": result.name,
-        "credit": result.credit,
-        "reason": max(reasons, key=reasons.__getitem__) if reasons else None,
-        "winner": verdict.winner,
-        "gold_best": None if gold is None or len(top := best(gold)) > 1 else top[0],
-        "rewards": json.dumps(verdict.rewards),
-        "margin": _margin(verdict.rewards),
-        "agreement": verdict.agreement,
-        "counted": verdict.k_counted,
-        "drawn": verdict.k_drawn,
-        "tokens": verdict.usage.prompt_tokens + verdict.usage.completion_tokens,
-        "calls": verdict.usage.calls,
-        "flips": flips(samples),
-        "longer": _longer(responses, verdict.rewards),
-        "gold_longer": _longer(responses, gold),
-        "cluster": _digest(query),
-        "gold": json.dumps(gold),
-        "samples": json.dumps(samples),
-    }
-    return tuple(_storable(row[name]) for name in _COLUMNS)
-
-
-def text_of(verdict: Verdict, example: Example | None) -> tuple[str, bytes]:
-    """What the text filter looks at, beside the row's key."""
-    query = () if example is None else example.query
-    responses = () if example is None else example.responses
-    texts = [verdict.example_id, *(turn.content for turn in query), *responses]
-    return key_of(verdict.example_id), blob("\n".join(texts)[:_TEXT].lower())
-
-
-def _storable(value: Any) -> Any:
-    """SQLite's text is UTF-8, which has no place for a lone surrogate."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _digest(query: Sequence[Message]) -> str:
-    """Names the query: examples of one query are resampled together."""
-    text = "\0".join(f"{turn.role}\0{turn.content}" for turn in query)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _margin(rewards: Sequence[float] | None) -> float | None:
-    if rewards is None or len(rewards) < 2:
-        return None
-    first, second = sorted(rewards, reverse=True)[:2]
-    return first - second
-
-
-def _longer(responses: Sequence[str], values: Sequence[float] | None) -> str | None:
-    """For a pair with a winner: by how many characters it differs, and whether the longer wins."""
-    if values is None or len(responses) != 2 or values[0] == values[1]:
-        return None
-    difference = len(responses[0]) - len(responses[1])
-    if difference == 0:
-        return None
-    return json.dumps([abs(difference), (difference > 0) == (values[0] > values[1])])

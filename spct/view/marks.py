@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spct.errors import DataError, StoreError
+from spct.measure.agreement import cohens_kappa
+from spct.view.keys import id_of
 
 NAME = "human.jsonl"
 
@@ -46,6 +49,10 @@ class Marks:
                 continue
         return found
 
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        """The same by the example's own id."""
+        return {id_of(key): mark for key, mark in self.read().items()}
+
     def add(self, id: str, mark: object, note: str, n: int) -> None:
         """Keep a mark for an example of `n` responses."""
         is_index = isinstance(mark, int) and not isinstance(mark, bool) and 0 <= mark < n
@@ -64,3 +71,12 @@ class Marks:
                 f"cannot keep your verdict in {self.path}: {error}; copy the run to a folder that"
                 " you can write to"
             ) from error
+
+
+def agreement(pairs: Sequence[tuple[object, int | None]]) -> dict[str, Any] | None:
+    """How often people's marks are the judge's winners (None is a tie), skipped ones left out."""
+    both = [(mark, "tie" if winner is None else winner) for mark, winner in pairs if mark != "skip"]
+    if not both:
+        return None
+    share = sum(a == b for a, b in both) / len(both)
+    return {"n": len(both), "agreement": share, "kappa": cohens_kappa(both)}

@@ -8,21 +8,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from spct.errors import DataError, SpctError, StoreError
-from spct.measure.agreement import cohens_kappa
 from spct.measure.outcomes import outcome_of
-from spct.measure.runner import slug
-from spct.runs.codec import Record, load_verdict
-from spct.runs.database import DB_NAME
+from spct.runs.database import DB_NAME, connect_reader, storage
 from spct.runs.folder import CONFIG_NAME, read_config
+from spct.runs.rows import Sound
 from spct.runs.store import Store
+from spct.types import Usage
+from spct.view.criteria import by_criteria
 from spct.view.figures import accuracy_of, compared, figures_of
 from spct.view.index import Index
 from spct.view.keys import id_of, key_of
-from spct.view.marks import Marks
+from spct.view.marks import Marks, agreement
 from spct.view.settings import RunSettings, settings_of
 from spct.view.votes import votes_of
 
@@ -36,7 +37,8 @@ class RunView:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name = folder, name
         with Store.read(folder) as store:
-            self.settings: RunSettings = settings_of({**store.config, **_voted_by(folder)})
+            config = {**store.config, **_voted_by(folder)}
+        self.settings: RunSettings = settings_of(config, _price_set(folder))
         self.index, self.marks = Index(folder), Marks(folder)
         self._kept: dict[str, tuple[int, Any]] = {}
         self._stop = threading.Event()
@@ -69,10 +71,24 @@ class RunView:
             "accuracy": self._once("accuracy", found["n"], lambda: accuracy_of(self.index)),
             "scale": settings.scale and [settings.scale.low, settings.scale.high],
             "model": settings.model,
+            "seconds": _seconds(self.folder),
+            "price": self._cost(
+                Usage(
+                    found["prompt_tokens"],
+                    found["tokens"] - found["prompt_tokens"],
+                    found["calls"],
+                    found["cached_tokens"],
+                )
+            ),
             "read_only": not self.marks.is_writable,
             "human": self._human(),
             "note": self._problem,
         }
+
+    def _cost(self, usage: Usage) -> str | None:
+        """What this usage cost, where the run has a price."""
+        price = self.settings.price
+        return None if price is None else f"{price.cost(usage):,.4f} USD"
 
     def _once(self, name: str, n: int, compute: Any) -> Any:
         """A figure that is computed again only when there are more verdicts."""
@@ -82,18 +98,17 @@ class RunView:
 
     def _human(self) -> dict[str, Any] | None:
         """How often a person agrees with the judge, over the marks that decide."""
-        marks = {id: m["mark"] for id, m in self.marks.read().items() if m["mark"] != "skip"}
+        marks = self.marks.read()
         if not marks:
             return None
-        both = [
-            (marks[id], "tie" if winner is None else winner)
-            for id, winner, outcome in self.index.columns("id", "winner", "outcome")
-            if id in marks and outcome != "unscored"
-        ]
-        if not both:
-            return None
-        agreement = sum(a == b for a, b in both) / len(both)
-        return {"n": len(both), "agreement": agreement, "kappa": cohens_kappa(both)}
+        rows = self.index.columns("id", "winner", "outcome")
+        return agreement(
+            [
+                (marks[id]["mark"], winner)
+                for id, winner, outcome in rows
+                if id in marks and outcome != "unscored"
+            ]
+        )
 
     def page(self, filters: Mapping[str, str], *, offset: int, limit: int) -> dict[str, Any]:
         """A page of the list. Before anything is indexed the first rows are read at once."""
@@ -109,11 +124,11 @@ class RunView:
         damaged = min(found["damaged"], stored - found["indexed"])
         return found | {"stored": stored, "damaged": max(0, damaged)}
 
-    def _record(self, id: str, store: Store) -> Record:
-        record = store.record(id_of(id))
-        if record is None:
+    def _sound(self, id: str, store: Store) -> Sound:
+        found = store.sound(id_of(id))
+        if found is None:
             raise DataError(f"no sound verdict on example {id!r} in {self.name}")
-        return record
+        return found
 
     def example(self, id: str) -> dict[str, Any]:
         """All that one screen shows of an example."""
@@ -124,15 +139,18 @@ class RunView:
         marks = self.marks.read()
         with Store.read(self.folder) as store:
             for id in ids:
-                yield self._shown(self._record(id, store), marks.get(id))
+                yield self._shown(self._sound(id, store), marks.get(id))
 
-    def _shown(self, record: Record, mark: dict[str, Any] | None) -> dict[str, Any]:
-        gold = (record.get("example") or {}).get("gold")
-        return record | {
-            "key": key_of(record["id"]),
-            "outcome": outcome_of(record["rewards"], gold).name,
-            "votes": votes_of(load_verdict(record), self.settings),
+    def _shown(self, found: Sound, mark: dict[str, Any] | None) -> dict[str, Any]:
+        verdict = found.verdict
+        gold = None if found.example is None else found.example.gold
+        return found.record() | {
+            "key": key_of(verdict.example_id),
+            "outcome": outcome_of(verdict.rewards, gold).name,
+            "votes": votes_of(verdict, self.settings),
+            "by_criteria": by_criteria(verdict),
             "human": mark,
+            "price": self._cost(verdict.usage),
             "sampling": dict(self.settings.sampling),
         }
 
@@ -147,8 +165,8 @@ class RunView:
     def mark(self, id: str, mark: object, note: str) -> None:
         """Keep a person's verdict on an example of this run."""
         with Store.read(self.folder) as store:
-            record = self._record(id, store)
-        n = len((record.get("example") or {}).get("responses") or record["rewards"] or ())
+            found = self._sound(id, store)
+        n = found.example.n if found.example else len(found.verdict.rewards or ())
         self.marks.add(id, mark, note, n)
 
 
@@ -179,12 +197,33 @@ def _voted_by(folder: Path) -> Mapping[str, Any]:
     *before, label, benchmark, mode = folder.absolute().parts[-5:]
     if len(before) < 2 or before[1] != "parts":
         return {}
+    from spct.measure.runner import slug  # brings all of bench along
+
     parts = (read_config(folder.absolute().parents[3] / CONFIG_NAME) or {}).get("parts", {})
     for model, by_part in parts.items():
         for name, found in by_part.items():
             if (slug(model), slug(name)) == (label, slug(f"{benchmark}.{mode}")):
                 return {key: found[key] for key in ("vote", "k_meta", "scale") if key in found}
     return {}
+
+
+def _price_set(folder: Path) -> object:
+    """The price that the run's settings have; a run of verdicts alone has no settings."""
+    settings = (read_config(folder / CONFIG_NAME) or {}).get("settings")
+    engine = settings.get("engine") if isinstance(settings, dict) else None
+    return engine.get("price") if isinstance(engine, dict) else None
+
+
+def _seconds(folder: Path) -> float | None:
+    """From the first reply stored to the last verdict, pauses included; None of nothing."""
+    with storage("read", folder / DB_NAME), closing(connect_reader(folder / DB_NAME)) as db:
+        # by row id: `created` stands behind the payload, and a scan would read all of that
+        ends = [
+            db.execute(f"SELECT created FROM {table} ORDER BY rowid {order} LIMIT 1").fetchone()
+            for table, order in (("calls", "ASC"), ("verdicts", "ASC"), ("verdicts", "DESC"))
+        ]
+    times: list[float] = [row[0] for row in ends if row and isinstance(row[0], float)]
+    return round(max(times) - min(times), 3) if times and ends[2] is not None else None
 
 
 def _n_verdicts(folder: Path) -> int:
@@ -206,3 +245,39 @@ def runs_in(folders: Sequence[Path]) -> list[RunView]:
                 raise
             _log.warning("left out: %s", error)
     return found
+
+
+def follow_all(
+    runs: list[RunView], folders: Sequence[Path], every_s: float = 10.0
+) -> threading.Event:
+    """Follow every run, and take in those that begin later below the folders, in a thread.
+
+    Setting what is returned ends the thread.
+
+    A benchmark has a run for each of its parts, and most of them begin while the page is open.
+    New ones go to the end, so that addresses of the others stay.
+    """
+    for run in runs:
+        run.follow()
+    known, told, stop = {run.folder for run in runs}, set[Path](), threading.Event()
+
+    def work() -> None:
+        while not stop.wait(every_s):
+            try:
+                later = [pair for pair in folders_in(folders) if pair[0] not in known]
+            except DataError:  # they were moved away: what is open stays open
+                continue
+            for folder, name in later:
+                try:
+                    run = RunView(folder, name)
+                except StoreError as error:  # it may be at its beginning: the next look will say
+                    if folder not in told:
+                        _log.warning("not shown yet: %s", error)
+                    told.add(folder)
+                    continue
+                known.add(folder)
+                run.follow()
+                runs.append(run)
+
+    threading.Thread(target=work, daemon=True, name="runs that begin later").start()
+    return stop

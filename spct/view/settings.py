@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spct.core.criteria import weighted
 from spct.core.format import FORMATS
 from spct.core.parse import Scale
+from spct.core.price import Price
 from spct.core.vote import Vote, mean_scores, vote_named
 from spct.errors import ConfigError
 
@@ -23,23 +25,37 @@ class RunSettings:
     scale: Scale | None
     model: str | None
     sampling: Mapping[str, Any]
+    price: Price | None = None
 
 
-def settings_of(config: Mapping[str, Any]) -> RunSettings:
-    """Read a run's stored identity, whose keys may have a section before them."""
+def settings_of(config: Mapping[str, Any], price: object = None) -> RunSettings:
+    """Read a run's stored identity, whose keys may have a section before them.
+
+    `price` is the setting of that name, which no verdict depends on and the identity leaves out.
+    """
 
     def found(name: str) -> Any:
         return config.get(f"judge.{name}", config.get(name))
 
     engine = str(config.get("engine") or config.get("judge") or "")
     fields = {n: found(n) for n in ("temperature", "top_p", "max_tokens")}
+    vote = _vote(found("vote"), found("k_meta"))
     return RunSettings(
-        _vote(found("vote"), found("k_meta")),
-        _scale(found("scale"), found("format")),
+        vote,
+        # totals of criteria have no lower end: it depends on the list
+        None if vote == weighted else _scale(found("scale"), found("format")),
         # the engine's fingerprint ends in the model's name: openai/<host>/<model>
         engine.split("/", 2)[-1] or None,
         {name: value for name, value in fields.items() if value is not None},
+        _price(price),
     )
+
+
+def _price(told: object) -> Price | None:
+    try:
+        return Price.parse(told) if isinstance(told, str) else None
+    except ConfigError:  # a file of prices, which was not kept in the run
+        return None
 
 
 def _vote(name: object, k_meta: int | None) -> Vote:

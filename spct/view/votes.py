@@ -49,7 +49,7 @@ def _each(drawn: Sequence[Trajectory], settings: RunSettings) -> list[dict[str, 
 def leader(vote: Vote, drawn: Sequence[Trajectory]) -> tuple[float, ...] | None:
     """The vote on some samples; a plain one where meta scores were not kept."""
     try:
-        return vote([t for t in drawn if vote.counts(t)])
+        return vote(drawn)  # as settle: a vote leaves out what it cannot count
     except ConfigError:
         return mean_scores([t for t in drawn if t.judgement])
 

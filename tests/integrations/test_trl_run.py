@@ -55,6 +55,7 @@ def train(policy: str, out: Path, reward, steps: int = 3) -> list[dict[str, floa
         learning_rate=1e-3,
         report_to=[],
         save_strategy="no",
+        log_completions=True,
         use_cpu=True,
         bf16=False,
         seed=1,
@@ -67,6 +68,8 @@ def train(policy: str, out: Path, reward, steps: int = 3) -> list[dict[str, floa
 
 
 def test_the_hook_rewards_a_run_in_process(policy, tmp_path, monkeypatch):
+    import pyarrow.parquet as pq
+
     from spct.integrations import trl
 
     monkeypatch.setenv("SPCT_REWARD_MODEL", "scripted")
@@ -75,6 +78,16 @@ def test_the_hook_rewards_a_run_in_process(policy, tmp_path, monkeypatch):
     assert all(math.isfinite(row["reward"]) and math.isfinite(row["grad_norm"]) for row in log)
     assert all(row["spct/unscored"] == 0 for row in log)
     assert any(row["reward_std"] > 0 for row in log)
+    tables = sorted((tmp_path / "completions").glob("*.parquet"))
+    assert len(tables) == 3
+    for file in tables:  # what TRL prints and keeps of each step: two groups of four
+        said = pq.read_table(file).to_pydict()
+        for start in (0, 4):
+            judged = [text.split(",")[0] for text in said["judged"][start : start + 4]]
+            assert sorted(judged) in (["", "", "best", "worst"], ["", "", "", "tied"])
+            told = [bool(text) for text in said["critique"][start : start + 4]]
+            assert told == [text != "" for text in judged]
+            assert any("Topic" in text for text in said["principles"][start : start + 4])
 
 
 def test_the_gateway_rewards_a_run_over_http(policy, tmp_path, gateway):

@@ -2,7 +2,9 @@
 
 import pytest
 
+from spct.config import Config
 from spct.errors import StoreError
+from spct.models.judges import build_judge
 from spct.runs.store import Store
 from spct.serve.config import ServeConfig
 from spct.view.run import RunView
@@ -36,6 +38,18 @@ async def test_the_last_verdicts_are_kept_without_texts_and_the_page_follows_the
         assert b"diagnosis" not in file.read_bytes()
     with Store.read(folder) as store:
         assert all("diagnosis" not in str(record) for record in store.records())
+
+
+async def test_a_judgement_by_criteria_is_kept_without_their_words(tmp_path):
+    criteria = [{"name": "private", "text": SECRET, "weight": 2, "required": True}]
+    model = build_judge(Config(engine={"kind": "scripted"}, judge={"format": "met", "k": 2}))
+    async with served(model, ServeConfig(judgement_log=tmp_path)) as client:
+        status, said = await client.post("/v1/judge", {**body(0), "criteria": criteria})
+        assert status == 200, said
+    with Store.read(tmp_path) as store:
+        (record,) = store.records()
+    (item,) = record["criteria"]["items"]
+    assert (item["kind"], item["weight"]) == ("met", 2.0) and SECRET not in str(record)
 
 
 async def test_texts_are_kept_where_the_operator_says_so_and_a_restart_goes_on(tmp_path):

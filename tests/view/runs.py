@@ -4,14 +4,20 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from spct.core.cells import joined
+from spct.core.criteria import weighted
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
 from spct.runs.store import Store
 from spct.types import (
+    Checked,
     Completion,
+    Criteria,
+    Criterion,
     Example,
     Judgement,
     Message,
+    Part,
     Principle,
     Prompt,
     Trajectory,
@@ -28,6 +34,39 @@ CONFIG = {
     "judge.vote": "mean",
     "judge.format": "pointwise",
 }
+
+BY_CRITERIA = {**CONFIG, "judge.vote": "weighted", "judge.format": "met"}
+BURN = Criteria(
+    (
+        Criterion("cooling", "Tells to cool the burn", 5, required=True),
+        Criterion("doctor", "Names a sign to see a doctor at", 3, "graded"),
+        Criterion("butter", "Recommends butter", 4, "pitfall"),
+    )
+)
+
+
+def checked(id, tables, *, criteria=BURN, text="", **fields):
+    """An example judged by criteria: one table per sample, [response][criterion], None unread."""
+    n = len(tables[0])
+    responses = tuple(f"answer {i + 1} {text}" for i in range(n))
+    example = Example(
+        id, (Message("user", f"A burn? {text}"),), responses, criteria=criteria, **fields
+    )
+    drawn = []
+    for index, table in enumerate(tables):
+        parts = []
+        for i, row in enumerate(table):
+            shown = tuple(reversed(range(len(criteria.items))))
+            prompt = Prompt(id, (Message("user", f"Check {responses[i]}"),), (i,), criteria=shown)
+            outcome = (
+                Unscored("no_verdict", text)
+                if row is None
+                else Checked(tuple(row[j] for j in shown), 7.0, f"it says {text}")
+            )
+            reply = Completion(f"raw reply {index} on {i + 1} {text}", usage=Usage(100, 10, 1))
+            parts.append(Part(prompt, reply, index, outcome))
+        drawn.append(joined(index, parts, n, criteria, weighted, "openai/judge"))
+    return example, settle(id, drawn, weighted, len(drawn))
 
 
 def judged(id, scores, *, gold=None, responses=None, query="Why?", subset=None, meta=None, text=""):

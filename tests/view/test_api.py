@@ -3,8 +3,9 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from spct.view.api import create_app, script, style
+from spct.view.api import create_app
 from spct.view.run import RunView
+from spct.view.shell import script, style
 from tests.view.runs import HOSTILE, a_run, judged, write_run
 
 

@@ -13,7 +13,7 @@ import uvicorn
 from spct.view.api import create_app
 from spct.view.export import export
 from spct.view.run import RunView
-from tests.view.runs import HOSTILE, a_run, judged, write_run
+from tests.view.runs import BY_CRITERIA, HOSTILE, a_run, checked, judged, write_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 WIDTHS, SCHEMES = (360, 1024, 1600), ("light", "dark")
@@ -59,7 +59,10 @@ def runs(tmp_path_factory):
     )
     a_run(root / "first")
     write_run(root / "second", [judged("right", [(1.0, 9.0)] * 2, gold=(1.0, 0.0)), long, hostile])
-    views = [RunView(root / "first", "first"), RunView(root / "second", f"second {HOSTILE}")]
+    tables = [[[1, 1, 0], [0, 0, 1]], [[1, 0.5, 0], [0, 1, 1]], [[1, 1, 0], None]]
+    write_run(root / "third", [checked("burn", tables, text=HOSTILE, gold=(1.0, 0.0))], BY_CRITERIA)
+    names = ("first", f"second {HOSTILE}", "third")
+    views = [RunView(root / name.split()[0], name) for name in names]
     for view in views:
         view.index.follow()
     return views
@@ -140,6 +143,25 @@ def test_an_example_shows_why(page):
     assert page.get_by_label("orders").get_by_role("row").count() == 3
 
 
+def test_criteria_are_rows_with_every_vote_and_the_gates_marked(page):
+    page.goto(f"{page.url.split('#')[0]}#/run/2/burn")
+    page.wait_for_selector("table.criteria")
+    rows = page.locator("table.criteria tbody tr").all_inner_texts()
+    cooling, doctor, butter, total, reward = [" ".join(row.split()) for row in rows]
+    assert "required" in cooling and "●●●" in cooling and "○○∅ gate failed" in cooling
+    assert "graded" in doctor and "0.833 ●◐●" in doctor and "0.5 ○●∅" in doctor
+    assert "pitfall" in butter and "0 ○○○" in butter and "1 ●●∅" in butter
+    assert "0.938" in total and "-0.312" in total and "below all that pass" in reward
+    assert page.locator(".response .tag.gate").all_inner_texts() == ["gated"]
+    lanes = page.locator(".lane")
+    assert lanes.count() == 3 and "unscored: no_verdict" in lanes.nth(2).inner_text()
+    lanes.first.locator("summary").click()
+    raw = lanes.first.inner_text()
+    assert "raw reply 0 on 1" in raw and "raw reply 0 on 2" in raw
+    assert "response 2: butter, doctor, cooling" in raw
+    assert page.evaluate("window.pwned") is None
+
+
 def test_the_keyboard_alone_is_enough(page):
     page.keyboard.press("j")
     page.wait_for_selector("tr.chosen:nth-child(2)")
@@ -186,7 +208,7 @@ def test_two_runs_show_what_changed(page):
     page.get_by_role("link", name="compare").click()
     page.wait_for_selector("h1:has-text('Two runs')")
     page.wait_for_selector("table.list tbody tr")
-    assert "1 verdicts differ" in page.locator("main").inner_text()
+    assert "1 verdict differs" in page.locator("main").inner_text()
 
 
 def test_figures_have_plots_and_tables(page):
@@ -243,7 +265,13 @@ def test_no_serious_finding_of_axe_at_any_width(browser, addresses, axe, source,
                 viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
             )
             tab = context.new_page()
-            for screen in ("#/run/0", "#/run/0/flips", "#/figures/0", "#/compare/0/1"):
+            for screen in (
+                "#/run/0",
+                "#/run/0/flips",
+                "#/run/2/burn",
+                "#/figures/0",
+                "#/compare/0/1",
+            ):
                 tab.goto(addresses[source] + screen)
                 tab.reload()
                 tab.wait_for_selector("main table")
@@ -260,4 +288,4 @@ def test_no_serious_finding_of_axe_at_any_width(browser, addresses, axe, source,
                 name = screen.strip("#/").replace("/", "-")
                 tab.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True)
             context.close()
-    assert len(list(shots.glob("*.png"))) == 24
+    assert len(list(shots.glob("*.png"))) == 30

@@ -1,9 +1,11 @@
+import csv
 import json
 import re
 
 import pytest
 
 from spct.view.export import Pieces
+from spct.view.marks import Marks
 from tests.view.runs import HOSTILE, a_run, judged, write_run
 
 
@@ -129,3 +131,32 @@ def test_show_prints_a_stored_judgement(run, tmp_path):
     assert code == 0 and "Which lake?" in out and "never said this" in out
     code, out, _ = run("show", tmp_path / "run", "wrong", "--json")
     assert json.loads(out)["rewards"] == [2.0, 7.0]
+
+
+def test_verdicts_of_people_are_exported_with_how_often_they_agree(run, tmp_path):
+    folder = a_run(tmp_path / "run")
+    for id, mark, note in (
+        ("right", 0, "sure"),
+        ("wrong", 0, ""),
+        ("tied", "tie", ""),
+        ("lost", 1, ""),
+    ):
+        Marks(folder).add(id, mark, note, 2)
+    Marks(folder).add("three", "skip", "", 3)
+    code, _, err = run("export", folder, "--to", tmp_path / "flat.csv")
+    # of right, wrong and tied two agree; "lost" has no verdict to agree with, "three" was skipped
+    assert code == 0 and "people agree in 67% of 3, kappa 0.50" in err
+    text = (tmp_path / "flat.csv").read_text("utf-8")
+    rows = {row["id"]: row for row in csv.DictReader(text.splitlines())}
+    assert (rows["right"]["human"], rows["right"]["note"]) == ("0", "sure")
+    assert [rows[id]["human"] for id in ("tied", "three", "flips")] == ["tie", "skip", ""]
+    assert run("export", folder, "--to", tmp_path / "all.jsonl")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    human = {line["id"]: line.get("human") for line in lines}
+    assert human["wrong"] == {"mark": 0, "note": ""} and human["flips"] is None
+
+
+def test_without_verdicts_of_people_an_export_has_no_column_for_them(run, tmp_path):
+    code, _, err = run("export", a_run(tmp_path / "run"), "--to", tmp_path / "flat.csv")
+    assert code == 0 and "people" not in err
+    assert "human" not in (tmp_path / "flat.csv").read_text().splitlines()[0]

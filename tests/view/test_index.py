@@ -82,6 +82,48 @@ def test_a_run_that_grows_is_followed_and_a_new_verdict_replaces_the_old(tmp_pat
     assert index.follow() == 0
 
 
+def test_texts_of_verdicts_that_were_replaced_are_neither_found_nor_kept(tmp_path):
+    folder = write_run(tmp_path, [judged("0", [(9.0, 1.0)], query="the old words")])
+    index = Index(folder)
+    index.follow()
+    for n in range(3):  # a log that is a ring: the same ids again and again
+        write_run(folder, [judged("0", [(9.0, 1.0)], query=f"words {n}")], start=n + 1)
+        index.follow()
+    assert ids(index, q="old words") == [] and ids(index, q="words 2") == ["0"]
+    with sqlite3.connect(folder / "view.db") as db:
+        assert db.execute("SELECT count(*) FROM texts").fetchone() == (1,)
+
+
+def test_an_index_of_a_run_that_was_set_aside_is_built_anew(tmp_path):
+    index = Index(a_run(tmp_path))
+    assert index.follow() == 6
+    (tmp_path / "run.db").unlink()
+    write_run(tmp_path, [judged("new", [(9.0, 1.0)])])
+    assert index.follow() == 1 and ids(index) == ["new"]
+
+
+def test_a_page_from_the_middle_has_the_rows_that_belong_there(tmp_path):
+    pairs = [judged(f"e{i:04}", [(9.0, float(i % 7) + 1)], query="q") for i in range(1300)]
+    index = Index(write_run(tmp_path, pairs))
+    index.follow()
+    for sort in ("head", "margin"):
+        whole = index.page({"sort": sort}, offset=0, limit=2000)["rows"]
+        assert len(whole) == 1300
+        for offset in (0, 940, 1200):
+            page = index.page({"sort": sort}, offset=offset, limit=100)["rows"]
+            assert page == whole[offset : offset + 100]
+
+
+def test_the_text_filter_counts_each_example_once_across_batches(tmp_path):
+    pairs = [judged(f"e{i:04}", [(9.0, 1.0)], query=f"twin twin {i}") for i in range(300)]
+    index = Index(write_run(tmp_path, pairs))
+    index.follow()
+    page = index.page({"q": "TWIN"}, offset=0, limit=10)
+    assert page["total"] == 300 and len(page["rows"]) == 10
+    assert ids(index, q="twin 299") == ["e0299"] and ids(index, q="twin 300") == []
+    assert ids(index, q="twin 7", outcome="no gold")[:2] == ["e0007", "e0070"]
+
+
 def test_a_damaged_row_is_left_out_and_the_others_stay(tmp_path):
     folder = a_run(tmp_path / "run")
     with sqlite3.connect(folder / "run.db") as db:

@@ -33,7 +33,7 @@ function RunHead({ run, index, screen }) {
   return html`<div class="facts">
     <span>accuracy <b>${interval(run.accuracy)}</b></span> <span>${run.ties} ties</span> <span>${run.unscored} unscored</span>
     <span>${run.n.toLocaleString("en")} examples</span> <span>${run.tokens.toLocaleString("en")} tokens in ${run.calls.toLocaleString("en")} calls</span>
-    ${run.seconds != null && html`<span>${number(run.seconds)} s</span>`} ${run.price && html`<span>${run.price}</span>`}
+    ${run.seconds != null && html`<span title="from the first reply to the last verdict">within ${run.seconds < 10 ? run.seconds.toFixed(1) : Math.round(run.seconds).toLocaleString("en")} s</span>`} ${run.price && html`<span>${run.price}</span>`}
     ${run.human && html`<span>you agree in <b>${percent(run.human.agreement, 0)}</b> of ${run.human.n}${run.human.kappa != null ? `, kappa ${number(run.human.kappa)}` : ""}</span>`}
     <nav aria-label="screens">${link("list", ["run", index])} ${link("figures", ["figures", index])}</nav></div>`;
 }
@@ -57,7 +57,7 @@ function App({ source }) {
   const index = Number(first);
   const run = runs[index] ?? runs[0];
   const boot = source.boot;
-  const body = screen === "compare" ? html`<${CompareScreen} source=${source} boot=${boot} a=${first} b=${second} />`
+  const body = screen === "compare" ? html`<${CompareScreen} source=${source} runs=${runs} a=${first} b=${second} />`
     : screen === "rank" && boot.ranking ? html`<${RankScreen} boot=${boot} />`
     : screen === "figures" ? html`<${FiguresScreen} source=${source} index=${index} run=${run} />`
     : second != null ? html`<${ExampleScreen} source=${source} run=${run} index=${index} id=${second} filter=${place.filter} />`

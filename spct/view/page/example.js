@@ -19,7 +19,7 @@ function Responses({ found, scale, quoted }) {
     return html`<article class="card response ${isBest ? "best" : ""}" key=${i} aria-label="response ${i + 1}">
       <h3>Response ${i + 1}
         ${winner === i && html` <span class="tag win">wins</span>`}${isBest && winner == null && example.responses.length > 1 && html` <span class="tag">tied</span>`}
-        ${isGold && html` <span class="tag gold">gold</span>`}</h3>
+        ${isGold && html` <span class="tag gold">gold</span>`}${found.by_criteria?.totals[i]?.gates.length > 0 && html` <span class="tag gate">gated</span>`}</h3>
       <p class="reward"><b>${rewards ? onScale(rewards[i], scale) : "no reward"}</b>${
         example.gold && html` <span class="dim">gold ${number(example.gold[i])}</span>`}</p>
       <${Prose} text=${text} marks=${quotedIn(text, quoted)} />
@@ -61,8 +61,6 @@ function Lane({ found, trajectory: t, scale, model }) {
   const { example } = found;
   const sources = [...example.responses, ...example.query.map((turn) => turn.content), example.reference ?? ""];
   const vote = found.votes.each.find((v) => v.index === t.index);
-  const prompt = found.prompts[t.prompt];
-  const curl = () => curlOf(prompt, t, model, found.sampling);
   return html`<article class="card lane ${vote?.counts ? "" : "dropped"}" id="sample-${t.index}" aria-label="sample ${t.index + 1}">
     <h3>Sample ${t.index + 1} ${vote && !vote.counts && html`<span class="tag">does not vote</span>`}
       ${t.order.length > 1 && html` <span class="dim">shown as ${t.order.map((i) => i + 1).join(", ")}</span>`}</h3>
@@ -72,12 +70,22 @@ function Lane({ found, trajectory: t, scale, model }) {
             html`<li><b dir="auto">${visible(p.name || "criterion")}</b>${p.weight && html` <span class="tag">${visible(p.weight)}</span>`} <span dir="auto">${visible(p.text)}</span></li>`)}</ol>`}
           <${Prose} text=${t.critique} marks=${quotations(t.critique, sources)} order=${t.order} label="critique" />
           <p class="scores">${t.scores.map((s, i) => html`<span class=${s === Math.max(...t.scores) ? "top" : ""}>${i + 1}: ${onScale(s, scale)}</span> `)}</p>`}
-    <details><summary>prompt and raw reply</summary>
-      ${prompt.messages.map((m) => html`<div class="raw"><span class="role">${m.role}</span><pre dir="auto">${visible(m.content)}</pre></div>`)}
-      <div class="raw"><span class="role">reply</span><pre dir="auto">${visible(t.text)}</pre></div>
-      <p class="dim">ended: ${t.finish_reason}; seed ${t.seed}; ${t.usage.completion_tokens} tokens written; ${visible(t.fingerprint)}</p>
-      <p><${Copy} name="as curl" text=${curl} /> <${Copy} name="reply" text=${t.text} /></p>
+    <details><summary>${t.parts ? "prompts and raw replies" : "prompt and raw reply"}</summary>
+      ${(t.parts ?? [t]).map((reply) => html`<${Raw} found=${found} reply=${reply} model=${model} />`)}
+      <p class="dim">${visible(t.fingerprint)}</p>
     </details></article>`;
+}
+
+/* What the judge model read and wrote, word for word; a judgement by criteria has several of these. */
+function Raw({ found, reply, model }) {
+  const prompt = found.prompts[reply.prompt];
+  const shown = (prompt.criteria ?? []).map((i) => found.criteria.items[i].name).join(", ");
+  const curl = () => curlOf(prompt, reply, model, found.sampling);
+  return html`<div class="raw">${prompt.order.length === 1 && shown && html`<h4>response ${prompt.order[0] + 1}: <span dir="auto">${visible(shown)}</span></h4>`}
+    ${prompt.messages.map((m) => html`<span class="role">${m.role}</span><pre dir="auto">${visible(m.content)}</pre>`)}
+    <span class="role">reply</span><pre dir="auto">${visible(reply.text)}</pre>
+    <p class="dim">ended: ${reply.finish_reason}; seed ${reply.seed}; ${reply.usage.completion_tokens} tokens written</p>
+    <p><${Copy} name="as curl" text=${curl} /> <${Copy} name="reply" text=${reply.text} /></p></div>`;
 }
 
 function curlOf(prompt, t, model, sampling) {
@@ -134,21 +142,31 @@ function ExampleScreen({ source, run, index, id, filter }) {
     <h1 dir="auto">${visible(found.id)} <${Outcome} kind=${found.outcome} /></h1>
     <${Conversation} example=${found.example} />
     <${Responses} found=${found} scale=${scale} quoted=${quoted} />
+    ${found.by_criteria && html`<${Criteria} found=${found} />`}
     <${Human} key=${`${id} ${found.human?.mark}`} source=${source} index=${index} found=${found} reload=${load} />
     ${found.trajectories.length > 0 && html`<${Votes} found=${found} /><${Orders} found=${found} scale=${scale} />
       <h2>Judgements</h2><p class="dim"><mark class="found">quoted</mark> stands in a response or the query, <mark class="missing">quoted</mark> in none of them. Scores are in the order above.</p>
       <div class="lanes">${found.trajectories.map((t) => html`<${Lane} key=${t.index} found=${found} trajectory=${t} scale=${scale} model=${run.model} />`)}</div>`}
-    <p class="dim">${found.usage.prompt_tokens} + ${found.usage.completion_tokens} tokens in ${found.usage.calls} calls${" "}
+    <p class="dim">${found.usage.prompt_tokens} + ${found.usage.completion_tokens} tokens in ${found.usage.calls} calls${found.price && html`; ${found.price}`}${" "}
       <${Copy} name="JSON" text=${() => JSON.stringify(found, null, 1)} /> <${Copy} name="Example row" text=${() => JSON.stringify(found.example)} /></p>
   </section>`;
 }
 
-/* The example before or after this one in the filtered list, read a page at a time. */
+/* The example before or after this one in the filtered list: beside where it was seen, else searched for. */
 async function neighbour(source, index, filter, id, by) {
+  async function look(start, limit) {
+    const { rows, total } = await source.list(index, { ...filter, offset: start, limit });
+    remember(index, filter, rows, start);
+    return { rows, total, at: rows.findIndex((row) => row.id === id) };
+  }
+  const place = places.get(placeKey(index, filter, id));
+  if (place != null) {
+    const { rows, at } = await look(Math.max(0, place - 1), 3);
+    if (at >= 0) return rows[at + by]?.id ?? null;
+  }
   for (let offset = 0; ; offset += 500) {
     const start = Math.max(0, offset - (offset ? 1 : 0));
-    const { rows, total } = await source.list(index, { ...filter, offset: start, limit: 502 });
-    const at = rows.findIndex((row) => row.id === id);
+    const { rows, total, at } = await look(start, 502);
     if (at >= 0 && rows[at + by]) return rows[at + by].id;
     if (start + rows.length >= total) return null;
   }

@@ -41,18 +41,18 @@ function FiguresScreen({ source, index, run }) {
   </section>`;
 }
 
-function CompareScreen({ source, boot, a, b }) {
+function CompareScreen({ source, runs, a, b }) {
   const [found, setFound] = useState(null);
   const [error, setError] = useState(null);
   useEffect(() => { setFound(null); source.compare(a, b).then(setFound, (e) => setError(e.message)); }, [a, b]);
-  const name = (i) => visible(boot.runs[i].name);
+  const name = (i) => visible(runs[i].name);
   const pick = (which) => (e) => { location.hash = address(which === "a" ? ["compare", e.target.value, b] : ["compare", a, e.target.value]); };
-  const options = boot.runs.map((run, i) => html`<option value=${i}>${visible(run.name)}</option>`);
+  const options = runs.map((run, i) => html`<option value=${i}>${visible(run.name)}</option>`);
   return html`<section><h1>Two runs</h1>
     <p class="filters"><${Field} label="before"><select value=${a} onChange=${pick("a")}>${options}</select><//>
       <${Field} label="after"><select value=${b} onChange=${pick("b")}>${options}</select><//></p>
     ${error && html`<p class="error" role="alert">${visible(error)}</p>`}
-    ${found && html`<p>${found.n_both} examples are in both; ${found.n_changed.toLocaleString("en")} verdicts differ${found.n_changed > found.changed.length ? `, the first ${found.changed.length} below` : ""}.
+    ${found && html`<p>${found.n_both} examples are in both; ${found.n_changed.toLocaleString("en")} verdict${found.n_changed === 1 ? " differs" : "s differ"}${found.n_changed > found.changed.length ? `, the first ${found.changed.length} below` : ""}.
       ${found.difference && html` Accuracy ${name(b)} − ${name(a)}: <b>${interval(found.difference)}</b> (paired, 95%).`}</p>
       <div class="scroll" tabindex="0" role="region" aria-label="changed verdicts"><table class="list"><thead><tr><th scope="col">query</th><th scope="col">${name(a)}</th><th scope="col">${name(b)}</th></tr></thead>
       <tbody>${found.changed.map((row) => html`<tr key=${row.id}><td class="wide" dir="auto">${visible(row.head)}</td>

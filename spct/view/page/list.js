@@ -56,13 +56,24 @@ function Row({ row, run, filter, isChosen }) {
     <td class="wide"><a href=${link} dir="auto">${visible(row.head) || html`<i>empty</i>`}</a>${
       row.subset && html` <span class="dim">${visible(row.subset)}</span>`}</td>
     <td>${row.n}</td>
-    <td>${row.winner == null ? "–" : row.winner + 1}${JSON.parse(row.rewards) && html` <span class="dim">(${JSON.parse(row.rewards).map(number).join(", ")})</span>`}</td>
+    <td>${row.winner == null ? "–" : row.winner + 1}${JSON.parse(row.rewards) && html` <span class="dim rewards">(${JSON.parse(row.rewards).map(number).join(", ")})</span>`}</td>
     <td>${row.gold_best == null ? "–" : row.gold_best + 1}</td>
     <td>${number(row.margin)}</td>
     <td>${percent(row.agreement, 0)}</td>
     <td>${row.counted} of ${row.drawn}</td>
     <td>${row.tokens}</td>
   </tr>`;
+}
+
+/* Where in a filtered list its rows were seen: stepping to the next one then reads three rows. */
+const places = new Map();
+
+function placeKey(index, filter, id) {
+  return JSON.stringify([index, { ...filter, offset: undefined }, id]);
+}
+
+function remember(index, filter, rows, start) {
+  rows.forEach((row, i) => places.set(placeKey(index, filter, row.id), start + i));
 }
 
 function ListScreen({ source, run, index, filter }) {
@@ -75,7 +86,7 @@ function ListScreen({ source, run, index, filter }) {
   useEffect(() => {
     let isCurrent = true;
     source.list(index, { ...filter, limit: PAGE }).then(
-      (reply) => isCurrent && (setFound(reply), setError(null)), (e) => isCurrent && setError(e.message));
+      (reply) => isCurrent && (remember(index, filter, reply.rows, Number(filter.offset ?? 0)), setFound(reply), setError(null)), (e) => isCurrent && setError(e.message));
     return () => { isCurrent = false; };
   }, [index, key, round]);
   // a run that is being written, or still indexed, is asked again
