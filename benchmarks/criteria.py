@@ -131,10 +131,9 @@ async def decided(rounds: int = 3) -> str:
     from spct.engines.readouts.local import LocalReader
     from spct.engines.readouts.openvino import OpenVINOBackend
     from spct.models.decided_criteria import DecidedCriteriaRM
-    from spct.models.decision import ONE_STATE
 
     backend = OpenVINOBackend()
-    model = DecidedCriteriaRM(LocalReader(backend, min_mass=0.0), ONE_STATE)
+    model = DecidedCriteriaRM(LocalReader(backend, min_mass=0.0))
     rng = random.Random(7)
     text = " ".join(rng.choice(SENTENCES) for _ in range(60))
     items = tuple(Criterion(f"c{i}", f"It says: {SENTENCES[i]}") for i in range(8))

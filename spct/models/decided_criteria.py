@@ -21,6 +21,7 @@ from spct.core.settle import settle
 from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
 from spct.errors import FormatError
 from spct.models.base import FrozenModel
+from spct.models.decision import ONE_STATE
 from spct.protocols import Traits
 from spct.types import (
     JSON,
@@ -36,8 +37,13 @@ from spct.types import (
     Verdict,
 )
 
-ASKED = "Is this true of the response: {} Be strict: what is only hinted at is not there."
+ASKED = "Is this true of the response: {}"  # what all questions need is in the state, read once
 LEVEL = "How far is this true of the response: {}"
+STATE = Format(
+    "decision_criteria",
+    "The questions are about the response below. Be strict: what is only hinted at is not there. "
+    f"Whether it is good or bad that something is true does not matter.\n\n{ONE_STATE.template}",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +54,7 @@ class DecidedCriteriaRM(FrozenModel):
     """
 
     reader: Reader
-    state: Format
+    state: Format = STATE
     _: KW_ONLY
     asked: str = ASKED
     temperatures: Mapping[Kind, float] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from spct.core.format import Format
 from spct.engines.readouts.asking import Wording, load_wording
 from spct.engines.readouts.decision import MIN_MASS, Kind, Question, Reader
 from spct.errors import ConfigError, SpctError
-from spct.models.decided_criteria import DecidedCriteriaRM
+from spct.models.decided_criteria import STATE, DecidedCriteriaRM
 from spct.models.decision import ONE_STATE, Asking, DecisionRM, asking
 from spct.models.engines import adapters_of, build_engine, engine_kind
 from spct.models.model_card import ModelCard
@@ -75,7 +75,8 @@ def decision_model(
                 f"[decision] questions = {settings.questions!r}: with ask = 'criteria' the "
                 "questions are the criteria"
             )
-        state = asking("yes_no", None, path(settings.state)).state
+        shown = path(settings.state)
+        state = STATE if shown is None else asking("yes_no", None, shown).state
         by_kind: dict[Kind, float] = {"yes_no": settings.temperature, "score": settings.temperature}
         return DecidedCriteriaRM(reader, state, temperatures=by_kind)
     asked = asking(settings.ask, path(settings.questions), path(settings.state))

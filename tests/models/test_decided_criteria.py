@@ -11,7 +11,6 @@ from spct.core.criteria import mean_cells
 from spct.engines.readouts.decision import Answer, Answers, Question
 from spct.errors import ConfigError, FormatError
 from spct.models.decided_criteria import DecidedCriteriaRM
-from spct.models.decision import ONE_STATE
 from spct.models.load import load_reward_model
 from spct.runs.codec import dump_verdict, load_verdict
 from spct.runs.criteria_rows import criteria_rows
@@ -53,7 +52,7 @@ class Reads:
 
 
 def judged(reader: Reads, example: Example = SEAS) -> Verdict:
-    return asyncio.run(DecidedCriteriaRM(reader, ONE_STATE).judge(example))
+    return asyncio.run(DecidedCriteriaRM(reader).judge(example))
 
 
 def test_each_response_is_one_state_with_a_question_a_criterion_and_totals_are_by_hand() -> None:
