@@ -181,7 +181,8 @@ def rescore(config: Config, origins: Origins, run: Run, to: Lines = None) -> Non
             after = reader.verdict(judged.verdict, judged.example)
             tally.add(after)
             changes.add(judged.verdict, after)
-            lines.append(to_line(dump_verdict(after)) + "\n")
+            if to is not None:
+                lines.append(to_line(dump_verdict(after)) + "\n")
     if to == "-":
         sys.stdout.writelines(lines)
     elif to is not None:
