@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub import running
 from tests.recipes.forked import shims
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RECIPES = ["qwen_0_6b", "gemma2_27b", "qwen3_5_4b", "qwen3_6_27b"]
+ON_THE_PAGE = "qwen3_5_4b"  # walked by the commands of docs/training.md
 # The size of a toy, by the names of each architecture's own configuration.
 TINY = {
     "head_dim": 8, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4,
@@ -24,6 +26,15 @@ TINY = {
 STEPS = {
     "USE_CPU": "true", "BF16": "false", "GRADIENT_CHECKPOINTING": "false", "MAX_STEPS": "2",
     "BATCH_SIZE": "4", "MICRO_BATCH_SIZE": "4", "MAX_LENGTH": "2000", "WARMUP_STEPS": "0",
+}  # fmt: skip
+# Every stage in a few steps on a CPU, and no model that is asked to judge before it can.
+FEW = {
+    f"SPCT_{stage}_{key}": value for stage in ("RFT", "RL", "META") for key, value in STEPS.items()
+} | {
+    "SELF": "--engine scripted", "FILTER": "--engine scripted",
+    "ACCELERATE": str(ROOT / "recipes/accelerate/cpu.yaml"),
+    "SPCT_RL_DROP_EASY": "false", "SPCT_RL_VLLM_SERVER": "", "SPCT_RL_MAX_COMPLETION_TOKENS": "8",
+    "SPCT_RL_GROUP_SIZE": "2", "SPCT_RFT_DATA_MAX_KEPT_PER_EXAMPLE": "1",
 }  # fmt: skip
 
 
@@ -67,26 +78,63 @@ def test_a_dry_run_needs_no_variable_and_tells_every_stage(recipe: str, path: st
     assert set(ROOT.iterdir()) == before  # nothing was written
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != ON_THE_PAGE])
 def test_every_stage_runs_on_a_tiny_model_of_the_same_architecture(
     recipe: str, path: str, tmp_path: Path
 ) -> None:
     tiny(recipe, tmp_path / "base")
     data(tmp_path)
-    steps = {f"SPCT_{stage}_{key}": value for stage in ("RFT", "RL", "META")
-             for key, value in STEPS.items()}  # fmt: skip
     walk(
         recipe, path, BASE=str(tmp_path / "base"), DATA=str(tmp_path), OUT=str(tmp_path),
-        SAMPLER="--engine scripted", SELF="--engine scripted", FILTER="--engine scripted",
-        ACCELERATE=str(ROOT / "recipes/accelerate/cpu.yaml"),
-        SPCT_RL_DROP_EASY="false", SPCT_RL_VLLM_SERVER="", SPCT_RL_MAX_COMPLETION_TOKENS="8",
-        SPCT_RL_GROUP_SIZE="2", SPCT_RFT_DATA_MAX_KEPT_PER_EXAMPLE="1", **steps,
+        SAMPLER="--engine scripted", **FEW,
     )  # fmt: skip
+    check_stages(tmp_path)
+
+
+def check_stages(out: Path) -> None:
     for stage in ("rft", "rl", "meta"):
-        log = (tmp_path / stage / "metrics.jsonl").read_text().splitlines()
+        log = (out / stage / "metrics.jsonl").read_text().splitlines()
         assert json.loads(log[-1])["step"] == 2
-        weights = [*(tmp_path / stage).glob("*model.safetensors")]
+        weights = [*(out / stage).glob("*model.safetensors")]
         assert len(weights) == 1
+
+
+def test_the_pages_commands_run_as_they_stand(path: str, tmp_path: Path) -> None:
+    """From the user's rows and an endpoint to pairs, a page of judgements and a model on a hub."""
+    page = (ROOT / "docs" / "training.md").read_text().partition("## Your data, your GPU")[2]
+    commands = page.split("```")[1]
+    tiny(ON_THE_PAGE, tmp_path / "base")
+    (tmp_path / "my_data").mkdir()
+    data(tmp_path / "my_data")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.engines.fault_server", "--port", "0"],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        port = server.stdout.readline().split()[1]
+        for theirs, here in (
+            ("/models/Qwen3.5-4B", str(tmp_path / "base")), ("http://HOST:8000", f"http://127.0.0.1:{port}"),
+        ):  # fmt: skip
+            assert theirs in commands
+            commands = commands.replace(theirs, here)
+        with running() as (hub, environ):
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", commands], capture_output=True, text=True,
+                cwd=tmp_path, timeout=600, check=False,
+                env={"PATH": path, "HOME": str(tmp_path), "SPCT_RL_DEV_STEPS": "2"} | FEW | environ,
+            )  # fmt: skip
+    finally:
+        server.kill()
+        server.communicate()
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert done.stdout.count("memory  GiB") == 6
+    check_stages(tmp_path / "runs" / ON_THE_PAGE)
+    assert "Tell me about the" in (tmp_path / "judgements.html").read_text()
+    rows = [json.loads(line) for line in (tmp_path / "dpo.jsonl").read_text().splitlines()]
+    assert rows and all(row["chosen"] != row["rejected"] for row in rows)
+    assert {"README.md", "model.safetensors"} <= hub.got.keys()
 
 
 def tiny(recipe: str, out: Path) -> None:

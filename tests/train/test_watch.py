@@ -1,10 +1,7 @@
 """A run as it is shown: the line, alarms by hand-made logs, trackers, the card, a push to a hub."""
 
-import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from spct.train.config import SftConfig
 from spct.train.model_readme import about, card
 from spct.train.sft import trackers
 from spct.train.watch import alarms, line
+from tests.hub import Hub, running
 from tests.train.conftest import templated_rows
 
 WELL = {"spct/unscored": 0.05, "frac_reward_zero_std": 0.3, "completions/mean_length": 100.0,
@@ -87,59 +85,12 @@ def test_a_card_says_what_it_knows_and_calls_the_rest_not_stated(tmp_path: Path)
     assert "Nothing was measured" in bare
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as an upload asks: a repository, how to send files, a commit."""
-
-    got: dict[str, bytes]
-    refuses = False
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = f"http://{self.headers['Host']}"
-        if self.refuses:
-            return self.answer({"error": "no token"}, 401)
-        if self.path == "/api/repos/create":
-            return self.answer({"url": f"{url}/me/judge", "id": "me/judge"})
-        if "/preupload/" in self.path:
-            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
-                     for f in json.loads(body)["files"]]  # fmt: skip
-            return self.answer({"files": files})
-        if "/commit/" in self.path:
-            for entry in map(json.loads, body.decode().splitlines()):
-                if entry["key"] == "file":
-                    value = entry["value"]
-                    self.got[value["path"]] = base64.b64decode(value["content"])
-            found = {"commitUrl": f"{url}/me/judge/commit/1", "commitOid": "1", "success": True}
-            return self.answer(found)
-        self.answer({}, 200)
-
-    def do_GET(self) -> None:
-        self.answer({"id": "me/judge", "sha": "0", "siblings": [], "private": False, "tags": [],
-                     "downloads": 0, "likes": 0})  # fmt: skip
-
-    def answer(self, value: object, code: int = 200) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    handler = type("OneHub", (Hub,), {"got": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("HF_TOKEN", "hf_test")
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    yield handler
-    server.shutdown()
-    server.server_close()
+    with running() as (handler, environ):
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        yield handler
 
 
 @pytest.mark.slow
