@@ -188,6 +188,7 @@ async def build(
         config.seed,
     )
     given = list(examples)
+    await engine.open()  # an endpoint that serves one model names it
     with Store.open(out, what.identity(engine, formats)) as store:
         n, again = config.concurrency, retry_unscored
         await draw_into(store, given, engine, formats, what, n, retry_unscored=again)

@@ -99,6 +99,7 @@ async def hard_examples(
     params = SamplingParams(temperature=config.temperature, max_tokens=config.max_completion_tokens)
     what = Draw(config.easy_samples, params=params, seed=config.seed)
     usable = [e for e in examples if not gold_problem(e.gold, e.n)]
+    await engine.open()  # an endpoint that serves one model names it
     with Store.open(out.with_name(f"{out.name}.drawn"), what.identity(engine, formats)) as store:
         await draw_into(store, usable, engine, formats, what, 64)
         easy = {
