@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -17,7 +18,7 @@ from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
 from spct.config import Config, RayConfig
-from spct.core.budget import Budget, Spending, read_budget
+from spct.core.budget import Spending, read_budget
 from spct.core.price import Price
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
@@ -26,11 +27,10 @@ from spct.protocols import RewardModel
 from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.forecast import forecast
-from spct.runs.identity import digest_of_all
 from spct.runs.judging import Judge, Tally, judge_into
 from spct.runs.run import Before, look_back, open_run
 from spct.runs.saving import Saving
-from spct.runs.shards import Shard
+from spct.runs.shards import Part, Shard
 from spct.runs.spending import judge_within, spending_of
 from spct.runs.store import Store
 from spct.settings import Origins
@@ -112,35 +112,26 @@ def sample(
     config = priced(with_defaults(config))  # so that the run's settings say what judged
     price = price_of(config.engine)
     within = None if budget is None else read_budget(budget, price)
-    seed, part = config.judge.seed if shuffle else None, Shard.parse(shard) if shard else None
+    seed, part = config.judge.seed if shuffle else None, Part(Shard.parse(shard) if shard else None)
     chosen = source.source_of(file, schema, mapping, limit, span, ids, seed, drop_bad)
-    examples = chosen.read(told=config.engine.kind != "scripted", negative=config.judge.negative)
-    others = set() if part is None else part.others(examples)
-
+    chosen = replace(chosen, negative=config.judge.negative)
     told = {"reward_model": {"name": reward_model}} if reward_model else config.model_dump()
-    name = Path(chosen.files[0]).stem + (f"-{part.index}-of-{part.count}" if part else "")
     how = {"at": out, "fresh": fresh, "accept_drift": accept_drift, "durable": durable}
-    store_of = _opener(root, name, _data(examples, others, part, within), told, how)
     job = Job()
-    model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
-    if reward_model and ray.address:
-        raise ConfigError("--ray builds the judge of the settings: leave out --reward-model")
-    if dry_run:
-        print(job.run(forecast(model, [e for e in examples if e.id not in others], price)))
-        return
-    spending = None if within is None else spending_of(model, within)
-    asked = Asked(config, examples, others, store_of, retry_unscored, progress, spending, ray)
-    done = job.run(_sample_all(job, model, asked))
+    with chosen.reading(told=config.engine.kind != "scripted", whole=within is not None) as reading:
+        data = {"data": reading.data, **part.identity(reading.examples, reading.n)}
+        data |= {} if within is None else {"budget": str(within)}
+        store_of = _opener(root, part.named(Path(chosen.files[0]).stem), data, told, how)
+        model = load_named(reward_model, config, origins) if reward_model else build_judge(config)
+        if reward_model and ray.address:
+            raise ConfigError("--ray builds the judge of the settings: leave out --reward-model")
+        if dry_run:
+            print(job.run(forecast(model, filter(part.holds, reading.examples), price)))
+            return
+        spending = None if within is None else spending_of(model, within)
+        asked = Asked(config, reading, part, store_of, retry_unscored, progress, spending, ray)
+        done = job.run(_sample_all(job, model, asked))
     _end(done, price, max_unscored)
-
-
-def _data(
-    examples: list[Example], others: set[str], part: Shard | None, within: Budget | None
-) -> dict[str, Any]:
-    """What a run's identity says of its input."""
-    shard = {} if part is None else part.identity(len(examples) - len(others))
-    spent = {} if within is None else {"budget": str(within)}
-    return {"data": digest_of_all(examples), **shard, **spent}
 
 
 def _opener(
@@ -172,11 +163,11 @@ def _check_budget(budget: str | None, retry_unscored: bool, shard: str | None) -
 
 
 class Asked(NamedTuple):
-    """What to judge and where to store it; the `others` are another shard's."""
+    """What to judge and where to store it."""
 
     config: Config
-    examples: list[Example]
-    others: set[str]
+    reading: source.Reading
+    part: Part
     store_of: Opened
     retry_unscored: bool
     progress: Style
@@ -207,9 +198,10 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
         with asked.store_of(dict(model.identity())) as store:
             before = look_back(store, retry_unscored=asked.retry_unscored)
             recording_model, recording = recorded(model, store, before.again)
-            finished = before.finished | asked.others
-            left = sum(e.id not in finished for e in asked.examples)
-            tally = Tally()
+            reading, part, finished, tally = asked.reading, asked.part, before.finished, Tally()
+            left = reading.n and sum(
+                part.holds(e) and e.id not in finished for e in reading.examples
+            )
 
             saving = Saving(model)
 
@@ -230,7 +222,7 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
                     await judge_within(
                         spending,
                         recording_model,
-                        asked.examples,
+                        list(reading.examples),
                         put=put,
                         gate=job.gate,
                         tally=tally,
@@ -238,12 +230,15 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
                 else:
                     await judge_into(
                         await asked.judge_at(recording_model, model, store.folder),
-                        job.gate(asked.examples),
+                        job.gate(reading.examples),
                         put=store.put_verdict,
                         finished=finished,
+                        wanted=part.wants,
                         on_verdict=count,
                         tally=tally,
                     )
+            if left is None and reading.n is not None:
+                part.finish(store.folder)
             if spending is not None:
                 print(spending.summary(), file=sys.stderr)
             _report(tally, recording, store, before, spending)

@@ -1,11 +1,17 @@
-"""Where a command's examples come from: a file, standard input, or the command line itself."""
+"""Where a command's examples come from: a file, standard input, or the command line itself.
+
+What fits into memory is read whole first, so that nothing is spent before every row is known good.
+A long input (`LONG_BYTES`) is read as it is judged: only its first rows are looked at before, its
+number is known at its end, and its name is that of its bytes and not of its examples.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,10 +19,11 @@ import typer
 from spct.cli.bad_rows import dropping
 from spct.core.plan import content_id
 from spct.data.criteria import Negative
-from spct.data.files import spool_stdin
-from spct.data.inputs import expand
+from spct.data.files import spool_stdin, stamp
+from spct.data.inputs import expand, weight
 from spct.data.rows import read_examples, validate
 from spct.errors import ConfigError, DataError, printable
+from spct.runs.identity import digest, digest_of_all
 from spct.types import Example, Message
 
 if TYPE_CHECKING:
@@ -66,6 +73,9 @@ NegativeSign = Annotated[
         help="What criteria with weights or points below zero mean.",
     ),
 ]
+LONG_BYTES = 64 * 2**20  # in memory an example takes several times its bytes
+HELD = 50_000  # examples: a selection of so many is held, whatever it is taken from
+LOOKED_AT = 200  # of a long input, before anything is spent
 MaxUnscored = Annotated[
     float,
     typer.Option(
@@ -75,6 +85,15 @@ MaxUnscored = Annotated[
         help="Exit with 3 above this share of unscored judgements.",
     ),
 ]
+
+
+@dataclass(slots=True)
+class Reading:
+    """Examples that are held, or read while they are asked for; `data` names what they are."""
+
+    examples: Iterable[Example]
+    data: str
+    n: int | None = None  # of a long input only once it was read to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +149,7 @@ class Source:
             return replace(self, negative=negative).read(told=told)
         survey = _survey(self.files[0]) if told else None
         try:
-            with dropping(self.files[0]) if self.drop_bad else nullcontext() as drop:
+            with dropping(self.files[0], wanted=self.drop_bad) as drop:
                 examples = list(self.examples(drop, survey))
             if survey is not None:
                 tell(survey.report())
@@ -143,6 +162,45 @@ class Source:
             raise DataError(f"{self.file} holds no examples")
         return examples
 
+    @contextmanager
+    def reading(self, *, told: bool = False, whole: bool = False) -> Iterator[Reading]:
+        """The selection: held, or of a long input read on, unless it must be there `whole`."""
+        if whole or not self.is_long():
+            examples = self.read(told=told)
+            yield Reading(examples, digest_of_all(examples), len(examples))
+            return
+        survey = _survey(self.files[0]) if told else None
+        with dropping(self.files[0], wanted=self.drop_bad) as drop:
+            rows = self.examples(drop, survey)
+            first = list(islice(rows, LOOKED_AT))
+            if not first:
+                raise DataError(f"{self.file} holds no examples")
+            if survey is not None:
+                tell(survey.report())
+                print(f"the rows above are the first; {self.file} is long and is read as it is "
+                      "judged", file=sys.stderr)  # fmt: skip
+            reading = Reading((), self.stamp())
+            reading.examples = _counted(reading, chain(first, rows))
+            yield reading
+        if survey is not None and reading.n is not None:
+            tell(survey.report())
+
+    def is_long(self) -> bool:
+        """Whether the selection is too long to be held; one by ids or a shuffle always is held."""
+        first, last = _span(self.span) or (0, sys.maxsize)
+        if (
+            self.ids
+            or self.shuffle_seed is not None
+            or min(last - first, self.limit or last) < HELD
+        ):
+            return False
+        return sum(map(weight, self.files)) > LONG_BYTES
+
+    def stamp(self) -> str:
+        """A name of the selection by the bytes of its files; where they lie does not matter."""
+        how = (self.schema, self.mapping, self.limit, self.span, self.negative)
+        return digest({"read as": how, "files": [stamp(file) for file in self.files]})
+
     def check(self) -> int:
         """Read every row before anything is spent; return how many examples there are."""
         total = 0
@@ -154,6 +212,22 @@ class Source:
                 raise DataError(f"{file} holds no examples")
             total += report.examples
         return total
+
+
+def _counted(reading: Reading, examples: Iterable[Example]) -> Iterator[Example]:
+    """The examples; their number is there when the last one is through."""
+    n = 0
+    try:
+        for example in examples:
+            n += 1
+            yield example
+    except DataError as error:
+        raise DataError(
+            f"{error}\nThe {n:,} examples before it were good, and what was judged of them is "
+            "stored: the same command with --drop-bad leaves such rows out and goes on (a changed "
+            "file is another run, which --out RUN --accept-drift makes this one)"
+        ) from error
+    reading.n = n
 
 
 def _survey(name: str) -> Survey:

@@ -9,16 +9,25 @@ from spct.types import Example, Verdict
 
 
 async def stream(
-    judge: Callable[[Example], Awaitable[Verdict]], examples: Iterable[Example], concurrency: int
+    judge: Callable[[Example], Awaitable[Verdict]],
+    examples: Iterable[Example | None],
+    concurrency: int,
 ) -> AsyncGenerator[Verdict, None]:
-    """Run `judge` over examples, at most `concurrency` at once; the first exception ends it."""
-    source: Iterator[Example] = iter(examples)
+    """Run `judge` over examples, at most `concurrency` at once; the first exception ends it.
+
+    A None among the examples lets everything else run for a moment: who skips long stretches of
+    an input gives some, so that nothing waits for the end of a stretch.
+    """
+    source: Iterator[Example | None] = iter(examples)
     done: asyncio.Queue[Verdict | Exception | None] = asyncio.Queue(maxsize=concurrency)
 
     async def work() -> None:
         try:
             for example in source:  # shared: each worker takes the next one
-                await done.put(await judge(example))
+                if example is None:
+                    await asyncio.sleep(0)
+                else:
+                    await done.put(await judge(example))
             await done.put(None)
         except Exception as error:
             await done.put(error)

@@ -6,14 +6,14 @@ are estimated from characters, replies are counted at their limit, so the cost i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from spct.core.price import Price
 from spct.protocols import Engine, RewardModel
 from spct.types import Completion, Example, Prompt, SamplingParams, Usage
 
-SAMPLE = 200  # examples whose prompts are built; the rest is taken to be like them
+SAMPLE = 200  # at least so many have their prompts built; the rest is taken to be like them
 CHARACTERS = 4  # a token, in English
 
 
@@ -35,25 +35,25 @@ class _Counting(Engine):
         pass
 
 
-async def forecast(model: RewardModel, examples: Sequence[Example], price: Price | None) -> str:
+async def forecast(model: RewardModel, examples: Iterable[Example], price: Price | None) -> str:
     """Lines for people: examples, judgements, requests, tokens and what they cost at most."""
+    n, some = _spread(examples)
     if model.engine is None:
-        return f"{len(examples):,} examples, judged without an engine: nothing to pay for"
+        return f"{n:,} examples, judged without an engine: nothing to pay for"
     counting = _Counting("dry run")
     counted = model.with_(engine=counting)
-    some = examples[:: max(1, len(examples) // SAMPLE)][:SAMPLE]
     for example in some:
         await counted.judge(example)
-    times = len(examples) / max(1, len(some))
+    times = n / max(1, len(some))
     used = counting.usage
     whole = Usage(
         round(times * used.prompt_tokens),
         round(times * used.completion_tokens),
         round(times * used.calls),
     )
-    about = "" if len(some) == len(examples) else "about "
+    about = "" if len(some) == n else "about "
     lines = [
-        f"{len(examples):,} examples, {about}{round(times * counting.judgements):,} judgements in "
+        f"{n:,} examples, {about}{round(times * counting.judgements):,} judgements in "
         f"{whole.calls:,} requests (a prompt each): {about}{whole.prompt_tokens:,} tokens to read "
         f"({CHARACTERS} characters a token), at most {whole.completion_tokens:,} to write",
         "nothing was asked of a model",
@@ -61,3 +61,15 @@ async def forecast(model: RewardModel, examples: Sequence[Example], price: Price
     if price is not None:
         lines.insert(1, price.forecast(whole))
     return "\n".join(lines)
+
+
+def _spread(examples: Iterable[Example]) -> tuple[int, list[Example]]:
+    """How many there are, and some of them at equal distances; the others are not held."""
+    n, step, some = 0, 1, list[Example]()
+    for example in examples:
+        if n % step == 0:
+            some.append(example)
+        if len(some) > 2 * SAMPLE:
+            some, step = some[::2], 2 * step
+        n += 1
+    return n, some

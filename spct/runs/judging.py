@@ -33,6 +33,7 @@ from spct.types import (
 _log = logging.getLogger(__name__)
 
 N_REASONS = 3  # so many are printed: the commonest explain nearly all of a run
+SKIPPED = 128  # rows in which others get their turn at least once, some milliseconds of reading
 _LONGEST = 240  # characters of a detail that are shown
 _VARYING = re.compile(r"\d+|'[^']*'|\"[^\"]*\"")  # what differs between two rows with one fault
 
@@ -169,10 +170,11 @@ async def judge_into(
     *,
     put: Put | None = None,
     finished: Collection[str] = (),
+    wanted: Callable[[Example], bool] | None = None,
     on_verdict: OnVerdict | None = None,
     tally: Tally | None = None,
 ) -> Tally:
-    """Judge what is not `finished`; return what it came to.
+    """Judge what is `wanted` (all of it if None) and not `finished`; return what it came to.
 
     `put` commits a verdict (`Store.put_verdict`), and only then `on_verdict` sees it. Verdicts come
     as they finish, at most `model.concurrency` examples are in flight, and `examples` is read as
@@ -182,9 +184,12 @@ async def judge_into(
     tally = Tally() if tally is None else tally
     in_flight: dict[str, tuple[Example, int]] = {}
 
-    def unfinished() -> Iterator[Example]:
+    def unfinished() -> Iterator[Example | None]:
         for place, example in enumerate(examples):
-            if example.id not in finished:
+            if (wanted is not None and not wanted(example)) or example.id in finished:
+                if place % SKIPPED == 0:
+                    yield None
+            else:
                 if example.id in in_flight:
                     raise DataError(f"two examples have the id {example.id!r}; ids must be unique")
                 in_flight[example.id] = example, place

@@ -2,31 +2,34 @@
 
 An example's shard is a digest of its content, so it stays where it is when the input grows. A shard
 run's identity is that of the whole run, with the shard's name and the number of its examples, so a
-merged run is the one that a single process would have made: the same command continues it.
+merged run is the one that a single process would have made: the same command continues it. The
+number of a long input is known at its end, and then stands in a file of the run (`COMPLETE_NAME`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from spct.core.plan import content_id
 from spct.errors import ConfigError, StoreError
 from spct.runs.database import DB_NAME, VERSION, connect_writer, storage
-from spct.runs.folder import CONFIG_NAME, RunLock, read_config
+from spct.runs.folder import CONFIG_NAME, RunLock, atomic_text, read_config
 from spct.runs.identity import differences
 from spct.runs.run import open_run
 from spct.runs.store import Store
 from spct.types import Example
 
 SHARD, COUNT = "shard", "examples"  # what a shard's identity has beside that of the whole run
+COMPLETE_NAME = "complete.json"
 _TABLES = ("calls", "failed_calls", "verdicts", "quarantine")
 _SHOWN = 10
 
@@ -55,13 +58,40 @@ class Shard:
         content = content_id(example.query, example.responses, example.reference)
         return int(content, 16) % self.count == self.index - 1
 
-    def others(self, examples: Iterable[Example]) -> set[str]:
-        """The ids of all that other shards hold."""
-        return {example.id for example in examples if not self.holds(example)}
 
-    def identity(self, n_examples: int) -> dict[str, Any]:
-        """What it adds to the identity of the whole run."""
-        return {SHARD: str(self), COUNT: n_examples}
+@dataclass(slots=True)
+class Part:
+    """What one process judges: a shard, or everything where there are none."""
+
+    shard: Shard | None
+    n: int = field(default=0, init=False)  # examples of it that the loop came to
+
+    def holds(self, example: Example) -> bool:
+        """Whether the example belongs to it."""
+        return self.shard is None or self.shard.holds(example)
+
+    def wants(self, example: Example) -> bool:
+        """The same, counted: the judging loop asks once for each example."""
+        holds = self.holds(example)
+        self.n += holds
+        return holds
+
+    def identity(self, examples: Iterable[Example], n: int | None) -> dict[str, Any]:
+        """What it adds to the identity of the whole run; its number if the examples are held."""
+        if self.shard is None:
+            return {}
+        count = {} if n is None else {COUNT: sum(map(self.holds, examples))}
+        return {SHARD: str(self.shard), **count}
+
+    def named(self, name: str) -> str:
+        """The name of a run of this part."""
+        return f"{name}-{self.shard.index}-of-{self.shard.count}" if self.shard else name
+
+    def finish(self, folder: Path) -> None:
+        """Leave the number of a shard's examples in its run, once its input was read to the end."""
+        if self.shard is not None:
+            with atomic_text(folder / COMPLETE_NAME) as file:
+                file.write(json.dumps({COUNT: self.n}) + "\n")
 
 
 def merge(runs: Sequence[Path], out: Path) -> int:
@@ -78,8 +108,10 @@ def merge(runs: Sequence[Path], out: Path) -> int:
     with ExitStack() as stack:
         for run in runs:
             stack.enter_context(RunLock(run))
-        for run, config in zip(runs, configs, strict=True):
+        counts = [
             _check_finished(run, config["identity"])
+            for run, config in zip(runs, configs, strict=True)
+        ]
         identity = _whole(configs[0]["identity"])
         try:
             with open_run(out.parent, out.name, identity, configs[0]["settings"], at=out):
@@ -90,7 +122,7 @@ def merge(runs: Sequence[Path], out: Path) -> int:
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)
             raise
-    return sum(config["identity"][COUNT] for config in configs)
+    return sum(counts)
 
 
 def _config(run: Path) -> dict[str, Any]:
@@ -138,14 +170,18 @@ def _check_all_there(runs: Sequence[Path], identities: Sequence[Mapping[str, Any
         raise StoreError(f"merging: {len(missing)} shards are missing: {shown}{more}")
 
 
-def _check_finished(run: Path, identity: Mapping[str, Any]) -> None:
+def _check_finished(run: Path, identity: Mapping[str, Any]) -> int:
+    """How many examples the shard has; every one must have its verdict."""
+    expected = identity.get(COUNT, (read_config(run / COMPLETE_NAME) or {}).get(COUNT))
     with closing(Store.read(run)) as store:
         n_verdicts = store.counts()["verdicts"]
-    if n_verdicts != identity[COUNT]:
+    if not isinstance(expected, int) or n_verdicts != expected:
+        wanted = "an input not yet read to its end" if expected is None else expected
         raise StoreError(
-            f"merging {run}: the shard {identity[SHARD]} has {n_verdicts} of {identity[COUNT]} "
+            f"merging {run}: the shard {identity[SHARD]} has {n_verdicts} of {wanted} "
             "verdicts; run its command again, which continues it"
         )
+    return expected
 
 
 def _copy(db: sqlite3.Connection, run: Path, out: Path) -> None:
