@@ -32,11 +32,11 @@ from spct.models.writer import CriteriaWriter
 from spct.runs.codec import to_line
 from spct.runs.criteria_rows import write_criteria
 from spct.runs.engines import RecordingEngine
-from spct.runs.export import valid
 from spct.runs.folder import atomic_text
 from spct.runs.identity import digest_of_all
 from spct.runs.run import open_run
 from spct.runs.store import Store
+from spct.runs.table import valid
 from spct.types import Criteria, Example, Unscored, Usage, Verdict
 
 app = typer.Typer(

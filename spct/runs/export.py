@@ -12,17 +12,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from spct.errors import ConfigError, ExtraMissing, SpctError, StoreError
 from spct.runs.codec import Record, to_line
 from spct.runs.database import DB_NAME
 from spct.runs.folder import atomic_path, atomic_text
 from spct.runs.store import Store
+from spct.runs.table import row, schema, valid
 from spct.types import Example, Verdict
-
-if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
 
 Part = dict[str, str]  # model, benchmark and mode; empty for a run that has no parts
 Correct = Callable[[Verdict, Example], float | None]
@@ -30,7 +28,6 @@ Mark = dict[str, Any]  # a person's verdict: `mark` and `note` (spct.view.marks)
 Marks = Callable[[Path], dict[str, Mark]]  # those of a run's folder, by example
 
 _ROW_GROUP = 1000
-_COUNTS = ("prompt_tokens", "completion_tokens", "calls", "cached_tokens")
 _PART = ("model", "benchmark", "mode")
 _COLUMNS = (
     *("id", "subset", "n", "winner", "best", "correct", "rewards", "gold", "agreement"),
@@ -127,10 +124,10 @@ def _write_csv(
     n_rows = 0
     for (part, store), by_id in zip(parts, said, strict=True):
         for judged in store.judged():
-            row = _flat(judged.verdict, judged.example, correct)
+            cells = _flat(judged.verdict, judged.example, correct)
             if people and (mark := by_id.get(judged.verdict.example_id)):
-                row |= {"human": mark["mark"], "note": mark["note"]}
-            writer.writerow(valid({**part, **row}))
+                cells |= {"human": mark["mark"], "note": mark["note"]}
+            writer.writerow(valid({**part, **cells}))
             n_rows += 1
     return n_rows
 
@@ -168,14 +165,14 @@ def _write_parquet(parts: Sequence[tuple[Part, Store]], path: Path) -> int:
 
 def _write_rows(records: Iterator[Record], has_parts: bool, file: Path | BinaryIO) -> int:
     try:
-        import pyarrow as pa
+        import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExtraMissing("pyarrow", "parquet") from error
-    schema, n_rows = _schema(has_parts), 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        while rows := [_row(record) for record in islice(records, _ROW_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    columns, n_rows = schema(_PART if has_parts else ()), 0
+    with pq.ParquetWriter(file, columns, compression="zstd") as writer:
+        while rows := [row(record) for record in islice(records, _ROW_GROUP)]:
+            writer.write_table(pa.Table.from_pylist(rows, schema=columns))
             n_rows += len(rows)
     return n_rows
 
@@ -208,112 +205,3 @@ def write_folder(parts: Sequence[tuple[Part, Store]], folder: str, per_file: int
         said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         raise StoreError(f"exporting to {folder}: {said}") from error
     raise AssertionError("count() does not end")
-
-
-def _row(record: Record) -> Record:
-    """Return a record in the shape of `_schema`: what has free keys becomes pairs or JSON."""
-    row: Record = valid(record)
-    row["unscored"] = list(row["unscored"].items())
-    for trajectory in row["trajectories"]:
-        for token in trajectory.get("logprobs") or ():
-            token["top"] = list(token["top"].items())
-    if "example" in row:
-        row["example"]["meta"] = to_line(row["example"]["meta"])
-    return row
-
-
-def valid(value: Any) -> Any:
-    """Copy JSON values with what the other formats cannot hold replaced.
-
-    A lone surrogate becomes its escape; a whole number that no column can hold, which only a run
-    from elsewhere has, is null.
-    """
-    match value:
-        case int() if not -(2**63) <= value < 2**63:
-            return None
-        case str():
-            return value.encode("utf-8", "backslashreplace").decode()
-        case list():
-            return [valid(item) for item in value]
-        case dict():
-            return {valid(key): valid(item) for key, item in value.items()}
-        case _:
-            return value
-
-
-def _schema(has_parts: bool) -> pa.Schema:
-    """Name every column's type, so that a run without a single score has them all the same."""
-    import pyarrow as pa
-
-    text, whole, real = pa.string(), pa.int64(), pa.float64()
-    wholes, reals = pa.list_(whole), pa.list_(real)
-    usage = pa.struct([(name, whole) for name in _COUNTS])
-    messages = _rows_of(role=text, content=text)
-    return pa.schema(
-        [
-            *((name, text) for name in _PART if has_parts),
-            ("id", text),
-            ("rewards", reals),
-            ("winner", whole),
-            ("best", wholes),
-            ("k_asked", whole),
-            ("k_drawn", whole),
-            ("k_counted", whole),
-            ("agreement", real),
-            ("usage", usage),
-            ("unscored", pa.map_(text, whole)),
-            ("prompts", _rows_of(order=wholes, hint=whole, messages=messages)),
-            ("trajectories", _trajectories(usage)),
-            ("example", _example(messages)),
-        ]
-    )
-
-
-def _rows_of(**fields: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
-    return pa.list_(pa.struct(list(fields.items())))
-
-
-def _trajectories(usage: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
-    text, whole, real = pa.string(), pa.int64(), pa.float64()
-    wholes, reals = pa.list_(whole), pa.list_(real)
-    return _rows_of(
-        index=whole,
-        seed=whole,
-        order=wholes,
-        hint=whole,
-        prompt=whole,
-        principles=_rows_of(name=text, weight=text, text=text),
-        critique=text,
-        scores=reals,
-        expected=reals,
-        unscored=pa.struct([("reason", text), ("detail", text)]),
-        text=text,
-        finish_reason=text,
-        usage=usage,
-        error=text,
-        token_ids=wholes,
-        logprobs=_rows_of(token=text, logprob=real, top=pa.map_(text, real)),
-        meta_score=real,
-        fingerprint=text,
-    )
-
-
-def _example(messages: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
-    text = pa.string()
-    return pa.struct(
-        [
-            ("id", text),
-            ("query", messages),
-            ("responses", pa.list_(text)),
-            ("gold", pa.list_(pa.float64())),
-            ("reference", text),
-            ("subset", text),
-            ("meta", text),
-        ]
-    )

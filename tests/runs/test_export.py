@@ -4,6 +4,7 @@ import json
 import random
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,22 @@ from spct.errors import ConfigError, ExtraMissing, StoreError
 from spct.runs.codec import dump_verdict, load_verdict
 from spct.runs.export import export
 from spct.runs.store import Store
-from spct.types import Completion, Example, Message, TokenLogprob, Verdict
+from spct.runs.table import schema
+from spct.types import (
+    Checked,
+    Completion,
+    Criteria,
+    Criterion,
+    Decided,
+    Example,
+    Judgement,
+    Message,
+    Part,
+    Prompt,
+    TokenLogprob,
+    Usage,
+    Verdict,
+)
 from tests.runs.nouns import prompt_of, reply_of, verdict_of
 
 
@@ -70,7 +86,7 @@ async def test_parquet_holds_what_jsonl_holds(store: Store, tmp_path: Path) -> N
     for i, row in enumerate(rows):
         record = dump_verdict(any_verdict(i))
         assert row["rewards"] == record["rewards"]
-        assert row["prompts"] == record["prompts"]
+        assert row["prompts"] == [{"criteria": None, **prompt} for prompt in record["prompts"]]
         assert dict(row["unscored"]) == record["unscored"]
         for got, put in zip(row["trajectories"], record["trajectories"], strict=True):
             assert got["text"] == put["text"].replace("\ud800", "\\ud800")
@@ -79,6 +95,52 @@ async def test_parquet_holds_what_jsonl_holds(store: Store, tmp_path: Path) -> N
     assert rows[1]["example"]["meta"] == '{"a":[1,null]}'
     token = rows[2]["trajectories"][0]["logprobs"][0]
     assert token == {"token": "8", "logprob": -0.1, "top": [("8", -0.1)]}
+
+
+def test_every_field_of_every_noun_has_its_column() -> None:
+    """pyarrow leaves out what a schema does not name, and says nothing."""
+    made = {f.name: f.type for f in schema()}
+    example, trajectory = made["example"], made["trajectories"].value_type
+    part = trajectory.field("parts").type.value_type
+    given = trajectory.field("decisions").type.value_type
+    columns = {
+        Example: example,
+        Criterion: example.field("criteria").type.field("items").type.value_type,
+        Prompt: made["prompts"].value_type,
+        Completion: trajectory,
+        Judgement: trajectory,
+        Decided: given,
+        Checked: part.field("checked").type,
+        Usage: made["usage"],
+        TokenLogprob: trajectory.field("logprobs").type.value_type,
+    }
+    for noun, type in columns.items():
+        names = {field.name for field in fields(noun)} - {"example_id"}
+        assert names <= {f.name for f in type}, noun
+    assert {f.name for f in fields(Completion)} <= {f.name for f in part}
+    assert {f.name for f in fields(Verdict)} - {"example_id"} <= set(made)
+
+
+async def test_a_verdict_by_criteria_is_whole_in_parquet(store: Store, tmp_path: Path) -> None:
+    prompt = replace(prompt_of("c"), criteria=(0,), order=(0,))
+    reply = Completion("met", "stop", logprobs=(TokenLogprob("8", -0.1, {"8": -0.1}),))
+    criteria = Criteria((Criterion("unit", "Names the unit.", choices=("no", "yes")),))
+    one = verdict_of("c", [(prompt, 1, reply)])
+    part = Part(prompt, reply, 1, Checked((1.0,), None, "it does"))
+    verdict = replace(
+        one, trajectories=(replace(one.trajectories[0], parts=(part,), criteria=criteria),)
+    )
+    await store.put_verdict(
+        verdict, Example("c", (Message("user", "q"),), ("x",), criteria=criteria)
+    )
+    export(store, tmp_path / "out.parquet")
+    [row] = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    record = dump_verdict(verdict)
+    assert row["criteria"] == record["criteria"] == row["example"]["criteria"]
+    assert row["prompts"] == record["prompts"]
+    [got] = row["trajectories"][0]["parts"]
+    assert got["checked"] == {"met": [1.0], "overall": None, "critique": "it does"}
+    assert got["logprobs"][0]["top"] == [("8", -0.1)] and got["unscored"] is None
 
 
 async def test_a_run_without_verdicts_exports_all_columns(store: Store, tmp_path: Path) -> None:
