@@ -51,11 +51,13 @@ def compare(
     from spct.measure.compare_report import markdown, write_report
     from spct.measure.json_files import plain
     from spct.models.load import load_reward_model
+    from spct.models.prices import price_named
     from spct.runs.store import Store
     from spct.view.export import write_page
 
     k = max(compare.samples)
     models = {name: load_reward_model(spec, k=k) for name, spec in map(_named, model)}
+    prices = {name: price for name, spec in map(_named, model) if (price := price_named(spec))}
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
     # how the file is read, said before anything is paid
@@ -75,9 +77,9 @@ def compare(
 
     with Store.open(out / "replies", {"command": "compare"}) as store:
         found = asyncio.run(measured(store))
-    for path in [*write_report(found, out), write_page(out)]:
+    for path in [*write_report(found, out, prices), write_page(out)]:
         print(f"wrote {path}", file=sys.stderr)
-    print(json.dumps(plain(asdict(found))) if as_json else markdown(found))
+    print(json.dumps(plain(asdict(found))) if as_json else markdown(found, prices))
     check_scored(found)
 
 

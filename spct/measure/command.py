@@ -22,8 +22,10 @@ from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
 from spct.measure.rows import Part
 from spct.measure.runner import Job, Watch, labels, run_job, unwatched
 from spct.models.load import load_reward_model
+from spct.models.prices import price_named
 from spct.protocols import RewardModel
 from spct.runs.folder import atomic_text, claimed, write_run_files
+from spct.types import Usage
 
 Json = dict[str, Any]
 
@@ -70,6 +72,7 @@ def run_bench(
         write_run_files(claim.folder, written)
         parts = asyncio.run(run_job(job, [*loaded, *probes], claim.folder, watch))
         report = _reported(loaded, probes, parts, settings, described)
+        _add_bill(report, by_label)
         _write(claim.folder, report, loaded, parts, settings, written)
     return claim.folder, report
 
@@ -94,6 +97,16 @@ def _reported(
         name = benchmark["name"]
         benchmark["probes"] = probe_reports(probe, parts[name], changed, max(settings.ks))
     return report
+
+
+def _add_bill(report: Json, specs: dict[str, str]) -> None:
+    """What the tokens of each row cost in US dollars, where a model's settings have a price."""
+    prices = {label: price for label, spec in specs.items() if (price := price_named(spec))}
+    for row in (row for benchmark in report["benchmarks"] for row in benchmark["rows"]):
+        if price := prices.get(row["model"]) or prices.get(row["model"].rpartition(", seed ")[0]):
+            row["usd"] = price.cost(Usage(**row["cost"]))
+    if prices:
+        report["prices"] = {label: str(price) for label, price in prices.items()}
 
 
 def check(report: Json, config: BenchConfig) -> None:

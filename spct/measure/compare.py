@@ -47,6 +47,7 @@ class Cost:
     completion_tokens: float
     calls: float
     n_timed: int
+    cached_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,7 @@ async def _cost(model: RewardModel, examples: Sequence[Example]) -> Cost:
         used.completion_tokens / n,
         calls / n,
         n,
+        (used.cached_tokens + read.cached_tokens - before.cached_tokens) / n,
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spct.measure.compare import Comparison, Curve
+from spct.core.price import Price
+from spct.measure.compare import Comparison, Cost, Curve
 from spct.measure.estimator import UNSCORED_POLICY
 from spct.measure.figures import Line, accuracy_figure, save_figure
 from spct.measure.intervals import sign_of
 from spct.measure.json_files import write_json
 from spct.measure.tables import interval, percent, safe, table
+from spct.types import Usage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,17 +22,22 @@ if TYPE_CHECKING:
 STEM = "accuracy_vs_k"
 
 
-def write_report(comparison: Comparison, out: Path) -> list[Path]:
+Prices = Mapping[str, Price]  # by the names of the models; those without one are not there
+NONE: Prices = {}
+
+
+def write_report(comparison: Comparison, out: Path, prices: Prices = NONE) -> list[Path]:
     """Write compare.json, compare.md and the figure; return the paths."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / "compare.json", out / "compare.md"]
-    write_json(paths[0], asdict(comparison))
-    paths[1].write_text(markdown(comparison), encoding="utf-8")
+    told = {"prices": {name: str(price) for name, price in prices.items()}} if prices else {}
+    write_json(paths[0], asdict(comparison) | told)
+    paths[1].write_text(markdown(comparison, prices), encoding="utf-8")
     return paths + save_figure(figure(comparison), out / STEM)
 
 
-def markdown(comparison: Comparison) -> str:
-    """Both tables."""
+def markdown(comparison: Comparison, prices: Prices = NONE) -> str:
+    """Both tables; with prices, what 1,000 examples cost in US dollars."""
     left_out = ", ".join(f"{n} {why}" for why, n in comparison.left_out.items()) or "none"
     rows = [
         [
@@ -41,12 +49,14 @@ def markdown(comparison: Comparison) -> str:
             f"{p.cost.seconds:.3g}",
             f"{p.cost.prompt_tokens:.0f} + {p.cost.completion_tokens:.0f}",
             f"{p.cost.calls:g}",
+            *([dollars(p.cost, prices.get(curve.name))] if prices else []),
         ]
         for curve in comparison.curves
         for p in curve.points
         if curve.repeat_difference is None or p is curve.points[0]
     ]
     head = ["model", "k", "accuracy [95%]", "unscored", "ties", "s", "tokens in + out", "calls"]
+    head += ["USD / 1,000"] if prices else []
     n_timed = comparison.curves[0].points[0].cost.n_timed
     return safe(
         f"{comparison.n_examples} examples; left out: {left_out}. Seconds, tokens and calls are "
@@ -57,6 +67,16 @@ def markdown(comparison: Comparison) -> str:
         f"{properties(comparison)}"
         f"{calibrations(comparison)}"
     )
+
+
+def dollars(cost: Cost, price: Price | None) -> str:
+    """What 1,000 examples cost."""
+    if price is None:
+        return "-"
+    read, written, cached = cost.prompt_tokens, cost.completion_tokens, cost.cached_tokens
+    used = (round(1000 * tokens) for tokens in (read, written, cached))
+    prompt_tokens, completion_tokens, cached_tokens = used
+    return f"{price.cost(Usage(prompt_tokens, completion_tokens, 0, cached_tokens)):,.4f}"
 
 
 def properties(comparison: Comparison) -> str:

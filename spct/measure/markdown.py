@@ -97,7 +97,8 @@ def _bias_table(rows: Sequence[Json]) -> str:
 
 def _cost_table(rows: Sequence[Json], b: Json) -> str:
     head = ["Model", "Row", "Judgements", "LM calls", "Prompt tokens", "Reply tokens"]
-    head += ["Tokens per unit"]
+    has_bill = any("usd" in row for row in rows)
+    head += ["Tokens per unit", *(["USD"] if has_bill else [])]
     lines = []
     for row in rows:
         c = row["cost"]
@@ -111,6 +112,7 @@ def _cost_table(rows: Sequence[Json], b: Json) -> str:
                 str(c["prompt_tokens"]),
                 str(c["completion_tokens"]),
                 f"{total / row['n']:.0f}" if row["n"] else "-",
+                *([f"{row['usd']:,.4f}" if "usd" in row else "-"] if has_bill else []),
             ]
         )
     return table(head, lines)

@@ -7,7 +7,7 @@ from pathlib import Path
 from spct.config import Config, EngineConfig
 from spct.core.price import Price
 from spct.errors import ConfigError, did_you_mean
-from spct.settings import read_toml
+from spct.settings import read_toml, validated
 
 
 def price_of(config: EngineConfig) -> Price | None:
@@ -28,6 +28,13 @@ def price_of(config: EngineConfig) -> Price | None:
             f"{', '.join(names[:20])}); name the model with --model"
         )
     return Price.of(table[config.model], f"{told} [{config.model}]")
+
+
+def price_named(spec: str) -> Price | None:
+    """The price of a model by its name, where that is a config file whose [engine] sets one."""
+    path = Path(spec).expanduser()
+    table = read_toml(path).get("engine") if path.suffix == ".toml" else None
+    return price_of(validated(EngineConfig, table, spec)) if isinstance(table, dict) else None
 
 
 def priced(config: Config, share: float = 1.0) -> Config:

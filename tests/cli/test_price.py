@@ -80,3 +80,41 @@ def test_the_bill_is_in_the_summary_the_run_and_what_reads_it(run: Any, tmp_path
     assert code == 2 and "give --price too" in err
     code, _, err = run(*args, "--budget", "1-usd", "--price", "input=1,output=4")
     assert code == 0 and "usd; examples by judgements" in err
+
+
+def test_the_bill_stands_in_the_reports_of_bench_and_compare(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {"query": "Tide?", "responses": ["ebb", "flood"], "gold": [1, 0]}
+    rows = [json.dumps(row | {"id": str(i), "query": f"Tide {i}?"}) for i in range(6)]
+    Path("rows.jsonl").write_text("\n".join(rows))
+    Path("mine.toml").write_text('[engine]\nkind = "scripted"\nprice = "input=1,output=4"\n')
+    for models in (["mine.toml"], ["mine.toml", "--seed", "0", "--seed", "1"]):
+        flags = [
+            "-b",
+            "rows.jsonl",
+            "-k",
+            "2",
+            "--out",
+            f"bench{len(models)}",
+            "--progress",
+            "none",
+        ]
+        args = ["bench", "first", *models, *flags, "--progress", "none", "--json"]
+        code, out, err = run(*args)
+        assert code == 0, err
+        report = json.loads(out)
+        price = Price.parse(report["prices"]["mine"])
+        for one in report["benchmarks"][0]["rows"]:
+            cost = price.cost(Usage(**one["cost"]))
+            assert one.get("usd") == (None if one["model"].startswith("first") else cost)
+    assert "| USD |" in Path("bench1/report.md").read_text()
+    args = ["compare", "rows.jsonl", "-m", "first", "-m", "mine.toml", "-k", "1,2", "--out", "c"]
+    code, out, err = run(*args, "--progress", "none")
+    assert code == 0 and "USD / 1,000" in out, err
+    kept = json.loads(Path("c/compare.json").read_text())
+    assert list(kept["prices"]) == ["mine.toml"]
+    cost = kept["curves"][1]["points"][0]["cost"]
+    read, written = 1000 * cost["prompt_tokens"], 1000 * cost["completion_tokens"]
+    assert f"{price.cost(Usage(round(read), round(written))):,.4f}" in out
