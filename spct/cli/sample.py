@@ -241,7 +241,7 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
                 part.finish(store.folder)
             if spending is not None:
                 print(spending.summary(), file=sys.stderr)
-            _report(tally, recording, store, before, spending)
+            _report(tally, recording, store, before, asked)
             if line := saving.line():
                 print(line, file=sys.stderr)
             return Done(store.folder, before.tally if spending is None else tally)
@@ -254,14 +254,17 @@ def _report(
     recording: RecordingEngine | None,
     store: Store,
     before: Before,
-    spending: Spending | None,
+    asked: Asked,
 ) -> None:
     damaged = f"; {store.n_damaged} damaged rows were set aside" if store.n_damaged else ""
     drawn, replayed = (recording.n_drawn, recording.n_replayed) if recording else (0, 0)
-    if spending is not None:  # its steps read again what they drew themselves
+    if asked.spending is not None:  # its steps read again what they drew themselves
         replayed = tally.judgements - drawn
+    replies = f"{drawn} replies drawn, {replayed} taken from the store"
+    if asked.ray.address is not None:
+        replies = f"judged by {asked.ray.actors} actors, which keep their replies"
     print(
-        f"{tally.summary()}\n{drawn} replies drawn, {replayed} taken from the store; "
+        f"{tally.summary()}\n{replies}; "
         f"{len(before.finished)} examples were finished before, {store.counts()['verdicts']} "
         f"verdicts are stored now{damaged}",
         file=sys.stderr,

@@ -11,6 +11,7 @@ again: that is why a judge stands in the actor.
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,12 @@ from spct.runs.engines import recorded
 from spct.runs.judging import judged
 from spct.runs.store import Store
 from spct.types import Example, Verdict
+
+OBJECTS = 200 * 2**20  # bytes of Ray's shared memory on one machine: examples pass through it
+STARTS = {  # seconds that a node of Ray may take to start: a busy machine needs more than its 10
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_gcs_server_request_timeout_seconds": "180",
+}
 
 
 class Actor:
@@ -55,6 +62,11 @@ class Actor:
                     self._judge, _ = recorded(self._model, self._store)
         return self._model.fingerprint
 
+    @property
+    def judge_here(self) -> RewardModel:
+        """The judge with its cache, for callers in the actor's own process."""
+        return self._judge
+
     async def judge(self, record: dict[str, Any]) -> dict[str, Any]:
         """Judge one example; both are the records of `spct.runs.codec`."""
         await self.ready()
@@ -74,6 +86,8 @@ class RayJudge:
     """
 
     def __init__(self, config: Config, model: RewardModel, folder: Path, on: RayConfig) -> None:
+        for name, value in STARTS.items():
+            os.environ.setdefault(name, value)
         try:
             import ray  # type: ignore[import-not-found, unused-ignore]
         except ImportError as error:
@@ -83,7 +97,7 @@ class RayJudge:
         address, actors, gpus = str(on.address), on.actors, on.gpus
         where: dict[str, Any] = {"address": address}
         if address == "local":
-            where |= {"num_cpus": actors}
+            where |= {"num_cpus": actors, "object_store_memory": OBJECTS}
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", **where)
         except Exception as error:  # Ray raises bare ones where a node does not start
