@@ -130,7 +130,8 @@ def _raw(name: str) -> Iterator[BinaryIO]:
     if is_address(name):
         store, path = filesystem(name)
         with store.open(path, "rb") as remote:
-            yield remote
+            # fsspec's own files know no readline of a bounded length
+            yield io.BufferedReader(remote, 2**20)
     else:
         with open(name, "rb") as plain:
             yield plain

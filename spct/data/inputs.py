@@ -117,7 +117,7 @@ def _remote_files(name: str) -> list[str]:
     try:
         if _PATTERN.search(path):
             found = sorted(store.glob(path))
-        elif store.isdir(path):
+        elif not name.startswith("http") and store.isdir(path):  # a web server has no folders
             found = sorted(file for file in store.find(path) if _holds_rows(file))
         else:
             return [name]
