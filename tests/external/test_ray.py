@@ -121,10 +121,12 @@ def test_a_stage_of_ray_data_gives_the_verdicts_of_a_run(python: Path, tmp_path:
 
 SERVE = """
 import json, urllib.request, ray
+import ray.serve._private.api as inner
 from ray import serve
 from spct.integrations.ray_serve import deployment
 ray.init(num_cpus=3, include_dashboard=False, object_store_memory=200 * 2**20,
          log_to_driver=False, logging_level="error")
+inner.HTTP_PROXY_TIMEOUT = 400  # a busy machine takes longer than its 60 s
 serve.start(http_options={"host": "127.0.0.1", "port": 18765})
 serve.run(deployment("scripted", k=2, ray_actor_options={"num_cpus": 1}))
 ask = {"query": "Tide?", "responses": ["ebb", "flood"]}
