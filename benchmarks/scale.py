@@ -4,7 +4,9 @@
 
 - endpoints: four mock endpoints of 50 ms, 16 in flight each, beside one; expected at least 3.6x
 - shards: 8 processes beside one with 8 times their examples in flight; expected at least 0.9x
-- rows: a long file is read whole (nothing is kept): seconds, peak memory, the first example
+- rows: `spct sample` on a file of 1,000,000 rows: when a fresh run sends its first request, and how
+  long and in how much memory one shard of 100,000 takes: all rows are read, checked and given their
+  ids, and about ten are judged
 - merge: 8 shards of the scripted judge put together; expected 100,000 examples in 20 s at most
 
 The mocks run in processes of their own on the same machine, so a busy one lowers every ratio.
@@ -15,15 +17,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
+import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
-from spct.core.plan import content_id
-from spct.data.rows import read_examples
 from spct.engines.openai import OpenAIEngine
 from spct.engines.openai.endpoints import Endpoint
 from spct.runs.shards import merge
@@ -88,37 +90,52 @@ def shards_part(quick: bool) -> None:
             quiet = subprocess.DEVNULL
             return subprocess.Popen([*SPCT, *args], stdout=quiet, stderr=quiet)
 
-        begun = time.perf_counter()
         assert start("single", 64).wait() == 0
-        single = time.perf_counter() - begun
-        begun = time.perf_counter()
         going = [start(f"s{i}", 8, "--shard", f"{i}/8") for i in range(1, 9)]
         assert [one.wait() for one in going] == [0] * 8
-        eight = time.perf_counter() - begun
+        single = after_start([folder / "single"])
+        eight = after_start([folder / f"s{i}" for i in range(1, 9)])
     print(
-        f"shards: {n} rows, one process {n / single:.0f} rows/s, 8 shards {n / eight:.0f} rows/s "
-        f"with their start-up: {single / eight:.2f}x"
+        f"shards: {n} rows, one process {single:.0f} rows/s, 8 shards {eight:.0f} rows/s, both "
+        f"after their start: {eight / single:.2f}x"
     )
+
+
+def after_start(runs: list[Path]) -> float:
+    """Verdicts a second from the first one that is stored to the last one."""
+    times: list[float] = []
+    for run in runs:
+        with closing(sqlite3.connect(run / "run.db")) as db:
+            times += [created for (created,) in db.execute("SELECT created FROM verdicts")]
+    return len(times) / (max(times) - min(times))
 
 
 def rows_part(quick: bool) -> None:
     n = 100_000 if quick else 1_000_000
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "rows.jsonl"
+    with tempfile.TemporaryDirectory() as name, endpoints(1) as (server,):
+        folder = Path(name)
+        file = folder / "rows.jsonl"
         write_rows(file, n)
-        code = f"from benchmarks.scale import read_all; read_all({str(file)!r})"
-        subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def read_all(file: str) -> None:
-    begun, n, first = time.perf_counter(), 0, 0.0
-    for example in read_examples(file):
-        n += 1
-        first = first or time.perf_counter() - begun
-        content_id(example.query, example.responses)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    took = time.perf_counter() - begun
-    print(f"rows: {n:,} streamed in {took:.1f} s, first after {first:.2f} s, peak {peak:.0f} MB")
+        args = [*SPCT, "sample", str(file), "-k", "2", "--progress", "none"]
+        mock = ["--base-url", server.url, "--model", "mock-judge"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        begun = time.perf_counter()
+        with subprocess.Popen([*args, *mock, "-o", str(folder / "fresh")], **quiet) as running:
+            while running.poll() is None and not server.stats()["calls"]:
+                time.sleep(0.02)
+            first = time.perf_counter() - begun
+            running.kill()
+        shard = ["--engine", "scripted", "--shard", f"1/{n // 10}", "-o", str(folder / "shard")]
+        begun = time.perf_counter()
+        reading = subprocess.Popen([*args, *shard], **quiet)
+        _, status, used = os.wait4(reading.pid, 0)
+        took = time.perf_counter() - begun
+        assert status == 0
+        size = file.stat().st_size / 1e6
+    print(
+        f"rows: {n:,} in {size:.0f} MB: first request after {first:.1f} s; the whole pass took "
+        f"{took:.1f} s, at most {used.ru_maxrss / 1024:.0f} MB"
+    )
 
 
 def merge_part(quick: bool) -> None:

@@ -177,13 +177,13 @@ class Source:
                 raise DataError(f"{self.file} holds no examples")
             if survey is not None:
                 tell(survey.report())
-                print(f"the rows above are the first; {self.file} is long and is read as it is "
-                      "judged", file=sys.stderr)  # fmt: skip
+                print(f"{self.file} is long: these are its first rows", file=sys.stderr)
+                survey.is_over = True
             reading = Reading((), self.stamp())
             reading.examples = _counted(reading, chain(first, rows))
             yield reading
         if survey is not None and reading.n is not None:
-            tell(survey.report())
+            print(f"{self.file} was read to its end: {reading.n:,} examples", file=sys.stderr)
 
     def is_long(self) -> bool:
         """Whether the selection is too long to be held; one by ids or a shuffle always is held."""

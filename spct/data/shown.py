@@ -150,6 +150,7 @@ class Survey:
     def __init__(self, parser: Parser, show: int = 1) -> None:
         self.parser = parser
         self._show = show
+        self.is_over = False  # what comes is not counted: of a long input only its beginning is
         self._shown: list[Shown] = []
         self._examples = self._with_gold = self._ties = self._n_problems = 0
         self._groups: dict[str, _Group] = {}
@@ -160,6 +161,8 @@ class Survey:
 
     def count(self, example: Example) -> None:
         """Take in one example."""
+        if self.is_over:
+            return
         self._examples += 1
         gold, query, n = example.gold, example.query, len(example.responses)
         if gold is not None:
