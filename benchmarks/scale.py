@@ -26,6 +26,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from spct.cli.process import fast_loop
 from spct.engines.openai import OpenAIEngine
 from spct.engines.openai.endpoints import Endpoint
 from spct.runs.shards import merge
@@ -69,8 +70,8 @@ def endpoints_part(quick: bool) -> None:
     with endpoints(4, "--latency=0.05") as servers:
         urls = [server.url for server in servers]
         for _ in range(2 if quick else 4):
-            one = asyncio.run(rate(urls[:1], 5))
-            four = asyncio.run(rate(urls, 5))
+            with asyncio.Runner(loop_factory=fast_loop) as runner:
+                one, four = runner.run(rate(urls[:1], 5)), runner.run(rate(urls, 5))
             ratios.append(four / one)
             print(f"endpoints: one {one:.0f} calls/s, four {four:.0f}, {four / one:.2f}x")
     print(f"endpoints: best {max(ratios):.2f}x of rounds {[round(r, 2) for r in ratios]}")
