@@ -135,7 +135,8 @@ def rows_part(quick: bool) -> None:
         size = file.stat().st_size / 1e6
     print(
         f"rows: {n:,} in {size:.0f} MB: first request after {first:.1f} s; the whole pass took "
-        f"{took:.1f} s, at most {used.ru_maxrss / 1024:.0f} MB"
+        f"{took:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of a core), at most "
+        f"{used.ru_maxrss / 1024:.0f} MB"
     )
 
 
