@@ -18,9 +18,10 @@ from typing import Literal
 from spct.core.ballot import Rewards, best
 from spct.errors import ConfigError, DataError, ExtraMissing
 from spct.runs.codec import Record
-from spct.runs.export import valid, write_records
+from spct.runs.export import write_records
 from spct.runs.folder import atomic_path, atomic_text
 from spct.runs.rows import Sound
+from spct.runs.table import valid
 from spct.types import Example, Message, Verdict
 
 By = Literal["judge", "gold", "both"]
