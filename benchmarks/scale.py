@@ -7,7 +7,8 @@
 - rows: `spct sample` on a file of 1,000,000 rows: when a fresh run sends its first request, and how
   long and in how much memory one shard of 100,000 takes: all rows are read, checked and given their
   ids, and about ten are judged
-- merge: 8 shards of the scripted judge put together; expected 100,000 examples in 20 s at most
+- merge: 8 shards of the scripted judge, their rows copied to 100,000, put together; expected in 20
+  s at most
 
 The mocks run in processes of their own on the same machine, so a busy one lowers every ratio.
 """
@@ -141,17 +142,41 @@ def rows_part(quick: bool) -> None:
 
 
 def merge_part(quick: bool) -> None:
-    n = 5_000 if quick else 100_000
+    n, times = 2_000, 3 if quick else 50
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_rows(folder / "rows.jsonl", n)
         args = [*SPCT, "sample", str(folder / "rows.jsonl"), "--engine", "scripted", "-k", "2"]
-        for i in range(1, 9):
-            flags = ["--shard", f"{i}/8", "-o", str(folder / f"s{i}"), "--progress", "none"]
+        shards = [folder / f"s{i}" for i in range(1, 9)]
+        for i, shard in enumerate(shards, 1):
+            flags = ["--shard", f"{i}/8", "-o", str(shard), "--progress", "none"]
             subprocess.run([*args, *flags], check=True, capture_output=True)
+            multiply(shard, times)
+        size = sum((shard / "run.db").stat().st_size for shard in shards) / 1e6
         begun = time.perf_counter()
-        n_verdicts = merge([folder / f"s{i}" for i in range(1, 9)], folder / "merged")
-        print(f"merge: {n_verdicts:,} examples of 8 shards in {time.perf_counter() - begun:.1f} s")
+        n_verdicts = merge(shards, folder / "merged")
+        took = time.perf_counter() - begun
+        print(f"merge: {n_verdicts:,} examples of 8 shards, {size:.0f} MB, in {took:.1f} s")
+
+
+def multiply(shard: Path, times: int) -> None:
+    """Copy every row under other ids: judging so many would take longer than all the rest."""
+    copies = "(WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT ?) SELECT n"
+    copies += " FROM c)"
+    with closing(sqlite3.connect(shard / "run.db")) as db, db:
+        db.execute(
+            "INSERT INTO verdicts SELECT CAST(example_id || '-' || n AS BLOB), position, n_failed,"
+            f" payload, checksum, created FROM verdicts, {copies}",
+            (times - 1,),
+        )
+        db.execute(
+            "INSERT INTO calls SELECT randomblob(32), CAST(example_id || '-' || n AS BLOB), seed,"
+            f" payload, checksum, created FROM calls, {copies}",
+            (times - 1,),
+        )
+    config = json.loads((shard / "config.json").read_text())
+    config["identity"]["examples"] *= times
+    (shard / "config.json").write_text(json.dumps(config))
 
 
 PARTS = {
