@@ -51,19 +51,18 @@ def compare(
     from spct.measure.compare_report import markdown, write_report
     from spct.measure.json_files import plain
     from spct.models.load import load_reward_model
-    from spct.models.prices import price_named
+    from spct.models.prices import prices_named
     from spct.runs.store import Store
     from spct.view.export import write_page
 
     k = max(compare.samples)
     models = {name: load_reward_model(spec, k=k) for name, spec in map(_named, model)}
-    prices = {name: price for name, spec in map(_named, model) if (price := price_named(spec))}
     if len(models) < len(model):
         raise ConfigError(f"--model: names must differ, got {model}")
     # how the file is read, said before anything is paid
     chosen = Source((data,), limit=compare.limit, drop_bad=drop_bad, negative=compare.negative)
     examples = chosen.read(told=True)
-
+    prices = prices_named(dict(map(_named, model)))
     how: dict[str, Any] = {"verdicts": out / "verdicts", "retry_unscored": retry_unscored}
     how["watch"] = lambda part, tally, left: watched(tally, left, progress, part=part)
 

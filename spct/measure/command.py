@@ -22,7 +22,7 @@ from spct.measure.report import SCHEMA, Settings, benchmark_report, item_lines
 from spct.measure.rows import Part
 from spct.measure.runner import Job, Watch, labels, run_job, unwatched
 from spct.models.load import load_reward_model
-from spct.models.prices import price_named
+from spct.models.prices import prices_named
 from spct.protocols import RewardModel
 from spct.runs.folder import atomic_text, claimed, write_run_files
 from spct.types import Usage
@@ -101,7 +101,7 @@ def _reported(
 
 def _add_bill(report: Json, specs: dict[str, str]) -> None:
     """What the tokens of each row cost in US dollars, where a model's settings have a price."""
-    prices = {label: price for label, spec in specs.items() if (price := price_named(spec))}
+    prices = prices_named(specs)
     for row in (row for benchmark in report["benchmarks"] for row in benchmark["rows"]):
         if price := prices.get(row["model"]) or prices.get(row["model"].rpartition(", seed ")[0]):
             row["usd"] = price.cost(Usage(**row["cost"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from spct.config import Config, EngineConfig
@@ -30,11 +31,15 @@ def price_of(config: EngineConfig) -> Price | None:
     return Price.of(table[config.model], f"{told} [{config.model}]")
 
 
-def price_named(spec: str) -> Price | None:
-    """The price of a model by its name, where that is a config file whose [engine] sets one."""
-    path = Path(spec).expanduser()
-    table = read_toml(path).get("engine") if path.suffix == ".toml" else None
-    return price_of(validated(EngineConfig, table, spec)) if isinstance(table, dict) else None
+def prices_named(specs: Mapping[str, str]) -> dict[str, Price]:
+    """The prices of models by their labels: of config files whose [engine] sets one."""
+    found: dict[str, Price] = {}
+    for label, spec in specs.items():
+        path = Path(spec).expanduser()
+        table = read_toml(path).get("engine") if path.suffix == ".toml" else None
+        if isinstance(table, dict) and (price := price_of(validated(EngineConfig, table, spec))):
+            found[label] = price
+    return found
 
 
 def priced(config: Config, share: float = 1.0) -> Config:
