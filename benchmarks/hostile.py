@@ -4,7 +4,8 @@
 
 Starts `spct serve scripted`, sends bodies of 2 MB that are as bad as we could make them, one at a
 time, and asks /healthz every 20 ms from a process of its own. Prints, for each body, the status,
-the seconds until the reply, and the longest wait for /healthz meanwhile.
+the gateway's CPU seconds (which a busy machine changes least; what /healthz itself takes is in
+them), the seconds until the reply, and the longest wait for /healthz meanwhile.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 SIZE = 1_990_000
 QUERY = "Name a colour."
@@ -113,29 +116,36 @@ def post(port: int, path: str, body: bytes) -> int:
     return reply.status
 
 
-def measure(port: int, path: str, body: bytes) -> tuple[int, float, float]:
-    """The status, the seconds of the request, and the longest wait for /healthz meanwhile."""
+def cpu_s(pid: int) -> float:
+    """The CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(port: int, pid: int, path: str, body: bytes) -> tuple[int, float, float, float]:
+    """The status, CPU seconds and seconds of the request, the longest wait for /healthz."""
     command = [sys.executable, "-S", "-c", WATCH, str(port)]
     watcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     time.sleep(0.4)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), cpu_s(pid)
     status = post(port, path, body)
-    took = time.perf_counter() - started
+    took, cpu = time.perf_counter() - started, cpu_s(pid) - before
     time.sleep(2.0)  # for the answer that /healthz may still owe
     watcher.terminate()
     out, _ = watcher.communicate()
-    return status, took, max(map(float, out.split()[:-1]), default=math.inf)
+    return status, cpu, took, max(map(float, out.split()[:-1]), default=math.inf)
 
 
 def main() -> None:
     """Print one line for each body."""
-    with gateway() as (port, _):
+    with gateway() as (port, pid):
         post(port, "/v1/judge", judged("warm"))
         for name, body in BODIES.items():
             path = ROUTES.get(name, "/v1/judge")
-            status, took, waited = measure(port, path, body)
+            status, cpu, took, waited = measure(port, pid, path, body)
             size = len(body) / 1e6
-            print(f"{size:5.2f} MB {status} {took:6.2f} s, healthz {waited:5.3f} s: {name}")
+            figures = f"{cpu:5.2f} CPU s, {took:5.2f} s, healthz {waited:5.3f} s"
+            print(f"{size:5.2f} MB {status} {figures}: {name}", flush=True)
 
 
 if __name__ == "__main__":

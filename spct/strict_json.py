@@ -127,6 +127,6 @@ _TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Two searches, because one with an alternative takes eight times as long.
 _BIG_EXPONENT = re.compile(r"[0-9][eE]\+?0*+[1-9][0-9]{2}")
-_LONG_FLOAT = re.compile(r"[0-9]{9}[.eE]")
+_LONG_FLOAT = re.compile(r"(?<![0-9])[0-9]{9,}+[.eE]")
 _PLAIN = json.JSONDecoder(object_pairs_hook=unique, parse_constant=_finite)
 _CAREFUL = json.JSONDecoder(object_pairs_hook=unique, parse_constant=_finite, parse_float=_finite)
