@@ -53,6 +53,7 @@ def bench(judge: str, data: Path, out: Path, **settings: Any) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_a_swapped_list_lowers_accuracy_and_each_way_is_a_row(judge: str, tmp_path: Path) -> None:
     data = write(tmp_path / "rows.jsonl", rows())
     ways = ("given", "written", "swapped", "none")

@@ -75,6 +75,7 @@ def test_unscored_judgements_bound_s_corr_and_are_not_in_it() -> None:
     assert found.bounds == (pytest.approx(2 / 10), pytest.approx(4 / 10))
 
 
+@pytest.mark.slow
 async def test_the_study_s_page_has_s_corr_and_f_score_of_every_stage(tmp_path: Path) -> None:
     stages = {"cold_start": ERRING, "rft": Teacher(misread=0.1), "rl": CAREFUL}
     rows = "".join(f"{to_line(dump_example(e))}\n" for e in EXAMPLES)
