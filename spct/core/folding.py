@@ -90,12 +90,16 @@ ENCODED = re.compile(
     r"|\\(?:lbrack|rbrack|lbrace|rbrace|textless|textgreater)(?![a-zA-Z])"
 )
 _NAMED = {"lbrack": "[", "rbrack": "]", "lbrace": "{", "rbrace": "}", "textless": "<"}
-_PASSES = 6
+_PASSES, _AMPS = 6, 8
 _SHORT = 40
 
 
 def decode(text: str) -> str | None:
     """The text with what is encoded in it undone, layer by layer; None if layers are too many."""
+    for _ in range(_AMPS):  # layers of the commonest kind, at the speed of a search
+        if "&amp;" not in text:
+            break
+        text = text.replace("&amp;", "&")
     for _ in range(_PASSES):
         new = ENCODED.sub(_decoded, text)
         if new == text:

@@ -24,7 +24,7 @@ from spct.core.markers import RULES, Rewrite, has_marks, is_marked
 
 _CHUNK = 16_384
 _SEAM = 400  # longer than any marker
-_PRECISE = 4  # chunks that are rewritten marker by marker; what is left goes wholesale
+_PRECISE = 2  # chunks that are rewritten marker by marker; what is left goes wholesale
 _ENCODED = 10_000  # encoded characters of one text that are undone
 
 _WHOLESALE = str.maketrans(dict(zip("[]{}<>|#\\&%:◁▷", "()()‹›¦=/+٪-‹›", strict=True)))
