@@ -23,7 +23,7 @@ _LONGEST = 4
 _TAGS = range(0xE0000, 0xE01F0)
 
 
-class _Table(dict[int, str]):
+class Table(dict[int, str]):
     """What code points become, found when one is first met: `str.translate` then meets no miss."""
 
     def __init__(self, become: Callable[[str], str]) -> None:
@@ -62,8 +62,8 @@ def _visible(char: str) -> str:
     return "" if char not in "\n\t" and _is_invisible(char, "") else char
 
 
-FOLDED = _Table(_folded)  # what a code point folds to
-VISIBLE = _Table(_visible)  # what a prompt shows: nothing invisible, one kind of line break
+FOLDED = Table(_folded)  # what a code point folds to
+VISIBLE = Table(_visible)  # what a prompt shows: nothing invisible, one kind of line break
 
 
 def fold(text: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from spct.core.folding import ENCODED, FOLDED, VISIBLE, decode, fold
+from spct.core.folding import ENCODED, FOLDED, VISIBLE, Table, decode, fold
 from spct.core.grammar import find_groups, is_group
 from spct.core.markers import RULES, Rewrite, has_marks, is_marked
 
@@ -27,7 +27,8 @@ _SEAM = 400  # longer than any marker
 _PRECISE = 2  # chunks that are rewritten marker by marker; what is left goes wholesale
 _ENCODED = 10_000  # encoded characters of one text that are undone
 
-_WHOLESALE = str.maketrans(dict(zip("[]{}<>|#\\&%:◁▷", "()()‹›¦=/+٪-‹›", strict=True)))
+_ALIKE = dict(zip("[]{}<>|#\\&%:◁▷", "()()‹›¦=/+٪-‹›", strict=True))
+_WHOLESALE = Table(lambda char: _ALIKE.get(char, char))
 
 
 @dataclass(slots=True)
