@@ -123,3 +123,24 @@ def test_two_runs_are_compared_by_what_changed(tmp_path):
         found = client.get("/api/compare", params={"a": 0, "b": 1}).json()
     assert [c["id"] for c in found["changed"]] == ["e0"] and found["n_both"] == 4
     assert found["difference"]["point"] == pytest.approx(-0.25)
+
+
+@pytest.mark.parametrize(
+    ("price", "run_cost", "example_cost"),
+    [
+        # 40 tokens read and 28 written in the run, half of them for each example
+        ("input=1000,cached=10,output=2000", "0.0960 USD", "0.0480 USD"),
+        ("prices.toml", None, None),  # a file that was not kept in the run
+        (None, None, None),
+    ],
+)
+def test_a_run_with_a_price_says_what_it_cost(tmp_path, price, run_cost, example_cost):
+    pairs = [judged(id, [(9.0, 1.0)] * 2) for id in ("a", "b")]
+    folder = write_run(tmp_path / "run", pairs)
+    settings = {"settings": {"engine": {"price": price}}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    run = RunView(folder, "run")
+    run.index.follow()
+    facts = run.facts()
+    assert (facts["price"], run.example("a")["price"]) == (run_cost, example_cost)
+    assert 0 <= facts["seconds"] < 60
