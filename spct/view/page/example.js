@@ -63,7 +63,7 @@ function Lane({ found, trajectory: t, scale, model }) {
   const vote = found.votes.each.find((v) => v.index === t.index);
   return html`<article class="card lane ${vote?.counts ? "" : "dropped"}" id="sample-${t.index}" aria-label="sample ${t.index + 1}">
     <h3>Sample ${t.index + 1} ${vote && !vote.counts && html`<span class="tag">does not vote</span>`}
-      ${t.order.length > 1 && html` <span class="dim">shown as ${t.order.map((i) => i + 1).join(", ")}</span>`}</h3>
+      ${t.order.length > 1 && !t.parts && html` <span class="dim">shown as ${t.order.map((i) => i + 1).join(", ")}</span>`}</h3>
     ${t.unscored
       ? html`<p class="error">unscored: ${t.unscored.reason}${t.unscored.detail && html`. <span dir="auto">${visible(t.unscored.detail)}</span>`}</p>`
       : html`${t.principles.length > 0 && html`<ol class="principles">${t.principles.map((p) =>
