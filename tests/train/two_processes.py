@@ -1,10 +1,10 @@
 """A training stage as one process of several runs it, on CPUs; tests/train/test_two_processes.py.
 
-    torchrun --nproc-per-node 2 -m tests.train.two_processes STAGE MODEL OUT STEPS [--die-at STEP]
+    torchrun --nproc-per-node 2 -m tests.train.two_processes MODEL FOLDER rft=4 rl=4 [--die-at STEP]
 
+Each stage goes to its own folder there, and on with what it holds.
 RL's rollouts are scripted: the i-th of a prompt says the same in every run, so runs of one and of
-two processes differ in their sums alone. Under `accelerate launch --use_fsdp` the device type is
-set to CPU here, which accelerate shards on accelerators only.
+two processes differ in their sums alone.
 """
 
 from __future__ import annotations
@@ -29,19 +29,6 @@ SAME: dict[str, Any] = {
     "use_cpu": True, "schedule": "constant", "learning_rate": 1e-3, "max_length": 640,
     "save_steps": 2, "log_steps": 1, "batch_size": 8, "micro_batch_size": 4,
 }  # fmt: skip
-
-
-def shard_on_cpu() -> None:
-    """Let accelerate's FSDP take gloo's processes for those of an accelerator.
-
-    It shards for accelerators only, and would fall back to copies of the model without a word.
-    """
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import DistributedType
-
-    torch.distributed.init_process_group("gloo")
-    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
 
 
 def scripted(rows: list[dict[str, Any]], model: str, die_at: int | None) -> Rollout:
@@ -72,27 +59,30 @@ def scripted(rows: list[dict[str, Any]], model: str, die_at: int | None) -> Roll
     return rollout
 
 
-def main() -> None:
-    """Train as told; the same command goes on."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["rft", "lora", "rl"])
-    parser.add_argument("model")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("steps", type=int)
-    parser.add_argument("--die-at", type=int)
-    given = parser.parse_args()
-    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
-        shard_on_cpu()
+def train(stage: str, model: str, out: Path, steps: int, die_at: int | None = None) -> None:
+    """Train a stage ("rft", "lora" or "rl") on sixteen examples of the synthetic world."""
     examples, formats = draw_examples(3, 16, "toy"), study_formats()
-    how = {**SAME, "max_steps": given.steps}
-    if given.stage == "rl":
+    how = {**SAME, "max_steps": steps}
+    if stage == "rl":
         config = RlConfig(**how, max_completion_tokens=300, max_zero_variance=1.0)
         rows, _ = rl.rl_rows(examples, formats, seed=0)
-        answer = scripted(rows, given.model, given.die_at)
-        rl.train(given.model, rows, given.out, config, formats, rollouts=answer)
+        answer = scripted(rows, model, die_at)
+        rl.train(model, rows, out, config, formats, rollouts=answer)
     else:
-        config = SftConfig(**how, lora_rank=4 if given.stage == "lora" else 0)
-        sft.train(given.model, templated_rows(examples, formats), given.out, config)
+        tuning = SftConfig(**how, lora_rank=4 if stage == "lora" else 0)
+        sft.train(model, templated_rows(examples, formats), out, tuning)
+
+
+def main() -> None:
+    """Train the stages in a row; the same command goes on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("stages", nargs="+", metavar="STAGE=STEPS")
+    parser.add_argument("--die-at", type=int, help="Step of RL at which the second process dies.")
+    given = parser.parse_args()
+    for stage, steps in (text.split("=") for text in given.stages):
+        train(stage, given.model, given.folder / stage, int(steps), given.die_at)
 
 
 if __name__ == "__main__":
