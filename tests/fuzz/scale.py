@@ -164,7 +164,8 @@ def shards(folder: Path, kills: int, n: int, n_rows: int, seed: int) -> str:
 
 def endpoints(folder: Path, kills: int, n_rows: int, seed: int) -> str:
     """Replicas die, one after the other, and come back while the run goes on without them."""
-    work, dice = Work(folder, n_rows, latency_s=0.05), random.Random(seed)
+    # Slow replies, so that there are some left when the last replica has started again.
+    work, dice = Work(folder, n_rows, latency_s=0.3), random.Random(seed)
     try:
         running, done = work.start("run"), 0
         while done < kills and running.poll() is None:
@@ -190,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=["shards", "endpoints"])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--rows", type=int, default=1000)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         if args.what == "shards":

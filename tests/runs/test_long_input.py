@@ -38,6 +38,7 @@ def sample(run: Any, tmp_path: Path) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_long_input_gives_the_run_of_a_held_one_whole_and_in_shards(
     run: Any, tmp_path: Path, sample: Any
 ) -> None:
@@ -50,13 +51,12 @@ def test_a_long_input_gives_the_run_of_a_held_one_whole_and_in_shards(
     whole = export(run, tmp_path / "held")
     assert whole.count("\n") == ROWS and export(run, tmp_path / "long") == whole
     assert f"{ROWS} examples were finished before" in sample(long, "long")
-    for i in (1, 2, 3):
-        sample(long, f"s{i}", "--shard", f"{i}/3")
-    shards = [tmp_path / f"s{i}" for i in (1, 2, 3)]
+    for i in (1, 2):
+        sample(long, f"s{i}", "--shard", f"{i}/2")
+    shards = [tmp_path / f"s{i}" for i in (1, 2)]
     code, _, err = run("merge", *shards, "-o", tmp_path / "merged")
     assert code == 0, err
     assert export(run, tmp_path / "merged") == whole
-    sample(long, "merged")  # the same command without shards has nothing to do
     (shards[1] / "complete.json").unlink()
     code, _, err = run("merge", *shards, "-o", tmp_path / "again")
     assert code == 5 and "an input not yet read to its end" in err
