@@ -4,7 +4,8 @@
 
 Each stage goes to its own folder there, and on with what it holds.
 RL's rollouts are scripted: the i-th of a prompt says the same in every run, so runs of one and of
-two processes differ in their sums alone.
+two processes differ in their sums alone. Under `accelerate launch --use_fsdp` the device type is
+set to CPU here, which accelerate shards on accelerators only.
 """
 
 from __future__ import annotations
@@ -29,6 +30,20 @@ SAME: dict[str, Any] = {
     "use_cpu": True, "schedule": "constant", "learning_rate": 1e-3, "max_length": 640,
     "save_steps": 2, "log_steps": 1, "batch_size": 8, "micro_batch_size": 4,
 }  # fmt: skip
+
+
+def shard_on_cpu() -> None:
+    """Let accelerate's FSDP take gloo's processes for those of an accelerator.
+
+    It shards for accelerators only, and would fall back to copies of the model without a word.
+    """
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    torch.distributed.init_process_group("gloo")
+    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
 
 
 def scripted(rows: list[dict[str, Any]], model: str, die_at: int | None) -> Rollout:
@@ -81,6 +96,8 @@ def main() -> None:
     parser.add_argument("stages", nargs="+", metavar="STAGE=STEPS")
     parser.add_argument("--die-at", type=int, help="Step of RL at which the second process dies.")
     given = parser.parse_args()
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        shard_on_cpu()
     for stage, steps in (text.split("=") for text in given.stages):
         train(stage, given.model, given.folder / stage, int(steps), given.die_at)
 
