@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from spct.measure.ranking import rank, ranking_json
 from spct.view.api import create_app
 from spct.view.export import export
 from spct.view.run import RunView
@@ -69,13 +70,21 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def addresses(runs, tmp_path_factory):
+def ranking():
+    """Of two systems, as `spct view` hands it on; the first wins three of four."""
+    meta = {"systems": ["alpha", f"beta {HOSTILE}"]}
+    scores = [(9.0, 1.0), (8.0, 2.0), (7.0, 3.0), (1.0, 9.0)]
+    pairs = [judged(f"s{i}", [s], query=f"q{i}", meta=meta) for i, s in enumerate(scores)]
+    return dict(ranking_json(rank(pairs, resamples=50)))
+
+
+@pytest.fixture(scope="module")
+def addresses(runs, ranking, tmp_path_factory):
     """The page's address by source."""
     page = tmp_path_factory.mktemp("page") / "page.html"
-    export(runs, page)
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(runs), host="127.0.0.1", port=0, log_level="warning")
-    )
+    export(runs, page, ranking=ranking)
+    app = create_app(runs, ranking=ranking)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -219,6 +228,15 @@ def test_figures_have_plots_and_tables(page):
     assert page.locator("figure details table").first.get_by_role("row").count() >= 3
 
 
+def test_systems_are_ranked_by_the_verdicts_on_their_answers(page):
+    page.get_by_role("link", name="systems").click()
+    page.wait_for_selector("main table")
+    rows = page.locator("main table tbody tr").all_inner_texts()
+    assert rows[0].startswith("alpha") and "75.0" in rows[0]
+    assert rows[1].startswith("beta <script>") and "25.0" in rows[1]
+    assert page.evaluate("window.pwned") is None
+
+
 def test_a_hostile_run_runs_no_script(page):
     """Every screen of texts that try: none of them sets the flag, moves the page or vanishes."""
     base = page.url.split("#")[0]
@@ -271,6 +289,7 @@ def test_no_serious_finding_of_axe_at_any_width(browser, addresses, axe, source,
                 "#/run/2/burn",
                 "#/figures/0",
                 "#/compare/0/1",
+                "#/rank",
             ):
                 tab.goto(addresses[source] + screen)
                 tab.reload()
@@ -288,4 +307,4 @@ def test_no_serious_finding_of_axe_at_any_width(browser, addresses, axe, source,
                 name = screen.strip("#/").replace("/", "-")
                 tab.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True)
             context.close()
-    assert len(list(shots.glob("*.png"))) == 30
+    assert len(list(shots.glob("*.png"))) == 36
