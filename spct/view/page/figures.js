@@ -52,7 +52,7 @@ function CompareScreen({ source, runs, a, b }) {
     <p class="filters"><${Field} label="before"><select value=${a} onChange=${pick("a")}>${options}</select><//>
       <${Field} label="after"><select value=${b} onChange=${pick("b")}>${options}</select><//></p>
     ${error && html`<p class="error" role="alert">${visible(error)}</p>`}
-    ${found && html`<p>${found.n_both} examples are in both; ${found.n_changed.toLocaleString("en")} verdict${found.n_changed === 1 ? " differs" : "s differ"}${found.n_changed > found.changed.length ? `, the first ${found.changed.length} below` : ""}.
+    ${found && html`<p>${found.n_both === 1 ? "1 example is" : `${found.n_both.toLocaleString("en")} examples are`} in both; ${found.n_changed.toLocaleString("en")} verdict${found.n_changed === 1 ? " differs" : "s differ"}${found.n_changed > found.changed.length ? `, the first ${found.changed.length} below` : ""}.
       ${found.difference && html` Accuracy ${name(b)} − ${name(a)}: <b>${interval(found.difference)}</b> (paired, 95%).`}</p>
       <div class="scroll" tabindex="0" role="region" aria-label="changed verdicts"><table class="list"><thead><tr><th scope="col">query</th><th scope="col">${name(a)}</th><th scope="col">${name(b)}</th></tr></thead>
       <tbody>${found.changed.map((row) => html`<tr key=${row.id}><td class="wide" dir="auto">${visible(row.head)}</td>
