@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # The aim is 20. Core alone is 21 of them, in files of at most 200 lines; criteria, decisions,
 # prices and objects in stores are asked about on the way by files that then do nothing.
-MOST = 60
+MOST = 58
 PROGRAM = """
 import inspect, sys, threading
 from pathlib import Path
@@ -18,8 +18,9 @@ from spct.cli.main import main
 root, entered = str(Path(spct.__file__).parent), set()
 def look(frame, event, argument):
     code = frame.f_code
-    # a class body and a module body are code too, and no function: they are not optimised
-    is_function = code.co_flags & inspect.CO_OPTIMIZED
+    # a class body and a module body are code too, and no function: they are not optimised; a
+    # comprehension is a part of what it stands in (and no code of its own from Python 3.12 on)
+    is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
     if event == "call" and is_function and code.co_filename.startswith(root):
         entered.add(str(Path(code.co_filename).relative_to(root)))
 sys.setprofile(look); threading.setprofile(look)

@@ -31,8 +31,8 @@ document.addEventListener("keydown", (event) => {
 function RunHead({ run, index, screen }) {
   const link = (name, parts) => html`<a href=${address(parts)} aria-current=${screen === name ? "page" : undefined}>${name}</a>`;
   return html`<div class="facts">
-    <span>accuracy <b>${interval(run.accuracy)}</b></span> <span>${run.ties} ties</span> <span>${run.unscored} unscored</span>
-    <span>${run.n.toLocaleString("en")} examples</span> <span>${run.tokens.toLocaleString("en")} tokens in ${run.calls.toLocaleString("en")} calls</span>
+    <span>accuracy <b>${interval(run.accuracy)}</b></span> <span>${run.ties} ${run.ties === 1 ? "tie" : "ties"}</span> <span>${run.unscored} unscored</span>
+    <span>${run.n.toLocaleString("en")} ${run.n === 1 ? "example" : "examples"}</span> <span>${run.tokens.toLocaleString("en")} tokens in ${run.calls.toLocaleString("en")} calls</span>
     ${run.seconds != null && html`<span title="from the first reply to the last verdict">within ${run.seconds < 10 ? run.seconds.toFixed(1) : Math.round(run.seconds).toLocaleString("en")} s</span>`} ${run.price && html`<span>${run.price}</span>`}
     ${run.human && html`<span>you agree in <b>${percent(run.human.agreement, 0)}</b> of ${run.human.n}${run.human.kappa != null ? `, kappa ${number(run.human.kappa)}` : ""}</span>`}
     <nav aria-label="screens">${link("list", ["run", index])} ${link("figures", ["figures", index])}</nav></div>`;
