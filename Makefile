@@ -8,12 +8,12 @@ K ?= 4
 # A pipe fails where its first command does.
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-# Two test processes; a file's tests share one, and begin in the order that they were collected in.
+# Two test processes; the tests of a file share one.
 WORKERS ?= 2
-SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+SPREAD := -n $(WORKERS) --dist loadfile
 BENCHMARKS ?= $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
-.PHONY: help judge test test-slow test-external check format bench study reproduce clean
+.PHONY: help judge test test-slow test-long test-external check format bench study reproduce clean
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -25,6 +25,9 @@ test: .venv/.dev ## install what the tests need and run the fast ones
 
 test-slow: .venv/.dev ## run the slow tests: real models, trainers, kills; what each took goes to test-slow.txt
 	$(BIN)/pytest -m slow $(SPREAD) --timeout 900 --durations=0 --durations-min=1 | tee test-slow.txt
+
+test-long: .venv/.dev ## run the small study: from a base that can read to a judge that RL has made better
+	$(BIN)/pytest -m long --timeout 5400
 
 test-external: .venv/.dev ## drive other people's clients and trainers, in environments of their own
 	$(BIN)/pytest -m external --timeout 1800 tests/external

@@ -1,4 +1,4 @@
-"""How much of everything: the study, and the five minutes of it that run in CI."""
+"""How much of everything: the study, and the small one that `make test-long` runs."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Draw the world, start from the shipped base, and let `spct.train.pipeline` do the rest: cold start,
 RFT data, RFT, RL, meta RM, evaluation on unseen queries. The ablations run beside it, in a second
 process; each has half the cores, because models of this size gain little from a second one.
-`--budget ci` is the same study in about five minutes. A killed run continues where it was.
+`--budget ci` is the same study in a fifth of the time. A killed run continues where it was.
 """
 
 from __future__ import annotations

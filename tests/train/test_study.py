@@ -1,11 +1,11 @@
-"""The five-minute study: from a base that can read to a judge that RL has made better."""
+"""The small study: from a base that can read to a judge that RL has made better."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("default"), pytest.mark.timeout(5400)]
 
 
 def test_accuracy_rises_from_cold_start_to_rl_by_more_than_its_interval(tmp_path: Path) -> None:
