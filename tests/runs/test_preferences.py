@@ -154,11 +154,12 @@ def test_trl_trains_on_both_forms(run: Any, stored: Path, tmp_path: Path) -> Non
         "bf16": False, "save_strategy": "no", "logging_steps": 1,
     }  # fmt: skip
     kinds = {"dpo": (DPOConfig, DPOTrainer), "sft": (SFTConfig, SFTTrainer)}
+    # before the trainers print their own lines
+    printed = {form: run("export", stored, "--pairs", "--form", form)[1] for form in kinds}
     for form, (config, trainer_of) in kinds.items():
-        _, printed, _ = run("export", stored, "--pairs", "--form", form)
         trainer = trainer_of(
             model, args=config(output_dir=str(tmp_path / form), **how),
-            train_dataset=Dataset.from_list(list(rows_of(printed))),
+            train_dataset=Dataset.from_list(list(rows_of(printed[form]))),
             processing_class=load_tokenizer(model),
         )  # fmt: skip
         trainer.train()
