@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 
 from spct.core.cells import joined
 from spct.core.criteria import weighted
 from spct.core.format import Format
-from spct.core.neutralise import neutralise
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
-from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
+from spct.engines.readouts.decision import Question
 from spct.errors import FormatError
-from spct.models.base import FrozenModel
 from spct.models.decision import ONE_STATE
+from spct.models.reading import ReadingModel
 from spct.protocols import Traits
 from spct.types import (
     JSON,
@@ -47,18 +46,15 @@ STATE = Format(
 
 
 @dataclass(frozen=True, eq=False)
-class DecidedCriteriaRM(FrozenModel):
+class DecidedCriteriaRM(ReadingModel):
     """Holds every response to its example's criteria by a reader's probabilities. Frozen.
 
     `asked` is the instruction of a yes-or-no question, with {} for the criterion's text.
     """
 
-    reader: Reader
     state: Format = STATE
     _: KW_ONLY
     asked: str = ASKED
-    temperatures: Mapping[Kind, float] = field(default_factory=dict)
-    concurrency: int = 64
 
     @property
     def traits(self) -> Traits:
@@ -79,16 +75,6 @@ class DecidedCriteriaRM(FrozenModel):
             "aggregate": weighted.name,
             "chunk": 1,
         }
-
-    async def open(self) -> None:
-        """Open the reader."""
-        await self.reader.open()
-
-    async def decide(self, state: str, questions: Sequence[Question]) -> Answers:
-        """Answer questions of a caller's own about a state, which is neutralised."""
-        found = await self.reader.answer(neutralise(state), questions)
-        pairs = zip(found.answers, questions, strict=True)
-        return Answers([self._tempered(a, q.kind) for a, q in pairs], found.usage)
 
     async def judge(self, example: Example) -> Verdict:
         """Ask about every response; a criterion without an answer leaves its response unscored."""
@@ -117,7 +103,7 @@ class DecidedCriteriaRM(FrozenModel):
         outcome: Checked | Unscored
         met: list[float] = []
         for question, answer, item in zip(questions, found.answers, criteria.items, strict=True):
-            read = self._tempered(answer, question.kind)
+            read = self.tempered(answer, question.kind)
             if isinstance(read, Unscored):
                 outcome = Unscored(read.reason, f"{item.name!r}: {read.detail}".rstrip(": "))
                 break
@@ -131,12 +117,3 @@ class DecidedCriteriaRM(FrozenModel):
         if item.top == 1:
             return Question(f"c{number}", "yes_no", self.asked.replace("{}", item.text))
         return Question(f"c{number}", "score", LEVEL.replace("{}", item.text), item.levels)
-
-    def _tempered(self, answer: Answer | Unscored, kind: Kind) -> Answer | Unscored:
-        if isinstance(answer, Unscored):
-            return answer
-        return tempered(answer, self.temperatures.get(kind, 1.0))
-
-    async def aclose(self) -> None:
-        """Close the reader."""
-        await self.reader.aclose()

@@ -17,21 +17,20 @@ from __future__ import annotations
 import asyncio
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from spct.core.format import Format
-from spct.core.neutralise import neutralise
 from spct.core.parse import Scale
 from spct.core.plan import order_of
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
+from spct.engines.readouts.decision import Answer, Kind, Question
 from spct.errors import ConfigError, FormatError
-from spct.models.base import FrozenModel
+from spct.models.reading import ReadingModel
 from spct.protocols import Traits
 from spct.types import (
     JSON,
@@ -106,16 +105,13 @@ def asking(ask: Ask, questions: Path | None = None, state: Path | None = None) -
 
 
 @dataclass(frozen=True, eq=False)
-class DecisionRM(FrozenModel):
+class DecisionRM(ReadingModel):
     """Rewards are probabilities that a reader gives to options. Frozen; `with_` changes a copy."""
 
-    reader: Reader
     asking: Asking
     _: KW_ONLY
-    temperatures: Mapping[Kind, float] = field(default_factory=dict)
     n_orders: int = 2
     seed: int = 0
-    concurrency: int = 64
 
     @property
     def traits(self) -> Traits:
@@ -144,16 +140,6 @@ class DecisionRM(FrozenModel):
             "seed": self.seed,
         }
 
-    async def open(self) -> None:
-        """Open the reader."""
-        await self.reader.open()
-
-    async def decide(self, state: str, questions: Sequence[Question]) -> Answers:
-        """Answer questions of a caller's own about a state, which is neutralised."""
-        found = await self.reader.answer(neutralise(state), questions)
-        pairs = zip(found.answers, questions, strict=True)
-        return Answers([self._tempered(a, q.kind) for a, q in pairs], found.usage)
-
     async def judge(self, example: Example) -> Verdict:
         """Ask about one example; what is not answered is unscored with its reason."""
         if not self.traits.takes(example.n):  # a choice among one is certain and says nothing
@@ -181,7 +167,7 @@ class DecisionRM(FrozenModel):
         ]
         states = [self.asking.state.render(one, (0,)).messages[0].content for one in singles]
         found = await asyncio.gather(*(self.reader.answer(s, [question]) for s in states))
-        answers = [self._tempered(one.answers[0], question.kind) for one in found]
+        answers = [self.tempered(one.answers[0], question.kind) for one in found]
         usage = sum((one.usage for one in found), Usage())
         prompt = Prompt(
             example.id,
@@ -205,17 +191,12 @@ class DecisionRM(FrozenModel):
             ]
         found = await self.reader.answer(prompt.messages[0].content, questions)
         asked_each = zip(found.answers, questions, strict=True)
-        answers = [self._tempered(a, q.kind) for a, q in asked_each]
+        answers = [self.tempered(a, q.kind) for a, q in asked_each]
         if ask == "yes_no_each" or isinstance(answers[0], Unscored):
             return self._trajectory(prompt, index, questions, answers, found.usage, _first)
         shown = answers[0].probabilities
         scores = tuple(shown[order.index(i)] for i in range(example.n))
         return self._scored(prompt, index, scores, questions, [answers[0]], found.usage)
-
-    def _tempered(self, answer: Answer | Unscored, kind: Kind) -> Answer | Unscored:
-        if isinstance(answer, Unscored):
-            return answer
-        return tempered(answer, self.temperatures.get(kind, 1.0))
 
     def _trajectory(
         self,
@@ -257,10 +238,6 @@ class DecisionRM(FrozenModel):
     ) -> Trajectory:
         read = Completion("", usage=usage)
         return Trajectory(prompt.example_id, index, 0, prompt, read, outcome, self.fingerprint)
-
-    async def aclose(self) -> None:
-        """Close the reader."""
-        await self.reader.aclose()
 
 
 def _expected(answer: Answer) -> float:

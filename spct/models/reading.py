@@ -1,0 +1,41 @@
+"""What the models that a reader answers for share: one state, typed questions, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+
+from spct.core.neutralise import neutralise
+from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
+from spct.models.base import FrozenModel
+from spct.types import Unscored
+
+
+@dataclass(frozen=True, eq=False)
+class ReadingModel(FrozenModel):
+    """A base for what asks a reader; `temperatures` divide its log odds, by kind of question."""
+
+    reader: Reader
+    _: KW_ONLY
+    temperatures: Mapping[Kind, float] = field(default_factory=dict)
+    concurrency: int = 64
+
+    async def open(self) -> None:
+        """Open the reader."""
+        await self.reader.open()
+
+    async def decide(self, state: str, questions: Sequence[Question]) -> Answers:
+        """Answer questions of a caller's own about a state, which is neutralised."""
+        found = await self.reader.answer(neutralise(state), questions)
+        pairs = zip(found.answers, questions, strict=True)
+        return Answers([self.tempered(a, q.kind) for a, q in pairs], found.usage)
+
+    def tempered(self, answer: Answer | Unscored, kind: Kind) -> Answer | Unscored:
+        """An answer at its kind's temperature; what is unscored stays so."""
+        if isinstance(answer, Unscored):
+            return answer
+        return tempered(answer, self.temperatures.get(kind, 1.0))
+
+    async def aclose(self) -> None:
+        """Close the reader."""
+        await self.reader.aclose()
