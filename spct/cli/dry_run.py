@@ -12,6 +12,7 @@ import typer
 from spct.errors import ConfigError
 from spct.train.config import MetaConfig, Optimisation, RlConfig, SftConfig
 from spct.train.dry_run import DryRun, Rows, counter_of, devices_here, evenly, rows_of
+from spct.types import Example
 
 DryRunFlag = Annotated[
     bool,
@@ -55,13 +56,10 @@ def rl(
 ) -> None:  # fmt: skip
     """Tell what `train rl` would do."""
     from spct.cli.bad_rows import read
-    from spct.train.outcome import gold_problem
     from spct.train.rl import rl_rows
 
     def measured(tokenizer: Any) -> Rows:
-        found = read(examples, drop_bad)
-        problems = Counter(filter(None, (gold_problem(e.gold, e.n) for e in found)))
-        usable = [e for e in found if not gold_problem(e.gold, e.n)]
+        usable, problems = _usable(read(examples, drop_bad))
         room = config.max_length - config.max_completion_tokens
         return rows_of(
             usable,
@@ -77,19 +75,26 @@ def rl(
     tell("train rl", model, out, config, on, examples, measured, notes)
 
 
+def _usable(examples: Sequence[Example]) -> tuple[list[Example], Counter[str]]:
+    """The examples whose gold can train, and why the others cannot."""
+    from spct.train.outcome import gold_problem
+
+    problems = [gold_problem(e.gold, e.n) for e in examples]
+    usable = [e for e, problem in zip(examples, problems, strict=True) if problem is None]
+    return usable, Counter(filter(None, problems))
+
+
 def sampling(
     path: Path, n: int, hinted: bool, max_tokens: int, formats: Any, drop_bad: bool
 ) -> None:
     """Tell what drawing training data would ask of an engine, and ask nothing."""
     from spct.cli.bad_rows import read
-    from spct.train.outcome import gold_problem
 
     if not path.exists():
         print(f"samples {n + hinted} of each example; {path} is not there yet")
         return
     found = read(path, drop_bad)
-    problems = Counter(filter(None, (gold_problem(e.gold, e.n) for e in found)))
-    usable = [e for e in found if not gold_problem(e.gold, e.n)]
+    usable, problems = _usable(found)
     count = counter_of(None)
     lengths = []
     for i in evenly(len(usable)):

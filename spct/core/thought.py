@@ -28,6 +28,7 @@ _LONE_CLOSER = re.compile(
     r"|<\|channel\|>final<\|message\|>)(?=[ \t]*(?:\n|\Z)|[A-Za-z#*\\\[])",
     re.MULTILINE,
 )
+_ALONE = re.compile(rf"^[ \t]*(?:<(?:{_TAGS})>|\[THINK\])[ \t]*$", re.MULTILINE)
 _SIGNS = ("</", "[/THINK]", "◁/", "<|")  # without one of them no thought is closed
 _SPACE = re.compile(r"\s*")
 
@@ -53,7 +54,8 @@ def after_thought(text: str, before: int) -> int:
     lone = _LONE_CLOSER.search(text) if any(sign in text for sign in _SIGNS) else None
     if lone:
         return lone.end()
-    return len(text) if _opens_alone(text[:before]) else 0
+    may_open = "<" in text or "[" in text  # in few replies; the search looks at every line
+    return len(text) if may_open and _ALONE.search(text, 0, before) else 0
 
 
 def _space(text: str, at: int) -> int:
@@ -67,7 +69,3 @@ def _opened(text: str, at: int) -> tuple[int, re.Pattern[str]] | None:
         if found:
             return found.end(), re.compile(closer.format(re.escape(found[1])))
     return None
-
-
-def _opens_alone(text: str) -> bool:
-    return re.search(rf"^[ \t]*(?:<(?:{_TAGS})>|\[THINK\])[ \t]*$", text, re.MULTILINE) is not None

@@ -57,7 +57,10 @@ def texts_of(place: str, field: str, value: Any) -> tuple[str, ...]:
     """Read a list of at least one text; a text may be empty, since a model may answer nothing."""
     if not isinstance(value, list) or not value:
         raise bad(place, field, value, "a list of at least one text")
-    return tuple(text_of(place, f"{field}[{i}]", item) for i, item in enumerate(value))
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            raise bad(place, f"{field}[{i}]", item, "a text")
+    return tuple(value)
 
 
 def text_of(place: str, field: str, value: Any) -> str:

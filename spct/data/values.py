@@ -64,21 +64,25 @@ def _problem(value: Any, depth: int) -> str:
         if math.isfinite(value):
             return ""
         return _PLAIN if math.isnan(value) else f"the number {value!r} is not finite"
-    if isinstance(value, list):
-        return _worst(_problem(item, depth + 1) for item in value)
-    if isinstance(value, dict):
-        return _worst(_key_problem(key) or _problem(item, depth + 1) for key, item in value.items())
+    if isinstance(value, list | dict):
+        return _worst(value, depth + 1)
     if isinstance(value, datetime.date | datetime.time | Decimal):
         return _PLAIN
     return f"a value is of type {type(value).__name__}"
 
 
-def _worst(problems: Any) -> str:
-    """The first real problem, else that something must be replaced, else nothing."""
+def _worst(held: list[Any] | dict[Any, Any], depth: int) -> str:
+    """The first real problem in a list or an object, else that something must be replaced."""
+    if isinstance(held, dict):
+        for key in held:
+            if problem := _key_problem(key):
+                return problem
     plain = ""
-    for problem in problems:
+    for item in held.values() if isinstance(held, dict) else held:
+        # most of what a row holds is text: no call of _problem for it
+        problem = _text_problem(item) if type(item) is str else _problem(item, depth)
         if problem and problem != _PLAIN:
-            return str(problem)
+            return problem
         plain = plain or problem
     return plain
 
