@@ -35,6 +35,16 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
     token = secrets.token_urlsafe(16)
 
+    _guard(app)
+    _pages(app, runs, {"token": token, "ranking": ranking, "problem": problem})
+    _reads(app, runs)
+    _marks(app, runs, token)
+    return app
+
+
+def _guard(app: FastAPI) -> None:
+    """The headers of every reply, and errors in words."""
+
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await call(request)
@@ -48,10 +58,13 @@ def create_app(
     async def refused(request: Request, error: SpctError) -> Response:
         return _json({"error": str(error)}, 404 if isinstance(error, DataError) else 500)
 
+
+def _pages(app: FastAPI, runs: Sequence[RunView], boot: Mapping[str, Any]) -> None:
+    """The page, its script and its style."""
+
     @app.get("/")
     async def page() -> Response:
-        boot = {"runs": [run.facts() for run in runs], "token": token, "ranking": ranking}
-        held = in_page(boot | {"problem": problem})
+        held = in_page({"runs": [run.facts() for run in runs], **boot})
         data = f'<script type="application/json" id="boot">{held}</script>'
         head = '<link rel="stylesheet" href="/style.css">'
         text = fill(head, data, '<script src="/app.js"></script>')
@@ -64,6 +77,10 @@ def create_app(
     @app.get("/style.css")
     async def styles() -> Response:
         return Response(style(), media_type="text/css; charset=utf-8")
+
+
+def _reads(app: FastAPI, runs: Sequence[RunView]) -> None:
+    """What the page asks for."""
 
     @app.get("/api/runs")
     async def facts() -> Response:
@@ -92,6 +109,10 @@ def create_app(
     async def two(a: int, b: int) -> Response:
         return _json(await run_in_threadpool(compare, _chosen(runs, a), _chosen(runs, b)))
 
+
+def _marks(app: FastAPI, runs: Sequence[RunView], token: str) -> None:
+    """A person's verdict: the one thing that is written."""
+
     @app.post("/api/mark")
     async def mark(request: Request, x_spct_token: Annotated[str, Header()] = "") -> Response:
         if not secrets.compare_digest(x_spct_token, token):
@@ -103,8 +124,6 @@ def create_app(
             return _json({"error": "expected an object with run, id and mark"}, 422)
         await run_in_threadpool(_chosen(runs, run).mark, id, value, note)
         return _json({})
-
-    return app
 
 
 def _chosen(runs: Sequence[RunView], index: object) -> RunView:

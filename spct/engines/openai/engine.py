@@ -1,10 +1,9 @@
 """Samples from a chat endpoint.
 
 One `sample` is one request with `n`, or n single requests with their own seeds where the endpoint
-ignores or refuses `n`. What an endpoint does not take (`n`, `seed`, `temperature`, `max_tokens` by
-that name) is noticed once, warned of, and remembered for the session. `transport` exchanges bytes,
-`retry` and `caller` decide what becomes of a failed attempt, `adaptive` and `gate` how many are
-under way.
+ignores or refuses `n`. `departures` remembers what an endpoint does otherwise, `transport`
+exchanges bytes, `retry` and `caller` decide what becomes of a failed attempt, `adaptive` and `gate`
+how many are under way.
 
 - A refused key, a missing model, an endpoint that stays away raise `EndpointError`: the run stops.
 - A prompt that does not fit raises `ContextOverflow`, a field that is refused `ConfigError`.
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar
@@ -23,6 +21,7 @@ from typing import Any, TypeVar
 from spct.engines.adaptive import AdaptiveLimit, Pacer
 from spct.engines.caller import Caller, EngineStats, Request
 from spct.engines.gate import Gate
+from spct.engines.openai.departures import Departures
 from spct.engines.openai.endpoints import Endpoint
 from spct.engines.openai.openai_errors import FieldRefused, NRefused, failure, failure_in_200
 from spct.engines.openai.openai_probe import TIMEOUT_S, Asking, EndpointReport, probe
@@ -45,13 +44,10 @@ from spct.errors import ConfigError, EndpointError, EngineError
 from spct.protocols import Engine
 from spct.types import Completion, FinishReason, Prompt, SamplingParams, Usage
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 OUR_FIELDS = {"model", "messages", "n", "stream"}
 CHAT, MODELS = "chat/completions", "models"
-SUSPICIOUS = 200  # characters: judgements so long are never alike by chance
 
 
 class OpenAIEngine(Engine):
@@ -118,8 +114,7 @@ class OpenAIEngine(Engine):
         is_one, shares = isinstance(base_url, str), [place.weight for place in places]
         self._replicas = None if is_one else Replicas(callers, shares, model)
         self._caller = self._replicas or callers[0]
-        self._seen: dict[str, str | None] = {}  # what the first good reply said of the model
-        self._learnt: dict[str, str | None] = {}  # fields refused: the new name, or None to leave
+        self._departures = Departures(self.base_url, stats.warnings)
 
     def __repr__(self) -> str:
         return f"OpenAIEngine(base_url={self.base_url!r}, model={self._model!r})"
@@ -248,20 +243,17 @@ class OpenAIEngine(Engine):
         try:
             done = await self._request(prompt, n, params, seed)
         except NRefused as error:
-            self._warn("n_refused", f"it refuses n={n} ({error}); asking one by one from now on")
+            self._departures.warn(
+                "n_refused", f"it refuses n={n} ({error}); asking one by one from now on"
+            )
             self._use_n = False
             return []
         if len(done) < n:
-            self._warn("n_ignored", f"asked for n={n}, got {len(done)}; asking for the rest")
-            self._use_n = False if len(done) == 1 and self._use_n is None else self._use_n
-        text = done[0].text
-        alike = len(done) > 1 and all(c.text == text for c in done)
-        if alike and params.temperature > 0 and len(text) > SUSPICIOUS:
-            self._warn(
-                "identical_choices",
-                f"all {len(done)} choices of one reply are the same {len(text)} characters: one "
-                "judgement counted several times; does the endpoint draw each choice anew?",
+            self._departures.warn(
+                "n_ignored", f"asked for n={n}, got {len(done)}; asking for the rest"
             )
+            self._use_n = False if len(done) == 1 and self._use_n is None else self._use_n
+        self._departures.alike(done, params)
         return done
 
     async def _request(
@@ -272,10 +264,10 @@ class OpenAIEngine(Engine):
         guess = sum(len(m.content) for m in prompt.messages) // 4 + n * params.max_tokens
         while True:
             try:
-                reply = await self._exchange(translated(asked, self._learnt), n, guess)
+                reply = await self._exchange(translated(asked, self._departures.fields), n, guess)
                 break
             except FieldRefused as error:
-                self._learn(error)
+                self._departures.learn(error)
         if isinstance(reply, Failure):
             self.stats.failed += 1
             why = reply.message
@@ -283,12 +275,14 @@ class OpenAIEngine(Engine):
             return [
                 Completion("", finish, usage=Usage(calls=int(i == 0)), error=why) for i in range(n)
             ]
-        self._note(reply, params, guess)
+        self._departures.note(reply, params)
+        if reply.has_usage and (quota := self._caller.gate.tokens) is not None:
+            quota.correct(reply.usage.prompt_tokens + reply.usage.completion_tokens - guess)
         return reply.completions
 
     async def _exchange(self, fields: Mapping[str, Any], n: int, guess: int) -> Reply | Failure:
         body = encode({"model": self.model, **fields}, self.extra_body)
-        is_new, prefix = not self._seen, hash(str(fields["messages"]))
+        is_new, prefix = self._departures.is_new, hash(str(fields["messages"]))
 
         def read(http: Http) -> Reply | Failure:
             if (bad := failure(http, http.url, fields, is_new)) is not None:
@@ -304,32 +298,3 @@ class OpenAIEngine(Engine):
             return reply
 
         return await self._caller.call(Request("POST", CHAT, body, guess, prefix), read)
-
-    def _learn(self, refused: FieldRefused) -> None:
-        """Remember how to do without a field; many first calls may learn it at once."""
-        self._learnt[refused.field] = refused.use
-        instead = f"sending {refused.use!r}" if refused.use else "leaving it to its own value"
-        self._warn(
-            f"{refused.field}_refused",
-            f"it refuses the field {refused.field!r} ({refused}); {instead} from now on",
-        )
-
-    def _note(self, reply: Reply, params: SamplingParams, guess: int) -> None:
-        """Count what is odd about a good reply, and settle what it cost."""
-        said = {"model": reply.model, "system_fingerprint": reply.system_fingerprint}
-        for name, now in said.items():
-            first = self._seen.setdefault(name, now)
-            if now != first:
-                self._warn(f"{name}_changed", f"`{name}` was {first!r} and is now {now!r}")
-        usage, quota = reply.usage, self._caller.gate.tokens
-        if not reply.has_usage:
-            self._warn("no_usage", "the reply lacks usable token counts; what lacks counts as 0")
-        elif quota is not None:
-            quota.correct(usage.prompt_tokens + usage.completion_tokens - guess)
-        if params.top_logprobs is not None and reply.completions[0].logprobs is None:
-            self._warn("no_logprobs", "log probabilities were asked for and are not in the reply")
-
-    def _warn(self, name: str, text: str) -> None:
-        self.stats.warnings[name] += 1
-        if self.stats.warnings[name] == 1:
-            log.warning("%s: %s", self.base_url, text)
