@@ -105,6 +105,7 @@ def need(place: str, row: RawRow, field: str) -> Any:
 OWN_KEYS = ("id", "query", "responses", "gold", "reference", "subset", "meta", "criteria")
 # What people say of a row beside its gold: reasons, and labels by criterion. No judge sees them.
 HUMAN_KEYS = ("rationale", "met")
+_KNOWN = OWN_KEYS + HUMAN_KEYS
 
 
 def read_own(
@@ -116,9 +117,9 @@ def read_own(
     """
     fields = {key: value for key, value in row.items() if value is not None}
     for key in fields:
-        if key not in (known := OWN_KEYS + HUMAN_KEYS):
-            fix = f"put what the judge must not see in meta{did_you_mean(key, known)}"
-            raise bad(place, key, fields[key], f"only the keys {', '.join(known)}", fix)
+        if key not in _KNOWN:
+            fix = f"put what the judge must not see in meta{did_you_mean(key, _KNOWN)}"
+            raise bad(place, key, fields[key], f"only the keys {', '.join(_KNOWN)}", fix)
         if key in damaged:
             raise bad(place, key, fields[key], "a value that can be stored and sent", damaged[key])
     meta = fields.get("meta", {})

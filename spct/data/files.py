@@ -24,29 +24,27 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from spct.data.containers import is_open_object, not_rows, one_object
 from spct.data.dropped import Dropped, Refused
 from spct.data.faults import RowError, bad
 from spct.data.inputs import fetched, filesystem, is_address, told, unpacked_name
 from spct.data.tables import arrow_rows, csv_rows, parquet_rows
-from spct.data.values import Damaged, storable
+from spct.data.values import NOTHING, Damaged, storable
 from spct.errors import ConfigError, DataError, ExtraMissing, SpctError
 from spct.strict_json import unique
 
 MAX_LINE = 16 * 2**20  # bytes; a longer "line" is a binary file or an array without line ends
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):  # one a line: in half the time of a frozen dataclass
     """One row and the place it comes from, such as `pairs.jsonl:3`; a bad row is its error."""
 
     place: str
     value: dict[str, Any] | DataError
-    damaged: Damaged = field(default_factory=dict)
+    damaged: Damaged = NOTHING
     raw: str = ""  # of a bad line: its text
 
 

@@ -153,6 +153,7 @@ class Parser:
         self._schema = schema
         self._mapping = mapping or {}
         self._foreign: Foreign | None = None
+        self._none: Counter[str] = Counter()  # the notes on our own rows, asked for at each row
         self._ids: Seen = before._ids if before else Seen()
         self._contents: Seen = before._contents if before else Seen()
         self._copies: dict[str, int] = before._copies if before else {}
@@ -186,7 +187,7 @@ class Parser:
     @property
     def notes(self) -> Counter[str]:
         """What should be known of the reading, with the number of rows."""
-        return Counter() if self._foreign is None else self._foreign.notes
+        return self._none if self._foreign is None else self._foreign.notes
 
     @property
     def runs(self) -> list[list[str]]:

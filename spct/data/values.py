@@ -12,13 +12,14 @@ import math
 from array import array
 from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 MAX_DEPTH = 64
 MAX_BITS = 10_000  # of a whole number; Python prints no more than 4,300 digits
 
 Damaged = Mapping[str, str]  # column -> what could not be kept in it
-_NONE: Damaged = {}
+NOTHING: Damaged = MappingProxyType({})
 
 
 class Cell(str):
@@ -44,7 +45,7 @@ def storable(row: dict[Any, Any]) -> tuple[dict[str, Any], Damaged]:
             if problem != _PLAIN:
                 damaged = damaged or {}
                 damaged[name] = problem
-    return (row if kept is None else kept), damaged or _NONE
+    return (row if kept is None else kept), damaged or NOTHING
 
 
 _PLAIN = "it has a plain form"  # a date, a decimal, NaN: replaced without loss
@@ -145,30 +146,36 @@ class Seen:
 
     def __init__(self) -> None:
         self._keys, self._rows = _empty(2**16)
-        self._n = 0
+        self._mask = 2**16 - 1
+        self._left = 2**15  # until half of the places are taken
 
     def add(self, key: int, row: int) -> int:
         """Return the row that brought the key first, or 0 if it is this one."""
         key = (key & 0xFFFF_FFFF_FFFF_FFFF) or 1  # 0 marks an empty place
-        keys, mask = self._keys, len(self._keys) - 1
+        keys, mask = self._keys, self._mask
         at = (key ^ (key >> 32)) & mask
         while found := keys[at]:
             if found == key:
                 return self._rows[at]
             at = (at + 1) & mask
-        keys[at], self._rows[at] = key, min(row, 0xFFFF_FFFF)
-        self._n += 1
-        if 2 * self._n > len(keys):
+        keys[at], self._rows[at] = key, row if row <= 0xFFFF_FFFF else 0xFFFF_FFFF
+        self._left -= 1
+        if not self._left:
             self._grow()
         return 0
 
     def _grow(self) -> None:
         old = zip(self._keys, self._rows, strict=True)
-        self._keys, self._rows = _empty(2 * len(self._keys))
-        self._n = 0
-        for key, row in old:
+        size = 2 * len(self._keys)
+        keys, rows = _empty(size)
+        mask = size - 1
+        for key, row in old:  # all of them differ, so that each takes the first empty place
             if key:
-                self.add(key, row)
+                at = (key ^ (key >> 32)) & mask
+                while keys[at]:
+                    at = (at + 1) & mask
+                keys[at], rows[at] = key, row
+        self._keys, self._rows, self._mask, self._left = keys, rows, mask, size // 4
 
 
 def _empty(size: int) -> tuple[array[int], array[int]]:

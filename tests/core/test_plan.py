@@ -1,3 +1,5 @@
+import hashlib
+import json
 import random
 from collections import Counter
 from itertools import pairwise
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from spct.core.format import POINTWISE
 from spct.core.orders import MAX_ORDERS, balanced_orders, cyclic_orders, sample_seed
-from spct.core.plan import order_of, plan
+from spct.core.plan import content_id, order_of, plan
 from spct.types import Example, Message
 
 
@@ -107,3 +109,15 @@ def test_a_seed_depends_on_run_example_and_index_only():
     assert sample_seed(0, "e", 1) == sample_seed(0, "e", 1)
     assert len({sample_seed(r, e, i) for r in (0, 1) for e in "ef" for i in range(50)}) == 200
     assert 0 <= sample_seed(0, "\ud800", 0) < 2**31
+
+
+# any text, lone surrogates and control characters too
+TEXT = st.text(st.characters(), max_size=20)
+TURNS = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), TEXT), max_size=3)
+
+
+@given(TURNS, st.lists(TEXT, max_size=4), st.none() | TEXT)
+def test_a_content_id_is_the_digest_of_its_json(turns, responses, reference):
+    text = json.dumps([[list(turn) for turn in turns], responses, reference])
+    expected = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert content_id([Message(*turn) for turn in turns], responses, reference) == expected
