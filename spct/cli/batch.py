@@ -112,9 +112,10 @@ async def _read(
             replaying,
             examples,
             put=store.put_verdict,
-            finished=before.finished | waiting,
-            tally=before.tally,
+            finished=before.finished,
+            wanted=lambda example: example.id not in waiting,
         )
+        before.add_to(tally, store)
         return tally, len(waiting)
 
 

@@ -129,7 +129,10 @@ def sample(
             print(job.run(forecast(model, filter(part.holds, reading.examples), price)))
             return
         spending = None if within is None else spending_of(model, within)
-        asked = Asked(config, reading, part, store_of, retry_unscored, progress, spending, ray)
+        whole = price is not None or max_unscored < 1
+        asked = Asked(
+            config, reading, part, store_of, retry_unscored, progress, spending, ray, whole
+        )
         done = job.run(_sample_all(job, model, asked))
     _end(done, price, max_unscored)
 
@@ -173,6 +176,7 @@ class Asked(NamedTuple):
     progress: Style
     spending: Spending | None
     ray: RayConfig
+    whole: bool  # whether its end needs all numbers of the run, or only that something was scored
 
     async def judge_at(self, recording: Judge, model: RewardModel, folder: Path) -> Judge:
         """What judges: the model here, or actors on a Ray cluster."""
@@ -186,7 +190,7 @@ class Asked(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Where a run is, and all that it came to, whichever sessions it took."""
+    """Where a run is, and what it came to, whichever sessions it took (see `Asked.whole`)."""
 
     folder: Path
     whole: Tally
@@ -206,7 +210,6 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
             saving = Saving(model)
 
             def count(example: Example, verdict: Verdict) -> None:
-                before.tally.add(verdict)
                 saving.add(verdict)
 
             def retries() -> int:
@@ -244,7 +247,9 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
             _report(tally, recording, store, before, asked)
             if line := saving.line():
                 print(line, file=sys.stderr)
-            return Done(store.folder, before.tally if spending is None else tally)
+            if spending is None:
+                before.add_to(tally, store, whole=asked.whole)
+            return Done(store.folder, tally)
     finally:
         await model.aclose()
 

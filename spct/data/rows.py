@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import content_id
+from spct.core.seen import Seen
 from spct.data.criteria import Negative, Polarity
 from spct.data.dropped import Dropped, Refused
 from spct.data.faults import bad
@@ -25,7 +26,6 @@ from spct.data.fields import RawRow, read_own
 from spct.data.files import Row, checked_row, dataset_hash, read_rows
 from spct.data.inputs import expand
 from spct.data.selection import check_options, shuffled, with_ids
-from spct.data.values import Seen
 from spct.errors import ConfigError, DataError
 from spct.types import Example
 

@@ -1,4 +1,4 @@
-"""The values of rows: which can be stored and sent on as JSON text, and which came up before.
+"""The values of rows: which can be stored and sent on as JSON text.
 
 An unrelated column never refuses a row. What has a plain form gets it (a date is ISO text, NaN is
 null, as pandas writes both); what has none is taken out, and the column is named as damaged, so
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import math
-from array import array
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
@@ -134,49 +133,3 @@ def _cleaned(value: Any, depth: int) -> Any:
         number = float(value)
         return number if math.isfinite(number) and Decimal(str(number)) == value else str(value)
     return None
-
-
-class Seen:
-    """A set of 64-bit keys, with the number of the row that brought each of them first.
-
-    Open addressing in two flat arrays, 24 to 48 bytes per key: a dict of texts takes ten times the
-    memory, and a file may have millions of rows. Two different keys are taken for one with a chance
-    of n * n / 2**65.
-    """
-
-    def __init__(self) -> None:
-        self._keys, self._rows = _empty(2**16)
-        self._mask = 2**16 - 1
-        self._left = 2**15  # until half of the places are taken
-
-    def add(self, key: int, row: int) -> int:
-        """Return the row that brought the key first, or 0 if it is this one."""
-        key = (key & 0xFFFF_FFFF_FFFF_FFFF) or 1  # 0 marks an empty place
-        keys, mask = self._keys, self._mask
-        at = (key ^ (key >> 32)) & mask
-        while found := keys[at]:
-            if found == key:
-                return self._rows[at]
-            at = (at + 1) & mask
-        keys[at], self._rows[at] = key, row if row <= 0xFFFF_FFFF else 0xFFFF_FFFF
-        self._left -= 1
-        if not self._left:
-            self._grow()
-        return 0
-
-    def _grow(self) -> None:
-        old = zip(self._keys, self._rows, strict=True)
-        size = 2 * len(self._keys)
-        keys, rows = _empty(size)
-        mask = size - 1
-        for key, row in old:  # all of them differ, so that each takes the first empty place
-            if key:
-                at = (key ^ (key >> 32)) & mask
-                while keys[at]:
-                    at = (at + 1) & mask
-                keys[at], rows[at] = key, row
-        self._keys, self._rows, self._mask, self._left = keys, rows, mask, size // 4
-
-
-def _empty(size: int) -> tuple[array[int], array[int]]:
-    return array("Q", bytes(8 * size)), array("I", bytes(4 * size))

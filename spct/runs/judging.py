@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -169,7 +169,7 @@ async def judge_into(
     examples: Iterable[Example],
     *,
     put: Put | None = None,
-    finished: Collection[str] = (),
+    finished: Container[str] = (),
     wanted: Callable[[Example], bool] | None = None,
     on_verdict: OnVerdict | None = None,
     tally: Tally | None = None,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spct.core.seen import Names
 from spct.runs.database import DB_NAME
 from spct.runs.engines import Again
 from spct.runs.folder import claimed, write_run_files
@@ -54,23 +55,36 @@ def open_run(
 
 
 class Before(NamedTuple):
-    """What a run holds when a command begins: all of it in one pass over its verdicts."""
+    """What a run holds when a command begins."""
 
-    finished: set[str]
-    tally: Tally  # of the finished ones
+    finished: Names
     again: Again  # what to draw once more, if that is asked for
+
+    def add_to(self, tally: Tally, store: Store, *, whole: bool = True) -> None:
+        """Count what was finished before in the tally of a session, so that it is of the run.
+
+        A million verdicts take minutes to load: unless the `whole` is wanted, only so many of
+        them are as tell that something was scored.
+        """
+        for verdict in store.verdicts() if self.finished else ():
+            if not whole and tally.examples > tally.without_rewards:
+                break
+            if verdict.example_id in self.finished:
+                tally.add(verdict)
 
 
 def look_back(store: Store, *, retry_unscored: bool = False) -> Before:
-    """Read every verdict once. With `retry_unscored` an example that lacks any is not finished."""
-    before = Before(set(), Tally(), {})
+    """Find what is finished: with `retry_unscored`, no example that lacks a judgement."""
+    before = Before(Names(), {})
+    if not retry_unscored:
+        for id in store.finished_ids():
+            before.finished.add(id)
+        return before
     for verdict in store.verdicts():
-        unscored = [t for t in verdict.trajectories if isinstance(t.outcome, Unscored)]
-        if unscored and retry_unscored:
+        if unscored := [t for t in verdict.trajectories if isinstance(t.outcome, Unscored)]:
             before.again.update(_asked(unscored))
-        elif "failed" not in verdict.unscored:  # the next run always tries failed calls again
+        else:
             before.finished.add(verdict.example_id)
-            before.tally.add(verdict)
     return before
 
 

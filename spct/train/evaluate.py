@@ -176,7 +176,7 @@ async def _verdicts(
     with Store.open(folder, what.identity(engine, formats)) as store:
         # Not draw_into, which ends where nothing was scored: that a base cannot judge is a finding.
         sampler = Sampler(RecordingEngine(engine, store), formats, what, concurrency=256)
-        finished = store.finished_ids()
+        finished = {v.example_id for v in store.verdicts() if "failed" not in v.unscored}
         await judge_into(sampler, examples, put=store.put_verdict, finished=finished)
         return {v.example_id: v for v in store.verdicts()}
 

@@ -135,8 +135,7 @@ async def draw_into(
     """
     before = look_back(store, retry_unscored=retry_unscored)
     sampler = Sampler(RecordingEngine(engine, store, before.again), formats, what, concurrency)
-    tally = await judge_into(
-        sampler, examples, put=store.put_verdict, finished=before.finished, tally=before.tally
-    )
+    tally = await judge_into(sampler, examples, put=store.put_verdict, finished=before.finished)
+    before.add_to(tally, store)
     tally.check()
     return tally

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spct.core.plan import content_id
+from spct.core.seen import Seen
 from spct.data.files import MAX_LINE, dataset_hash, spool_stdin
 from spct.data.rows import convert_rows, read_examples, validate
-from spct.data.values import Seen
 from spct.errors import ConfigError, DataError
 from spct.types import Example, Message
 

@@ -108,8 +108,9 @@ async def test_a_row_that_is_not_a_verdict_is_left_out_and_counted(
             assert export(store, tmp_path / name) == 1
             assert store.n_damaged == 1
     assert json.loads((tmp_path / "out.jsonl").read_text())["id"] == IDS[1]
-    with Store.open(tmp_path, {}) as store:  # and its example is judged again
-        assert store.finished_ids() == {IDS[1]}
+    with Store.open(tmp_path, {}) as store:  # and once it was read, its example is judged again
+        assert [v.example_id for v in store.verdicts()] == [IDS[1]]
+        assert set(store.finished_ids()) == {IDS[1]}
         assert store.counts()["quarantine"] == 1
 
 

@@ -67,13 +67,13 @@ async def test_judging_again_makes_no_call_but_for_those_that_failed(tmp_path: P
         failed = sum(verdict.unscored.get("failed", 0) for verdict in first.values())
         assert failed > 0 and tally.unscored["failed"] == failed
         done = {name for name, verdict in first.items() if "failed" not in verdict.unscored}
-        assert store.finished_ids() == done
+        assert set(store.finished_ids()) == done
     with Store.open(tmp_path, {}) as store:
         inner = ScriptedEngine(name="x")
         again, _ = await judge_all(store, inner)
         assert inner.n_samples == failed
         assert all(again[name] == first[name] for name in done)
-        assert store.finished_ids() == {example.id for example in EXAMPLES}
+        assert set(store.finished_ids()) == {example.id for example in EXAMPLES}
 
 
 async def test_what_is_finished_is_not_judged_and_the_store_has_it_before_anybody_sees_it(
@@ -82,7 +82,7 @@ async def test_what_is_finished_is_not_judged_and_the_store_has_it_before_anybod
     with Store.open(tmp_path, {}) as store:
 
         def see(example: Example, verdict: Verdict) -> None:
-            assert example.id == verdict.example_id and example.id in store.finished_ids()
+            assert example.id == verdict.example_id and example.id in set(store.finished_ids())
 
         model = GenerativeRM(ScriptedEngine(name="x"), k=1)
         done = {example.id for example in EXAMPLES[:5]}
@@ -161,8 +161,8 @@ async def test_what_a_run_lacks_is_asked_for_again_and_what_it_has_is_not(tmp_pa
                 EXAMPLES,
                 put=store.put_verdict,
                 finished=before.finished,
-                tally=before.tally,
             )
+            before.add_to(tally, store)
         return engine, tally
 
     _, first = await sample(retry=False)
@@ -189,3 +189,37 @@ async def test_what_an_example_brings_to_no_use_is_counted() -> None:
     shown = await judge_into(GenerativeRM(ScriptedEngine(), k=1), rows)
     assert shown.unread == {"criteria": 2}  # the reference is shown
     assert "2 of 3 examples bring criteria, which this judge does not read" in shown.summary()
+
+
+async def test_looking_back_loads_no_verdict_and_names_what_all_of_them_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(tmp_path, {}) as store:
+        verdicts, _ = await judge_all(store, ScriptedEngine(wavering, name="x"))
+        done = {name for name, verdict in verdicts.items() if "failed" not in verdict.unscored}
+        monkeypatch.setattr("spct.runs.store.unpack", None)  # a verdict that is loaded raises
+        before = look_back(store)
+        monkeypatch.undo()
+        assert 0 < len(done) == len(before.finished) < len(EXAMPLES)
+        assert {e.id for e in EXAMPLES if e.id in before.finished} == done
+        whole, enough, expected = Tally(), Tally(), Tally()
+        before.add_to(whole, store)
+        before.add_to(enough, store, whole=False)
+        for name in done:
+            expected.add(verdicts[name])
+        assert whole.summary() == expected.summary() and whole.unscored
+        assert enough.examples == 1  # which has rewards: nothing more is to be known
+
+
+async def test_of_a_run_without_any_reward_all_is_read_to_say_so(tmp_path: Path) -> None:
+    with Store.open(tmp_path, {}) as store:
+        await judge_into(
+            GenerativeRM(ScriptedEngine(lambda prompt, seed: "no verdict"), k=2),
+            EXAMPLES,
+            put=store.put_verdict,
+        )
+        before, tally = look_back(store), Tally()
+        assert len(before.finished) == len(EXAMPLES)
+        before.add_to(tally, store, whole=False)
+        with pytest.raises(OverBudget, match=f"none of {len(EXAMPLES)} examples"):
+            tally.check()

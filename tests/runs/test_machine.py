@@ -130,7 +130,9 @@ class Run(RuleBasedStateMachine):
 
     @invariant()
     def finished_is_what_was_settled_without_a_failure(self) -> None:
-        assert self.store.finished_ids() == {name for name, seeds in self.settled.items() if seeds}
+        assert set(self.store.finished_ids()) == {
+            name for name, seeds in self.settled.items() if seeds
+        }
 
     @invariant()
     def no_reply_is_paid_for_twice_but_a_lost_one(self) -> None:

@@ -70,7 +70,7 @@ async def judge(engine: RecordingEngine, store: Store, log: int, i: int) -> None
 
 
 async def work(store: Store, inner: Engine, log: int, examples: int) -> None:
-    finished = store.finished_ids()
+    finished = set(store.finished_ids())
     todo: Iterator[int] = (i for i in range(examples) if f"id-{i}" not in finished)
     engine = RecordingEngine(inner, store)
 
