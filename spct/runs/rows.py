@@ -33,7 +33,12 @@ from spct.types import Completion, Verdict
 MOST_PACKED = 2**26  # bytes of a payload as stored
 MOST_INFLATED = 2**28  # and of a verdict's JSON: a few kilobytes can inflate to gigabytes
 
-
+# A payload that is too long for a row of ours is read as NULL, which is not sound.
+PAYLOAD = f"CASE WHEN length(payload) <= {MOST_PACKED} THEN payload END"
+_ROWS = f"SELECT rowid, example_id, {PAYLOAD}, checksum, position, n_failed FROM verdicts"
+IN_ORDER = f"{_ROWS} WHERE (position, example_id) > (?, ?) ORDER BY position, example_id LIMIT ?"
+STORED_AFTER = f"{_ROWS} WHERE rowid > ? ORDER BY rowid LIMIT ?"
+OF_EXAMPLE = f"{_ROWS} WHERE example_id = ?"
 _PUT_CALL = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
 _PUT_FAILED = "INSERT INTO failed_calls VALUES (?, ?, ?, ?, ?, ?)"
 _SET_ASIDE = "INSERT INTO failed_calls SELECT * FROM calls WHERE key = ?"

@@ -3,7 +3,8 @@
 Killing the process at any point loses nothing that was acknowledged: `await put_...` returns after
 the commit, and rows that arrive together share one. A run folder has one writer; the lock is the
 operating system's, so it dies with its holder. A row that is damaged, or is not what this spct
-writes (see `spct.runs.rows`), is moved to `quarantine` and counted, then redone, never trusted.
+writes (see `spct.runs.rows`), is moved to `quarantine` when it is read, and counted, then redone,
+never trusted.
 
 Texts and ids are BLOBs of UTF-8 that lets lone surrogates through: no reply is unstorable. To read
 replies in the sqlite3 shell: `select cast(payload as text) from calls`.
@@ -19,14 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spct.errors import StoreError
-from spct.runs.codec import (
-    BadRecord,
-    Record,
-    decode,
-    dump_example,
-    dump_verdict,
-    load_completion,
-)
+from spct.runs.codec import BadRecord, Record, decode, dump_example, dump_verdict, load_completion
 from spct.runs.commit import GroupCommit, Row
 from spct.runs.database import (
     DB_NAME,
@@ -41,7 +35,10 @@ from spct.runs.database import (
 )
 from spct.runs.folder import RunLock
 from spct.runs.rows import (
-    MOST_PACKED,
+    IN_ORDER,
+    OF_EXAMPLE,
+    PAYLOAD,
+    STORED_AFTER,
     Reply,
     Sound,
     blob,
@@ -55,13 +52,6 @@ from spct.runs.rows import (
 from spct.types import Completion, Example, Verdict
 
 _PAGE = 64  # verdicts read at once: bounds memory, whatever the size of the run
-# A payload that is too long for a row of ours is read as NULL, which is not sound.
-_PAYLOAD = f"CASE WHEN length(payload) <= {MOST_PACKED} THEN payload END"
-_ROWS = f"SELECT rowid, example_id, {_PAYLOAD}, checksum, position, n_failed FROM verdicts"
-_PAGED = (
-    f"{_ROWS} WHERE (position, example_id) > (?, ?) ORDER BY position, example_id LIMIT {_PAGE}"
-)
-_AFTER = f"{_ROWS} WHERE rowid > ? ORDER BY rowid LIMIT ?"
 _KEYS = {"calls": "key", "failed_calls": "key", "verdicts": "example_id"}
 
 _log = logging.getLogger(__name__)
@@ -184,7 +174,7 @@ class Store:
     def _completions(self, table: str, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         marks = ",".join("?" * len(keys))
         query = (
-            f"SELECT rowid, key, {_PAYLOAD}, checksum FROM {table} WHERE key IN ({marks})"
+            f"SELECT rowid, key, {PAYLOAD}, checksum FROM {table} WHERE key IN ({marks})"
             " ORDER BY rowid"
         )
         found: dict[bytes, Completion] = {}
@@ -219,7 +209,7 @@ class Store:
         No verdict is loaded for it, which takes twenty times as long.
         """
         page: Sequence[tuple[Any, ...]] = [(0,)]
-        while page := self._fetch(_AFTER, (page[-1][0], _PAGE)):
+        while page := self._fetch(STORED_AFTER, (page[-1][0], _PAGE)):
             yield from (id for _, id, _, _, n_failed in self._undamaged(page) if not n_failed)
 
     def records(self) -> Iterator[Record]:
@@ -240,7 +230,7 @@ class Store:
     def _sound_rows(self) -> Iterator[tuple[tuple[int, int], Sound]]:
         """Every verdict by position, with its position and its number of failed calls."""
         after: tuple[int, bytes] = (-(2**63), b"")
-        while page := self._fetch(_PAGED, after):
+        while page := self._fetch(IN_ORDER, (*after, _PAGE)):
             yield from ((row[:2], row[2]) for row in self._sound(page))
             after = (page[-1][4], page[-1][1])  # also past a last row that was not sound
 
@@ -265,8 +255,8 @@ class Store:
 
     def sound(self, example_id: str) -> Sound | None:
         """Return what is held of one example, or None where there is nothing (or nothing sound)."""
-        query = f"{_ROWS} WHERE example_id = ?"
-        found = [sound for _, _, sound in self._sound(self._fetch(query, (blob(example_id),)))]
+        rows = self._fetch(OF_EXAMPLE, (blob(example_id),))
+        found = [sound for _, _, sound in self._sound(rows)]
         return found[0] if found else None
 
     def verdicts_after(self, rowid: int, limit: int) -> tuple[int, list[tuple[int, Sound]]]:
@@ -274,7 +264,7 @@ class Store:
 
         With the row that was reached: pass it on to follow a run that is being written.
         """
-        rows = self._fetch(_AFTER, (rowid, limit))
+        rows = self._fetch(STORED_AFTER, (rowid, limit))
         found = [(position, sound) for position, _, sound in self._sound(rows)]
         return (rows[-1][0] if rows else rowid), found
 
