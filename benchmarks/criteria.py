@@ -1,11 +1,11 @@
 """Judging by criteria against listwise judging: tokens as counted, and stored results read again.
 
-    python -m benchmarks.criteria [--stored 2000] [--decided]
+    python -m benchmarks.criteria [--stored 8000] [--decided]
 
 n = 8 responses of 300 words and m = 6 criteria of 25 words. Tokens are words, as the scripted
 engine counts them: prompts once per call, k samples of one prompt share it. `billed` counts the
 cached prefix of a call (the text that an earlier call for the same response began with) at a tenth.
-The last line reads stored results again (`spct rescore`), 8 criteria each, and adds them up.
+The last line is `spct rescore` on a run of so many stored results (a response's, by 8 criteria).
 `--decided` asks the embedded model 8 yes-or-no questions of about 25 tokens on one state of about
 1,000, against one question.
 """
@@ -14,17 +14,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import math
 import random
 import time
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from spct.core.cells import read_again
+from spct.cli.main import main as command
+from spct.config import Config, JudgeConfig
 from spct.core.criteria import weighted
 from spct.core.format import MET, MET_ONE, POINTWISE
 from spct.core.generative import GenerativeRM
-from spct.core.settle import settle
 from spct.engines.scripted import ScriptedEngine
-from spct.runs.codec import decode, dump_verdict, encode, load_verdict
+from spct.runs.folder import write_run_files
+from spct.runs.store import Store
 from spct.types import (
     Completion,
     Criteria,
@@ -110,19 +116,37 @@ def counted(fmt, k, **settings) -> Counted:  # type: ignore[no-untyped-def]
     return count
 
 
-def rescored(n_stored: int) -> float:
-    """CPU seconds to read and add up so many stored results; 4 responses a verdict."""
+async def store(folder: Path, n_stored: int) -> None:
+    """A run with so many results; 4 responses a verdict."""
     judge = GenerativeRM(ScriptedEngine(Counted().reply), MET, k=1, vote=weighted)
-    verdict = asyncio.run(judge.judge(example(random.Random(2), 4, 8)))
-    stored = [encode(dump_verdict(verdict))] * (n_stored // 4)
-    begin = 0.0
-    for i, payload in enumerate([*stored[:1], *stored]):
-        if i == 1:  # the first builds the validators
-            begin = time.process_time()
-        before = load_verdict(decode(payload))
-        drawn = [read_again(t, MET, weighted, "strict") for t in before.trajectories]
-        assert settle(before.example_id, drawn, weighted, 1).rewards == verdict.rewards
-    return time.process_time() - begin
+    asked = example(random.Random(2), 4, 8)
+    verdict = await judge.judge(asked)
+    settings = Config(judge=JudgeConfig(format="met", k=1)).model_dump(mode="json")
+    identity = dict(judge.identity())
+    with Store.open(folder, identity) as run:
+        write_run_files(folder, {"identity": identity, "settings": settings})
+        for i in range(n_stored // 4):
+            one = replace(verdict.trajectories[0], example_id=f"e{i}")
+            one = replace(one, prompt=replace(one.prompt, example_id=one.example_id))
+            await run.put_verdict(
+                replace(verdict, example_id=one.example_id, trajectories=(one,)),
+                replace(asked, id=one.example_id),
+                i,
+            )
+
+
+def rescored(n_stored: int) -> float:
+    """CPU seconds of `spct rescore` on so many stored results, without the start of Python."""
+    with TemporaryDirectory() as root:
+        for n in (4, n_stored):  # the first builds the validators
+            folder = Path(root) / str(n)
+            asyncio.run(store(folder, n))
+            begin, told = time.process_time(), io.StringIO()
+            with redirect_stdout(told), redirect_stderr(told), suppress(SystemExit):
+                command(["rescore", str(folder)])
+            spent = time.process_time() - begin
+            assert f"{n // 4} verdicts: 0 with another best response, 0 with" in told.getvalue()
+    return spent
 
 
 async def decided(rounds: int = 3) -> str:
@@ -157,7 +181,7 @@ async def decided(rounds: int = 3) -> str:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--stored", type=int, default=2000)
+    parser.add_argument("--stored", type=int, default=8000)
     parser.add_argument("--decided", action="store_true")
     options = parser.parse_args()
     if options.decided:
@@ -180,7 +204,7 @@ def main() -> None:
     seconds = rescored(options.stored)
     per = seconds / options.stored
     print(
-        f"{options.stored} stored results of 8 criteria read again in {seconds:.2f} s of CPU;",
+        f"{options.stored} stored results of 8 criteria rescored in {seconds:.2f} s of CPU;",
         end=" ",
     )
     print(f"100,000 at this rate: {1e5 * per:.1f} s")

@@ -68,7 +68,7 @@ class Criterion:
     @property
     def top(self) -> int:
         """The highest number that a judge may write for it."""
-        return max(1, len(self.levels) - 1)
+        return max(1, len(self.levels) - 1) if self.kind == "graded" else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from spct.core.ballot import Vote
 from spct.core.criteria import cells_of, overalls
 from spct.core.format import Format, unfinished
+from spct.core.grammar import may_say
 from spct.core.parse import TEN, Group, Parse, Reading, Scale, find_verdict, read_reply
 from spct.core.plan import Call
 from spct.core.settle import read, require_logprobs, with_probability
@@ -68,7 +69,7 @@ def check(
     if told is None and fmt.asks_one:
         return Unscored("no_probability", "the number's token has no usable distribution")
     values = scores if told is None else tuple(map(expectation, told))
-    met = tuple(min(1.0, value / top) for value, top in zip(values, tops, strict=True))
+    met = tuple([min(1.0, value / top) for value, top in zip(values, tops, strict=True)])
     final = find_verdict(text[label.start() :], 1, TEN) if label else None
     overall = final.scores[0] if isinstance(final, Group) else None
     return Checked(met, overall, _by_name(reading.critique, prompt, criteria))
@@ -76,6 +77,8 @@ def check(
 
 def _overall_label(text: str) -> re.Match[str] | None:
     """The label of the overall score: the first "overall" that begins its line."""
+    if not may_say(text, "overall"):
+        return None
     for word in _OVERALL_WORD.finditer(text):
         label = _OVERALL.match(text, text.rfind("\n", 0, word.start()) + 1)
         if label:
@@ -173,7 +176,7 @@ def _outcome(whole: Trajectory, vote: Vote) -> Judgement | Unscored:
         if isinstance(part.outcome, Unscored):
             where = f"response {part.prompt.order[0] + 1}, {_named(whole, part)}"
             return Unscored(part.outcome.reason, f"{where}: {part.outcome.detail}".rstrip(": "))
-    if any(cell is None for row in cells_of(whole) for cell in row):
+    if any(None in row for row in cells_of(whole)):
         return Unscored("wrong_count", "not every criterion was asked about")
     scores = overalls(whole) if vote.name == "overall" else vote([whole])
     if scores is None:

@@ -15,6 +15,7 @@ from itertools import islice, pairwise
 
 # JSON turns "\boxed" into a backspace and "oxed"; some models write \fbox.
 OPEN_BOX = re.compile(r"(?:\\(?:boxed|fbox|framebox)|\x08oxed)[ \t]*\{")
+_BRACE = re.compile(r"[{}]")
 SQUARE = re.compile(r"\[\[([^\[\]\n]*)\]\]")
 # The same in folded text, as a judge might tidy it up: spaced out, with backslashes, cut short.
 LOOSE_BOX = re.compile(
@@ -57,6 +58,15 @@ class Entry:
     number: str
     out_of: str | None
     start: int
+
+
+def may_say(text: str, word: str) -> bool:
+    """Whether an ASCII word in lower case may stand in a text, in whatever case.
+
+    Never False where it does, and quick, so that a slower search can be spared. Beyond ASCII a
+    pattern that ignores case also takes a long s for an s: such texts are searched.
+    """
+    return word in text.lower() if text.isascii() else True
 
 
 @lru_cache(1024)  # few digits: of most judges' verdicts nearly all have been read before
@@ -117,9 +127,8 @@ def _boxes(text: str, begin: int) -> Iterator[Span]:
         # "\\\\boxed" in a string that was escaped twice: the group begins at the first backslash
         start = match.start() - (text[match.start() - 1 : match.start()] == "\\")
         depth = 1
-        for brace in re.finditer(r"[{}]", text[match.end() : match.end() + 2000]):
+        for brace in _BRACE.finditer(text, match.end(), match.end() + 2000):
             depth += 1 if brace[0] == "{" else -1
             if depth == 0:
-                end = match.end() + brace.start()
-                yield start, match.end(), end, end + 1
+                yield start, match.end(), brace.start(), brace.end()
                 break

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from spct.core.context import counts, without_groups
-from spct.core.grammar import Entry, Span, entries, find_groups
+from spct.core.grammar import Entry, Span, entries, find_groups, may_say
 from spct.core.reasoning import ANALYSIS, CRITERIA, read_principles, without_label
 from spct.core.thought import after_thought
-from spct.types import Principle, Reason, Unscored
+from spct.types import Principle, Unscored
 
 Parse = Literal["strict", "lenient", "released"]
 
@@ -60,13 +61,14 @@ def read_reply(text: str, n: int, scale: Scale, *, lenient: bool = False) -> Rea
     """Take a reply apart; `n` is how many scores the verdict must have. Never raises."""
     if not text.strip():
         return Unscored("empty")
-    first = CRITERIA.search(text) or ANALYSIS.search(text)
+    may_list = may_say(text, "criteria")
+    first = (CRITERIA.search(text) if may_list else None) or ANALYSIS.search(text)
     body = after_thought(text, first.start() if first else len(text))
     group = find_verdict(text, n, scale, begin=body, lenient=lenient)
     if isinstance(group, Unscored):
         return group
     said = text[body : group.start]
-    criteria = CRITERIA.search(said)
+    criteria = CRITERIA.search(said) if may_list else None
     analysis = ANALYSIS.search(said, criteria.end() if criteria else 0)
     critique = without_label(said[analysis.end() :] if analysis else said)
     if criteria is None:
@@ -109,8 +111,8 @@ def find_verdict(
             return Unscored("no_verdict", "the only groups stand inside sentences")
         return next(group for group, _ in reversed(read) if isinstance(group, Unscored))
     if not lenient and any(group.scores != valid[-1].scores for group in valid):
-        shown = " and ".join(dict.fromkeys(_show(group.scores) for group in valid))
-        return Unscored("conflict", f"groups that differ: {shown}")
+        shown = dict.fromkeys(", ".join(f"{score:g}" for score in one.scores) for one in valid)
+        return Unscored("conflict", f"groups that differ: ({') and ('.join(shown)})")
     return valid[-1]
 
 
@@ -130,10 +132,8 @@ def _joined(
         parts = [_read_group(text, span, 1, scale) for span in row] if run == n > 1 else []
         ones = [part for part in parts if isinstance(part, Group)]
         if parts and len(ones) == n:
-            scores, places = (
-                tuple(one.scores[0] for one in ones),
-                tuple(one.spans[0] for one in ones),
-            )
+            scores = tuple([one.scores[0] for one in ones])
+            places = tuple([one.spans[0] for one in ones])
             found.append((row[0], Group(scores, places, row[0][0])))
         else:
             found += [(span, _read_group(text, span, n, scale)) for span in row]
@@ -142,26 +142,27 @@ def _joined(
 
 def _read_group(text: str, span: Span, n: int, scale: Scale) -> Group | Unscored:
     at, start, stop, end = span
-    found = entries(text[start:stop])
+    found = _content(text[start:stop], n, scale)
+    if isinstance(found, Unscored):
+        return Unscored(found.reason, f"{found.detail}, in {text[at:end][:80]!r}")
+    return Group(found.scores, tuple([(start + a, start + b) for a, b in found.spans]), at)
+
+
+@lru_cache(1024)  # as of `entries`: few digits, so most have been read before
+def _content(content: str, n: int, scale: Scale) -> Group | Unscored:
+    """A group's content read by itself: its places count from its own beginning."""
+    found = entries(content)
     if len(found) != n:
-        return _because("wrong_count", f"{len(found)} entries, expected {n}", text[at:end])
+        return Unscored("wrong_count", f"{len(found)} entries, expected {n}")
     scores, spans = [], []
     for entry in found:
         if not isinstance(entry, Entry) or (entry.out_of and float(entry.out_of) != scale.high):
             said = entry.number if isinstance(entry, Entry) else entry
-            return _because("not_a_number", repr(said[:40]), text[at:end])
+            return Unscored("not_a_number", repr(said[:40]))
         score = float(entry.number)
         if score not in scale:
             wanted = f"{scale.low:g}..{scale.high:g}{' (whole)' if scale.whole else ''}"
-            return _because("out_of_range", f"{entry.number}, expected {wanted}", text[at:end])
+            return Unscored("out_of_range", f"{entry.number}, expected {wanted}")
         scores.append(score)
-        spans.append((start + entry.start, start + entry.start + len(entry.number)))
-    return Group(tuple(scores), tuple(spans), at)
-
-
-def _because(reason: Reason, detail: str, group: str) -> Unscored:
-    return Unscored(reason, f"{detail}, in {group[:80]!r}")
-
-
-def _show(scores: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{score:g}" for score in scores) + ")"
+        spans.append((entry.start, entry.start + len(entry.number)))
+    return Group(tuple(scores), tuple(spans), 0)

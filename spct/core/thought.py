@@ -64,8 +64,7 @@ def _space(text: str, at: int) -> int:
 
 
 def _opened(text: str, at: int) -> tuple[int, re.Pattern[str]] | None:
-    for opener, closer in _OPENERS:
-        found = opener.match(text, at)
-        if found:
+    for opener, closer in _OPENERS if text[at : at + 1] in "<[◁a" else ():  # as all begin
+        if found := opener.match(text, at):
             return found.end(), re.compile(closer.format(re.escape(found[1])))
     return None

@@ -33,6 +33,7 @@ from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from spct.types import (
     Checked,
@@ -70,9 +71,12 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 def decode(payload: bytes) -> Record:
     """Read what `encode` wrote; raise `BadRecord` on anything else."""
-    # Not `read_json`, which refuses half surrogate pairs: a reply may hold them, and was paid for.
     try:
-        record = json.loads(payload.decode("utf-8", "surrogatepass"), parse_constant=_no_number)
+        try:
+            record = from_json(payload, allow_inf_nan=False, cache_strings="keys")
+        except ValueError:  # or half surrogate pairs: a reply may hold them, and was paid for
+            text = payload.decode("utf-8", "surrogatepass")
+            record = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise BadRecord(f"not the JSON of a record: {error}") from None
     if not isinstance(record, dict):
@@ -116,8 +120,8 @@ def dump_completion(completion: Completion) -> Record:
     """Return a completion as JSON values."""
     record: Record = _adapter(Completion).dump_python(completion, mode="json", exclude_none=True)
     for token in record.get("logprobs", ()):
-        token["logprob"] = _finite_or_none(token["logprob"])
-        token["top"] = {text: _finite_or_none(logprob) for text, logprob in token["top"].items()}
+        token["logprob"] = token["logprob"] if math.isfinite(token["logprob"]) else None
+        token["top"] = {t: p if math.isfinite(p) else None for t, p in token["top"].items()}
     return record
 
 
@@ -151,10 +155,6 @@ def _usable(counted: _Counted) -> _Counted:
         return counted  # as nearly all are: a copy of each costs a sixth of reading a run
     usage = Usage(*(count if 0 <= count <= _MOST_TOKENS else 0 for count in counts))
     return replace(counted, usage=usage)
-
-
-def _finite_or_none(logprob: float) -> float | None:
-    return logprob if math.isfinite(logprob) else None
 
 
 def _or_minus_inf(logprob: float | None) -> float:

@@ -162,6 +162,17 @@ def test_a_reply_without_an_analysis_still_has_its_principles():
     assert reading.critique == ""
 
 
+@pytest.mark.parametrize(
+    "heading", ["SPECIFIC CRITERIA:", "\u017fpecific criteria:", "SpecIfic crIterIa"]
+)
+def test_headings_are_found_in_any_case_and_in_letters_that_fold(heading):
+    for text in (heading, heading.replace("I", "\u0130")):
+        found = read_reply(
+            f"{text}\n1. **Depth**: deep\n\nAnalysis:\nboth\n\n\\boxed{{8, 3}}", 2, TEN
+        )
+        assert isinstance(found, Reading) and [p.name for p in found.principles] == ["Depth"]
+
+
 def test_principles_written_as_prose_are_one_principle():
     assert read_principles(" whatever helps the reader ") == (
         Principle("", None, "whatever helps the reader"),
