@@ -14,11 +14,25 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from spct.core.ballot import average, winner_rows
+from spct.core.settle import settle
+from spct.core.vote import mean_scores
 from spct.engines.readouts.decision import Answer, Answers, Kind, Question, softmax
 from spct.errors import DataError
 from spct.protocols import RewardModel
 from spct.runs.identity import content_id
-from spct.types import Example, Message, Reason, Unscored, Verdict
+from spct.types import (
+    Completion,
+    Decided,
+    Example,
+    Judgement,
+    Message,
+    Prompt,
+    Reason,
+    Trajectory,
+    Unscored,
+    Usage,
+    Verdict,
+)
 
 _YES_NO = ("It is true.", "It is false.")
 _NOT_SAID: Mapping[Kind, str] = {
@@ -107,3 +121,24 @@ def answer_of(verdict: Verdict, model: RewardModel, temperature: float = 1.0) ->
             log_odds = [reward / len(verdict.rewards) for reward in verdict.rewards]
             return Answer(softmax(log_odds, temperature))
     raise DataError(f"{model.fingerprint} answers no questions")
+
+
+def verdict_of(
+    state: str, question: Question, answer: Answer | Unscored, usage: Usage, fingerprint: str
+) -> tuple[Example, Verdict]:
+    """A decision model's answer as a verdict on `example_of` the question, for a log to keep.
+
+    Rewards are the options' probabilities. `fingerprint` is the model's.
+    """
+    judged = example_of(state, question)
+    outcome: Judgement | Unscored
+    if isinstance(answer, Unscored):
+        outcome = answer
+    else:
+        p = answer.probabilities
+        said = Decided(question.name, question.options, p, answer.confidence, answer.option_mass)
+        outcome = Judgement((), "", p, decisions=(said,))
+    prompt = Prompt(judged.id, judged.query, tuple(range(judged.n)))
+    read = Completion("", usage=usage)
+    only = Trajectory(judged.id, 0, 0, prompt, read, outcome, fingerprint)
+    return judged, settle(judged.id, [only], mean_scores, 1)

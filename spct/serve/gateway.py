@@ -12,7 +12,7 @@ from typing import TypeVar
 import spct
 from spct.engines.readouts.decision import Answers, Question
 from spct.errors import ConfigError, DataError, EngineError, FormatError, first_error
-from spct.models.answering import Decider, answer_of, check_takes, decider, example_of
+from spct.models.answering import Decider, answer_of, check_takes, decider, example_of, verdict_of
 from spct.protocols import RewardModel
 from spct.runs.identity import digest
 from spct.runs.saving import Saving
@@ -150,6 +150,7 @@ class Gateway:
                 self.metrics.judged.labels("failed").inc(len(questions))
                 return Answers([Unscored("failed", found)] * len(questions))
             self.metrics.count_answers(found, caller)
+            await self._keep(state, questions, found)
             return found
         if self.model.traits.answers is None:
             raise HttpError(404, "wire_not_enabled", "the model served answers no typed questions")
@@ -172,6 +173,16 @@ class Gateway:
             for outcome in outcomes
         ]
         return Answers(answers, sum((o.verdict.usage for o in outcomes if o.verdict), Usage()))
+
+    async def _keep(self, state: str, questions: Sequence[Question], found: Answers) -> None:
+        """A verdict for each answer, where there is a log; the first has the call's usage."""
+        if self.judgement_log is None:
+            return
+        usage, fingerprint = found.usage, self.model.fingerprint
+        for question, answer in zip(questions, found.answers, strict=True):
+            kept = verdict_of(state, question, answer, usage, fingerprint)
+            await self.judgement_log.add(*kept)
+            usage = Usage()
 
     async def judge_all(
         self, asked: Sequence[Example], caller: str, k: int | None = None

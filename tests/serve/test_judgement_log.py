@@ -4,11 +4,13 @@ import pytest
 
 from spct.config import Config
 from spct.errors import StoreError
+from spct.models.decision import DecisionRM, asking
 from spct.models.judges import build_judge
 from spct.runs.store import Store
 from spct.serve.config import ServeConfig
 from spct.view.run import RunView
 from tests.serve.local import scripted, served
+from tests.serve.test_decisions import PICK, Reads
 
 SECRET = "my diagnosis is private"
 
@@ -50,6 +52,23 @@ async def test_a_judgement_by_criteria_is_kept_without_their_words(tmp_path):
         (record,) = store.records()
     (item,) = record["criteria"]["items"]
     assert (item["kind"], item["weight"]) == ("met", 2.0) and SECRET not in str(record)
+
+
+async def test_a_decision_models_answers_are_kept_like_judgements_without_their_words(tmp_path):
+    config = ServeConfig(judgement_log=tmp_path)
+    lost = {"type": "noul", "instructions": "lost"}
+    async with served(DecisionRM(Reads(), asking("choice")), config) as client:
+        asked = {"state": SECRET, "questions": {"pick": PICK, "gone": lost}}
+        status, said = await client.post("/v1/systemone", asked)
+        assert status == 200 and set(said["answers"]) == {"pick"}
+    with Store.read(tmp_path) as store:
+        picked, gone = store.records()
+        assert "diagnosis" not in str([picked, gone])
+    assert picked["rewards"] == [0.75, 0.25] and picked["best"] == [0]
+    assert gone["rewards"] is None and gone["k_counted"] == 0
+    view = RunView(tmp_path, "log")
+    assert view.example("0")["trajectories"][0]["scores"] == [0.75, 0.25]
+    view.close()
 
 
 async def test_texts_are_kept_where_the_operator_says_so_and_a_restart_goes_on(tmp_path):
