@@ -49,6 +49,7 @@ from spct.protocols import Engine, RewardModel
 from spct.runs.store import Store
 from spct.train import cloud, decision, pairwise, scalar, sft
 from spct.train.config import DecisionConfig, SftConfig
+from spct.train.fitting import Row
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Example, SamplingParams
 
@@ -101,7 +102,7 @@ def pairwise_judgement(example: Example, order: Sequence[int], rng: random.Rando
 Write = Callable[[Example, Sequence[int], random.Random], str]
 
 
-def judgement_rows(examples: Sequence[Example], fmt: Format, write: Write) -> list[sft.Row]:
+def judgement_rows(examples: Sequence[Example], fmt: Format, write: Write) -> list[Row]:
     """Chat rows of the teacher's judgements, responses in random order."""
     rng = random.Random(fmt.name)
     rows = []

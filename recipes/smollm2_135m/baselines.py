@@ -36,6 +36,7 @@ from spct.protocols import RewardModel
 from spct.settings import Settings, read_toml, validated
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
+from spct.train.fitting import Row
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Example, SamplingParams
 
@@ -79,7 +80,7 @@ def with_critiques(examples: Sequence[Example]) -> list[Example]:
     ]
 
 
-def judge_rows(examples: Sequence[Example], fmt: Format) -> list[sft.Row]:
+def judge_rows(examples: Sequence[Example], fmt: Format) -> list[Row]:
     """The cold start's judgements with the number of the best response as verdict."""
     rows = []
     for e in examples:

@@ -24,9 +24,9 @@ from spct.data.entries import Tally
 from spct.data.local import read_local
 from spct.data.prepare import draw, has_best, mix, split_by_prompt, with_reference
 from spct.runs.codec import dump_example
+from spct.train.fitting import Row
 from spct.train.rft import write_rows
 from spct.train.sampling import Formats, formats_from
-from spct.train.sft import Row
 from spct.types import Example
 
 HERE = Path(__file__).parent

@@ -21,8 +21,8 @@ from recipes.synthetic.rows import chat_row, study_formats, vocabulary_texts
 from recipes.synthetic.teacher import lesson_text
 from recipes.synthetic.tiny import build_tokenizer, new_model
 from recipes.synthetic.world import draw_lesson
+from spct.train.fitting import encode
 from spct.train.sampling import Formats
-from spct.train.sft import encode
 
 RATE, WARMUP = 2e-3, 100
 PHASES = ((1800, False), (600, True))  # steps, and whether the lessons list lengths

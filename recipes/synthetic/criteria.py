@@ -41,6 +41,7 @@ from spct.runs.store import Store
 from spct.settings import read_toml, validated
 from spct.train import sft
 from spct.train.config import SftConfig, native_bfloat16
+from spct.train.fitting import Row
 from spct.types import Criteria, Criterion, Example, SamplingParams, Verdict
 
 WRITER = "Specific Criteria:\n{{conversation}}"  # tiny models learn a format from its heading
@@ -88,14 +89,14 @@ def written_text(constraints: Sequence[Constraint]) -> str:
     return "\n".join(f"{i}. {c.text} {RULES[c.weight]}" for i, c in enumerate(constraints, 1))
 
 
-def _row(prompt: str, said: str) -> sft.Row:
+def _row(prompt: str, said: str) -> Row:
     return {
         "prompt": [{"role": "user", "content": prompt}],
         "completion": [{"role": "assistant", "content": said}],
     }
 
 
-def judge_rows(count: int) -> list[sft.Row]:
+def judge_rows(count: int) -> list[Row]:
     """Two checks by the true list in another order, and one judgement without it, per example."""
     rows, rng = [], random.Random("criteria/judge")
     for example in examples_of("judge", count, "train"):
@@ -109,7 +110,7 @@ def judge_rows(count: int) -> list[sft.Row]:
     return rows
 
 
-def writer_rows(count: int) -> list[sft.Row]:
+def writer_rows(count: int) -> list[Row]:
     """Queries with their true lists."""
     writer = CriteriaWriter(template=WRITER)
     return [
@@ -133,7 +134,7 @@ def base_with_rules(work: Path) -> Path:
     return out
 
 
-def tuned(work: Path, name: str, rows: Sequence[sft.Row], steps: int) -> Path:
+def tuned(work: Path, name: str, rows: Sequence[Row], steps: int) -> Path:
     """A model tuned on the rows, with the settings of the study's cold start but for the steps."""
     out = work / name
     if not (out / "model.safetensors").is_file():

@@ -9,8 +9,8 @@ from pathlib import Path
 from recipes.synthetic.teacher import CAREFUL, ERRING, Teacher, judgement_text
 from recipes.synthetic.world import draw_examples
 from spct.core.plan import order_of
+from spct.train.fitting import Row
 from spct.train.sampling import Formats, formats_from
-from spct.train.sft import Row
 from spct.types import Example
 
 HERE = Path(__file__).parent

@@ -123,9 +123,9 @@ def decision(
             lengths: list[int | None] = [config.row_tokens] * len(some)
             return Rows(len(fitted), {}, lengths, config.row_tokens)
         ids_of = encoder(asked, wording, tokenizer)
-        rows, n_too_long = packed(some, ids_of, config.max_length, config.row_tokens)
-        if n_too_long:
-            notes.append(f"{n_too_long:,} responses of {len(some):,} examples are too long")
+        rows, funnel = packed(some, ids_of, config.max_length, config.row_tokens)
+        funnel.check(config.max_length)
+        notes.append(f"of the examples looked at: {funnel}")
         scaled = round(len(rows) * len(fitted) / len(some))
         longest = max(config.row_tokens, *(row.length for row in rows))
         return Rows(scaled, {}, [row.length for row in rows], longest)

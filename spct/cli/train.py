@@ -10,7 +10,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,7 +72,7 @@ def train_rft(
     start = start_of(model)
     with dropping(str(rows), wanted=drop_bad) as drop:
         chats = sft.read_chat_rows(rows, drop)
-    show(asdict(sft.train(start, chats, out, rft, about([rows]))))
+    show(lambda: asdict(sft.train(start, chats, out, rft, about([rows]))))
 
 
 @app.command("rl")
@@ -101,7 +102,7 @@ def train_rl(
     model = start_of(model)
     found = read(examples, drop_bad)
     watched = dev_set(read(dev, drop_bad), found) if dev is not None else None
-    asked = len(found)
+    n_too_easy = 0
     if rl.drop_easy:
         # Set by accelerate and torchrun; sampling here would be done once by every process.
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -110,13 +111,15 @@ def train_rl(
                 "itself; run `spct data rft-filter` once before, and set drop_easy = false"
             )
         engine = HFEngine(model, device="cpu" if rl.use_cpu else None, dtype="auto")
-        found = asyncio.run(stage.hard_examples(found, engine, formats, rl, out))
+        found, n_too_easy = asyncio.run(stage.hard_examples(found, engine, formats, rl, out))
     rows, funnel = stage.rl_rows(found, formats, seed=rl.seed, passes=rl.passes)
-    report = stage.train(
-        model, rows, out, rl, formats, watched,
-        about=about([examples, *([dev] if dev else [])], (formats.several, formats.single)),
-    )  # fmt: skip
-    show({**asdict(report), "n_too_easy": asked - len(found), "skipped": dict(funnel.skipped)})
+    told = about([examples, *([dev] if dev else [])], (formats.several, formats.single))
+
+    def trained() -> dict[str, Any]:
+        report = stage.train(model, rows, out, rl, formats, watched, about=told)
+        return {**asdict(report), "n_too_easy": n_too_easy, "skipped": dict(funnel.skipped)}
+
+    show(trained)
 
 
 @app.command("meta")
@@ -139,7 +142,7 @@ def train_meta(
         return dry.meta(rows, model, out, meta, on)
 
     start = merged_folder(start_of(model), out / "base")
-    show(asdict(meta_rm.train(start, read_rows(rows), out, meta, about([rows]))))
+    show(lambda: asdict(meta_rm.train(start, read_rows(rows), out, meta, about([rows]))))
 
 
 @app.command()
@@ -165,7 +168,7 @@ def pipeline(
         planned = Pipeline(chosen, lambda path: read(path, drop_bad))
         return dry_heads.pipeline(planned, drop_bad)
     stages = [stage for stage in STAGES if stage in (only or [])]
-    show(run(chosen, stages, lambda path: read(path, drop_bad)))
+    show(lambda: run(chosen, stages, lambda path: read(path, drop_bad)))
 
 
 @app.command("bradley-terry")
@@ -188,7 +191,7 @@ def train_bradley_terry(
         return dry_heads.bradley_terry(found, model, out, bradley_terry, on)
     pairs = conversation_pairs(found)
     watched = conversation_pairs(_pairs(dev, drop_bad, "dev"))
-    show(asdict(train(start_of(model), pairs, out, bradley_terry, dev=watched)))
+    show(lambda: asdict(train(start_of(model), pairs, out, bradley_terry, dev=watched)))
 
 
 @app.command("pairwise")
@@ -209,7 +212,7 @@ def train_pairwise(
     pairs, watched = _pairs(data, drop_bad), _pairs(dev, drop_bad, "dev")
     if dry_run:
         return dry_heads.pairwise(pairs, model, out, pairwise, on)
-    show(asdict(train(start_of(model), pairs, out, pairwise, dev=watched)))
+    show(lambda: asdict(train(start_of(model), pairs, out, pairwise, dev=watched)))
 
 
 @app.command("cloud")
@@ -235,16 +238,20 @@ def train_cloud(
     critiqued, pairs = _examples(critiques, drop_bad), _pairs(data, drop_bad)
     if dry_run:
         return dry_heads.cloud(critiqued, pairs, model, out, cloud, on)
-    report = train(
-        start_of(model),
-        critiqued,
-        pairs,
-        out,
-        cloud,
-        lambda folder: build_engine(EngineConfig(kind="hf", model=str(folder))),
-        dev=_pairs(dev, drop_bad, "dev"),
+    watched = _pairs(dev, drop_bad, "dev")
+    show(
+        lambda: asdict(
+            train(
+                start_of(model),
+                critiqued,
+                pairs,
+                out,
+                cloud,
+                lambda folder: build_engine(EngineConfig(kind="hf", model=str(folder))),
+                dev=watched,
+            )
+        )
     )
-    show(asdict(report))
 
 
 @app.command("decision")
@@ -277,13 +284,18 @@ def train_decision(
     examples, put = _examples(data, drop_bad), load_wording(wording)
     if dry_run:
         return dry_heads.decision(examples, model, out, decision, on, asked, put)
-    show(asdict(train(start_of(model), examples, out, decision, asked, put)))
+    show(lambda: asdict(train(start_of(model), examples, out, decision, asked, put)))
 
 
-def show(report: Any) -> None:
-    """Print a report; of several processes of accelerate one does."""
+def show(report: Any | Callable[[], Any]) -> None:
+    """Print a report, or what a training makes of itself; of several processes one does.
+
+    Standard output is the report's alone: trackers, and libraries that look for one, greet on it.
+    """
+    with redirect_stdout(sys.stderr):
+        found = report() if callable(report) else report
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps(report, indent=2, default=str))
+        print(json.dumps(found, indent=2, default=str))
 
 
 def _examples(paths: Sequence[Path] | None, drop_bad: bool) -> list[Any]:

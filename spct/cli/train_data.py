@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,6 +92,7 @@ def rft_filter(
     """Drop the examples that `easy_samples` samples all get right; for RL on many processes."""
     from spct.models.engines import build_engine
     from spct.runs.codec import dump_example
+    from spct.train.outcome import gold_problem
     from spct.train.rft import write_rows
     from spct.train.rl import hard_examples
     from spct.train.sampling import formats_from
@@ -100,9 +102,12 @@ def rft_filter(
         most = rl.max_completion_tokens
         return sampling(examples, rl.easy_samples, False, most, formats, drop_bad)
     found = read(examples, drop_bad)
-    kept = asyncio.run(hard_examples(found, build_engine(engine), formats, rl, out))
+    hard, too_easy = asyncio.run(hard_examples(found, build_engine(engine), formats, rl, out))
+    problems = [gold_problem(e.gold, e.n) for e in hard]
+    kept = [e for e, problem in zip(hard, problems, strict=True) if problem is None]
     write_rows(map(dump_example, kept), out)
-    show({"asked": len(found), "too_easy": len(found) - len(kept), "kept": len(kept)})
+    counts = {"asked": len(found), "too_easy": too_easy, "kept": len(kept)}
+    show({**counts, "skipped": dict(Counter(filter(None, problems)))})
 
 
 @app.command("export-rl")

@@ -36,10 +36,11 @@ from spct.protocols import Engine
 from spct.train import scalar, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import CloudConfig
+from spct.train.fitting import Row
 from spct.train.pairs import Pair
 from spct.train.resume import begin
 from spct.train.scalar import ConversationPair
-from spct.train.sft import Row, TrainReport
+from spct.train.sft import TrainReport
 from spct.types import Completion, Example, SamplingParams
 
 CRITIC, ADAPTER, HEAD, OWN = "critic", "critic-adapter", "head", "own_critiques.jsonl"
@@ -47,11 +48,15 @@ CRITIC, ADAPTER, HEAD, OWN = "critic", "critic-adapter", "head", "own_critiques.
 
 @dataclass(frozen=True, slots=True)
 class CloudReport:
-    """What each step did; `n_dropped` own critiques were cut, failed or empty."""
+    """What each step did; `n_dropped` own critiques were cut, failed or empty.
+
+    For want of one of them, `n_unpaired` pairs of critiques were not made.
+    """
 
     critic: TrainReport
     n_own: int
     n_dropped: int
+    n_unpaired: int
     head: TrainReport
 
 
@@ -224,9 +229,10 @@ def train(
         temperature=config.temperature,
         max_critique_tokens=config.max_critique_tokens,
     )
+    made = critique_pairs(pairs, own, fmt)
     head = scalar.train(
         str(out / CRITIC),
-        critique_pairs(pairs, own, fmt),
+        made,
         out / HEAD,
         config.head,
         dev=critique_pairs(dev, own, fmt),
@@ -236,7 +242,9 @@ def train(
     if trained is not None:  # None on a process that is not the main one
         trained.model_copy(update={"critic": CRITIC, "head": HEAD}).write(out)
     n_dropped = sum(text is None for c in own for text in c.texts)
-    return CloudReport(critic, sum(len(c.texts) for c in own) - n_dropped, n_dropped, head)
+    n_own = sum(len(c.texts) for c in own) - n_dropped
+    n_unpaired = len(pairs) * config.n_critiques - len(made)
+    return CloudReport(critic, n_own, n_dropped, n_unpaired, head)
 
 
 def _check_ids(examples: Iterable[Example]) -> None:

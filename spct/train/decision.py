@@ -12,6 +12,7 @@ With LoRA above the lowest `lora_skip_layers` layers the lower states never chan
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,9 @@ def train(
     held_out = [e for e in examples if is_calibration(e, config.calibration)]
     fitted = [e for e in examples if not is_calibration(e, config.calibration)]
     ids_of = encoder(asking, wording, tokenizer)
-    rows, n_too_long = rows_of(fitted, ids_of, config.max_length, config.row_tokens)
+    rows, funnel = rows_of(fitted, ids_of, config.max_length, config.row_tokens)
+    print(f"training: {funnel}", file=sys.stderr)
+    funnel.check(config.max_length)
     begin(out, "decision", model, config, rows)
     readout = _readout(model, tokenizer, config)
     cache = _cache(readout, rows, out, tokenizer, config) if config.cache_states else None
@@ -136,7 +139,8 @@ def train(
     resume(trainer, resumed)
     history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
-    report = TrainReport(out, len(rows), n_too_long, steps, loss, resumed)
+    left_out = funnel.too_long, funnel.refused
+    report = TrainReport(out, len(rows), left_out[0], steps, loss, resumed, left_out[1])
     if not PartialState().is_main_process:
         return report
     readout.model.save_pretrained(str(out))

@@ -109,7 +109,7 @@ def counter_of(tokenizer: Any | None) -> Counter:
     """Tokens as the model's template writes them, or a quarter of the characters without one."""
     if tokenizer is None:
         return lambda turns: math.ceil(sum(len(t["content"]) for t in turns) / CHARACTERS_A_TOKEN)
-    from spct.train.sft import token_count
+    from spct.train.fitting import token_count
 
     return lambda turns: token_count(tokenizer, [dict(t) for t in turns])
 

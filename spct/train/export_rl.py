@@ -8,10 +8,10 @@ from typing import Literal
 
 from spct.errors import ConfigError, ExtraMissing
 from spct.runs.folder import atomic_path
+from spct.train.fitting import Row
 from spct.train.reward import Truth
 from spct.train.rft import write_rows
 from spct.train.sampling import Formats
-from spct.train.sft import Row
 
 Trainer = Literal["trl", "verl", "openrlhf"]
 SOURCE = "spct/outcome"

@@ -20,6 +20,7 @@ from spct.models.head import new_head
 from spct.models.model_card import ModelCard
 from spct.train import heads
 from spct.train.config import HeadConfig
+from spct.train.fitting import Fitting
 from spct.train.linear import Features, choose, fit
 from spct.train.sft import TrainReport, set_attention
 
@@ -43,16 +44,16 @@ class IdPair:
 def train(
     model: str,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[IdPair],
+    rows: Fitting[IdPair],
     out: Path,
     config: HeadConfig,
     card: ModelCard,
     *,
     dev: Sequence[IdPair] = (),
     both_orders: bool = False,
-    n_too_long: int = 0,
 ) -> TrainReport:
     """Read every sequence once, fit the head and save the model to `out`; resumes."""
+    pairs = rows.kept
     try:
         import torch
         from accelerate import PartialState  # type: ignore[import-untyped]
@@ -86,7 +87,7 @@ def train(
     if state.is_main_process:
         _save(head, name, weights_H, out, config)
         heads.write_beside(out, tokenizer, history, card, steps=n_iterations, loss=loss)
-    return TrainReport(out, len(pairs), n_too_long, n_iterations, loss, resumed)
+    return heads.report_of(rows, out, n_iterations, loss, resumed)
 
 
 def _linear(head: PreTrainedModel) -> str:

@@ -9,24 +9,19 @@ format; the model itself is safetensors only.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import spct
-from spct.errors import DataError, TemplateRefused, TrainError
+from spct.errors import DataError, TemplateRefused
 from spct.models.encode import Conversation, Encoder
 from spct.models.head import new_head
 from spct.models.model_card import ModelCard
 from spct.train.config import HeadConfig, Optimisation
+from spct.train.fitting import Fitting
 from spct.train.resume import last_checkpoint, resume, save_whole
-from spct.train.sft import (
-    TrainReport,
-    batch_arguments,
-    last_loss,
-    lora,
-)
+from spct.train.sft import TrainReport, batch_arguments, last_loss, lora
 from spct.train.watch import curves, watch, write_metrics
 
 if TYPE_CHECKING:
@@ -34,6 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer
 
 CHECKPOINTS = "checkpoints"
+P = TypeVar("P")
+R = TypeVar("R")
 
 
 def adapted_head(model: str, tokenizer: PreTrainedTokenizerBase, config: Optimisation) -> Any:
@@ -53,27 +50,25 @@ def head_lora(config: Optimisation) -> LoraConfig | None:
 
 
 def encoded(
-    encoder: Encoder, conversations: Sequence[Conversation], max_length: int
-) -> list[list[int]] | None:
-    """Token ids of conversations that belong together; None if one of them cannot be read.
-
-    That is one that is too long, or that the model's chat template refuses; the latter is said.
-    """
-    try:
-        ids = [encoder.ids(c) for c in conversations]
-    except TemplateRefused as error:
-        print(f"a pair is left out: {error}", file=sys.stderr)
-        return None
-    return None if max(map(len, ids)) > max_length else ids
-
-
-def require_rows(n_rows: int, n_offered: int, max_length: int) -> None:
-    """Raise `TrainError` if nothing is left to train on."""
-    if not n_rows:
-        raise TrainError(
-            f"training a head: none of {n_offered} pairs fits in max_length = {max_length} tokens; "
-            "raise max_length, or choose shorter examples"
-        )
+    encoder: Encoder,
+    pairs: Iterable[P],
+    both: Callable[[P], Sequence[Conversation]],
+    row_of: Callable[[P, list[list[int]]], R],
+    max_length: int,
+) -> Fitting[R]:
+    """Rows of the pairs whose two conversations can be read; the others are counted by reason."""
+    found = Fitting[R]([])
+    for pair in pairs:
+        try:
+            ids = [encoder.ids(conversation) for conversation in both(pair)]
+        except TemplateRefused as error:
+            found.refuse("a pair", error)
+            continue
+        if max(map(len, ids)) > max_length:
+            found.n_too_long += 1
+        else:
+            found.kept.append(row_of(pair, ids))
+    return found
 
 
 def check_dev(train_queries: set[object], dev_queries: Sequence[object]) -> None:
@@ -109,8 +104,7 @@ def run_to_end(
     tokenizer: PreTrainedTokenizerBase,
     out: Path,
     card: ModelCard,
-    *,
-    n_too_long: int,
+    rows: Fitting[Any],
 ) -> TrainReport:
     """Train on from the last checkpoint; save the model with its card, metrics and curves."""
     resumed_from = last_checkpoint(out / CHECKPOINTS)
@@ -122,7 +116,15 @@ def run_to_end(
         (out / "training_args.bin").unlink(missing_ok=True)  # a pickle
         curves(history, out)
         write_beside(out, tokenizer, history, card, steps=steps, loss=loss)
-    return TrainReport(out, card.n_pairs, n_too_long, steps, loss, resumed_from)
+    return report_of(rows, out, steps, loss, resumed_from)
+
+
+def report_of(
+    rows: Fitting[Any], out: Path, steps: int, loss: float | None, resumed_from: str | None
+) -> TrainReport:
+    """What was trained on, and what was left out of it and why."""
+    n, too_long, refused = len(rows.kept), rows.n_too_long, rows.n_refused
+    return TrainReport(out, n, too_long, steps, loss, resumed_from, refused)
 
 
 def write_beside(

@@ -19,18 +19,11 @@ from spct.core.guided import meta_conversation
 from spct.errors import ExtraMissing, TrainError
 from spct.models.encode import load_tokenizer
 from spct.train.config import MetaConfig
+from spct.train.fitting import Row, encode, fitting
 from spct.train.heads import adapted_head
 from spct.train.outcome import correct, gold_problem
 from spct.train.resume import begin
-from spct.train.sft import (
-    Row,
-    TrainReport,
-    batch_arguments,
-    encode,
-    fitting,
-    run_to_end,
-    set_attention,
-)
+from spct.train.sft import TrainReport, batch_arguments, run_to_end, set_attention
 from spct.types import Example, Trajectory
 
 if TYPE_CHECKING:

@@ -10,11 +10,13 @@ pairs where a batch of pairs would read each answer four times.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from spct.errors import TrainError
+from spct.errors import TemplateRefused, TrainError
+from spct.train.pairs import Counts
 from spct.types import Example
 
 if TYPE_CHECKING:
@@ -87,36 +89,100 @@ def common(sequences: Sequence[Ids]) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(low), len(high)))
 
 
+@dataclass(slots=True)
+class PackFunnel(Counts):
+    """What became of the examples; `too_long` and `refused` count responses.
+
+    An example is a `rest` where less than two of its responses can be read.
+    """
+
+    examples: int = 0
+    no_gold: int = 0
+    not_finite: int = 0
+    single_not_0_or_1: int = 0
+    ties: int = 0
+    too_long: int = 0
+    refused: int = 0
+    rest: int = 0
+    rows: int = 0
+
+    def check(self, max_length: int) -> None:
+        """Raise `TrainError` if there is nothing to learn from."""
+        if not self.rows:
+            raise TrainError(
+                f"training a decision model: nothing to learn from ({self}; too long is above "
+                f"{max_length} tokens); expected responses whose gold differs, or single ones "
+                "with gold 0 or 1"
+            )
+
+
 def rows_of(
     examples: Iterable[Example],
     ids_of: Callable[[Example, int], Ids],
     max_length: int,
     row_tokens: int,
-) -> tuple[list[Row], int]:
-    """Rows of at most `row_tokens` where a query's responses allow; how many were too long.
+) -> tuple[list[Row], PackFunnel]:
+    """Rows of at most `row_tokens` where a query's responses allow; what was left out, and why.
 
     `ids_of` encodes the prompt about one response; one of more than `max_length` tokens is left
-    out. Every pair of a given example stands in one row, unless its list is dealt into several.
+    out, and one that the chat template refuses. Every pair of a given example stands in one row,
+    unless its list is dealt into several.
     """
     pieces: dict[tuple[str, str | None], list[list[tuple[Ids, float]]]] = {}
-    n_too_long = 0
+    funnel = PackFunnel()
     for example in examples:
-        if example.gold is None or (example.n == 1 and example.gold[0] not in (0.0, 1.0)):
+        funnel.examples += 1
+        if (gold := _usable_gold(example, funnel)) is None:
             continue
-        sides = [(ids_of(example, i), gold) for i, gold in enumerate(example.gold)]
-        fitting = [(ids, gold) for ids, gold in sides if len(ids) <= max_length]
-        n_too_long += len(sides) - len(fitting)
-        if math.isfinite(sum(example.gold)) and len(fitting) >= min(2, example.n):
-            hands = dealt(fitting, row_tokens)
-            pieces.setdefault((str(example.query), example.reference), []).extend(hands)
+        fitting = _readable(example, gold, ids_of, max_length, funnel)
+        if len(fitting) < min(2, example.n):
+            funnel.rest += 1
+            continue
+        hands = dealt(fitting, row_tokens)
+        pieces.setdefault((str(example.query), example.reference), []).extend(hands)
     rows = [row for found in pieces.values() for row in _packed(found, row_tokens)]
-    if not rows:
-        raise TrainError(
-            f"training a decision model: nothing to learn from ({n_too_long} responses are longer "
-            f"than {max_length} tokens); expected responses whose gold differs, or single ones "
-            "with gold 0 or 1"
-        )
-    return rows, n_too_long
+    funnel.rows = len(rows)
+    return rows, funnel
+
+
+def _usable_gold(example: Example, funnel: PackFunnel) -> tuple[float, ...] | None:
+    """Gold that teaches something; the funnel counts the rest."""
+    gold = example.gold
+    if gold is None:
+        funnel.no_gold += 1
+    elif not all(map(math.isfinite, gold)):
+        funnel.not_finite += 1
+    elif example.n == 1 and gold[0] not in (0.0, 1.0):
+        funnel.single_not_0_or_1 += 1
+    elif example.n > 1 and len(set(gold)) == 1:
+        funnel.ties += 1
+    else:
+        return gold
+    return None
+
+
+def _readable(
+    example: Example,
+    gold: Sequence[float],
+    ids_of: Callable[[Example, int], Ids],
+    max_length: int,
+    funnel: PackFunnel,
+) -> list[tuple[Ids, float]]:
+    """The responses that can be read, with their gold; the funnel counts the others."""
+    fitting = []
+    for i, value in enumerate(gold):
+        try:
+            ids = ids_of(example, i)
+        except TemplateRefused as error:
+            if not funnel.refused:
+                print(f"a response is left out (others are counted): {error}", file=sys.stderr)
+            funnel.refused += 1
+            continue
+        if len(ids) > max_length:
+            funnel.too_long += 1
+        else:
+            fitting.append((ids, value))
+    return fitting
 
 
 def dealt(sides: list[tuple[Ids, float]], row_tokens: int) -> list[list[tuple[Ids, float]]]:

@@ -25,19 +25,26 @@ class Pair:
     margin: float
 
 
+class Counts:
+    """What a funnel's dataclass counted, in a line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in asdict(self).items())  # type: ignore[call-overload]
+
+
 @dataclass(slots=True)
-class PairFunnel:
+class PairFunnel(Counts):
     """What became of the examples: `ties` and `equal_responses` count pairs, the rest examples."""
 
     examples: int = 0
     no_gold: int = 0
+    not_finite: int = 0
     single: int = 0
     ties: int = 0
     equal_responses: int = 0
     pairs: int = 0
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {count}" for name, count in asdict(self).items())
 
 
 def pairs_of(examples: Iterable[Example], funnel: PairFunnel) -> list[Pair]:
@@ -46,8 +53,10 @@ def pairs_of(examples: Iterable[Example], funnel: PairFunnel) -> list[Pair]:
     for example in examples:
         funnel.examples += 1
         gold = example.gold
-        if gold is None or not all(map(math.isfinite, gold)):
+        if gold is None:
             funnel.no_gold += 1
+        elif not all(map(math.isfinite, gold)):
+            funnel.not_finite += 1
         elif example.n < 2:
             funnel.single += 1
         else:

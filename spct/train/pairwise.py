@@ -21,6 +21,7 @@ from spct.models.model_card import ModelCard, Template
 from spct.models.pairwise import pair_conversation
 from spct.train import heads
 from spct.train.config import PairwiseConfig
+from spct.train.fitting import Fitting
 from spct.train.frozen import IdPair
 from spct.train.head_stage import train_head
 from spct.train.heads import CHECKPOINTS
@@ -57,9 +58,8 @@ def train(
     )
     return train_head(
         *(model, tokenizer, rows, dev_rows, out, config, card),
-        lambda: _trainer(model, tokenizer, rows, out, config, dev_rows),
+        lambda: _trainer(model, tokenizer, rows.kept, out, config, dev_rows.kept),
         data=[fmt, *pairs, *dev],
-        n_offered=len(pairs),
         both_orders=True,
     )
 
@@ -95,17 +95,18 @@ def _trainer(
     )
 
 
-def _rows(encoder: Encoder, pairs: Sequence[Pair], max_length: int, fmt: Format) -> list[IdPair]:
-    """Each pair with the better response shown first, and second; too long ones are left out."""
-    rows = []
-    for p in pairs:
-        both = (
+def _rows(encoder: Encoder, pairs: Sequence[Pair], max_length: int, fmt: Format) -> Fitting[IdPair]:
+    """Each pair with the better response shown first, and second; the unreadable are counted."""
+    return heads.encoded(
+        encoder,
+        pairs,
+        lambda p: (
             pair_conversation(p.example, p.chosen, p.rejected, fmt),
             pair_conversation(p.example, p.rejected, p.chosen, fmt),
-        )
-        if ids := heads.encoded(encoder, both, max_length):
-            rows.append(IdPair(ids[0], ids[1], query=p.example.query))
-    return rows
+        ),
+        lambda p, ids: IdPair(ids[0], ids[1], query=p.example.query),
+        max_length,
+    )
 
 
 def _labelled(rows: Sequence[IdPair]) -> list[dict[str, Any]]:

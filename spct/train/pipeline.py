@@ -177,9 +177,9 @@ def rl_stage(p: Pipeline) -> Mapping[str, Any]:
     dev: DevSet | None = None
     if config.dev_steps and p.config.files.dev:
         dev = dev_set(p.examples(p.config.files.dev), examples)
-    asked = len(examples)
+    asked, n_too_easy = len(examples), 0
     if config.drop_easy:
-        examples = asyncio.run(
+        examples, n_too_easy = asyncio.run(
             rl.hard_examples(examples, p.engine(start), p.formats, config, p.folder("rl"))
         )
     rows, funnel = rl.rl_rows(examples, p.formats, seed=config.seed, passes=config.passes)
@@ -187,7 +187,7 @@ def rl_stage(p: Pipeline) -> Mapping[str, Any]:
     return {
         **asdict(report),
         "n_examples": asked,
-        "n_too_easy": asked - len(examples),
+        "n_too_easy": n_too_easy,
         "skipped": dict(funnel.skipped),
     }
 

@@ -25,9 +25,9 @@ from spct.protocols import Engine
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store
 from spct.train.config import RftDataConfig
+from spct.train.fitting import Row
 from spct.train.outcome import correct, gold_problem
 from spct.train.sampling import Draw, Formats, draw_into
-from spct.train.sft import Row
 from spct.types import Example, SamplingParams, Trajectory
 
 # Outcomes of an example (bad_gold, failed, asked, too_easy) and of a trajectory (the rest).

@@ -29,21 +29,14 @@ from spct.runs.store import Store
 from spct.train.adapters import saved_ends, starting_model
 from spct.train.config import RlConfig
 from spct.train.dev import DevSet, dev_callback
+from spct.train.fitting import Row, fitting
 from spct.train.outcome import gold_problem, is_tie, outcome_reward
 from spct.train.resume import begin
 from spct.train.reward import scores_of
 from spct.train.rft import is_too_easy, stored
 from spct.train.rollouts import Rollout, local_rollouts
 from spct.train.sampling import Draw, Formats, draw_into
-from spct.train.sft import (
-    Row,
-    TrainReport,
-    batch_arguments,
-    fitting,
-    lora,
-    run_to_end,
-    set_attention,
-)
+from spct.train.sft import TrainReport, batch_arguments, lora, run_to_end, set_attention
 from spct.types import Completion, Example, SamplingParams, Usage
 
 if TYPE_CHECKING:
@@ -91,9 +84,10 @@ def rl_rows(
 
 async def hard_examples(
     examples: Sequence[Example], engine: Engine, formats: Formats, config: RlConfig, out: Path
-) -> list[Example]:
-    """The examples that `easy_samples` samples do not all get right, in input order.
+) -> tuple[list[Example], int]:
+    """The examples without those that `easy_samples` samples all get right, and how many were.
 
+    Where gold cannot decide nothing is sampled, and the example stays for `rl_rows` to count.
     The samples are kept in the run folder `OUT.drawn` beside `out`: a killed filter goes on there.
     """
     params = SamplingParams(temperature=config.temperature, max_tokens=config.max_completion_tokens)
@@ -107,7 +101,7 @@ async def hard_examples(
             for example, trajectories in stored(store, usable)
             if is_too_easy(example, trajectories, config.easy_samples)
         }
-    return [e for e in examples if e.id not in easy]
+    return [e for e in examples if e.id not in easy], len(easy)
 
 
 def as_completion(text: str, ids: Sequence[int], eos_ids: frozenset[int], limit: int) -> Completion:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from spct.engines.ends import end_ids
 from spct.engines.hf_load import cast_weights
 from spct.train.config import RlConfig
-from spct.train.sft import encode
+from spct.train.fitting import encode
 from spct.types import SamplingParams
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from spct.models.model_card import ModelCard
 from spct.models.scalar import conversation
 from spct.train import heads
 from spct.train.config import ScalarConfig
+from spct.train.fitting import Fitting
 from spct.train.frozen import IdPair
 from spct.train.head_stage import train_head
 from spct.train.heads import CHECKPOINTS
@@ -77,9 +78,8 @@ def train(
     )
     return train_head(
         *(model, tokenizer, rows, dev_rows, out, config, card),
-        lambda: _trainer(model, tokenizer, rows, out, config, dev_rows),
+        lambda: _trainer(model, tokenizer, rows.kept, out, config, dev_rows.kept),
         data=[*pairs, *dev],
-        n_offered=len(pairs),
     )
 
 
@@ -115,14 +115,16 @@ def _trainer(
 
 def _rows(
     encoder: Encoder, pairs: Sequence[ConversationPair], config: ScalarConfig
-) -> list[IdPair]:
-    """The pairs in tokens; those that are too long are left out."""
+) -> Fitting[IdPair]:
+    """The pairs in tokens; those that cannot be read are left out and counted."""
     scale = config.margin_scale if config.use_margins else 0.0
-    return [
-        IdPair(ids[0], ids[1], query=p.query, margin=p.margin * scale)
-        for p in pairs
-        if (ids := heads.encoded(encoder, (p.chosen, p.rejected), config.max_length))
-    ]
+    return heads.encoded(
+        encoder,
+        pairs,
+        lambda p: (p.chosen, p.rejected),
+        lambda p, ids: IdPair(ids[0], ids[1], query=p.query, margin=p.margin * scale),
+        config.max_length,
+    )
 
 
 def _dataset(rows: Sequence[IdPair], config: ScalarConfig) -> Dataset:

@@ -9,7 +9,7 @@ cannot be trained and is refused by name.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +19,10 @@ from spct.data.dropped import Dropped
 from spct.data.faults import bad
 from spct.data.files import read_objects
 from spct.engines.hf_load import load_tokenizer
-from spct.engines.plain import templated
-from spct.errors import ConfigError, ExtraMissing, TemplateRefused, TrainError
+from spct.errors import ConfigError, ExtraMissing
 from spct.train.adapters import starting_model
 from spct.train.config import Optimisation, SftConfig, native_bfloat16
+from spct.train.fitting import Fitting, Messages, Row, fitting
 from spct.train.focus import focused
 from spct.train.model_readme import write_card
 from spct.train.resume import begin, last_checkpoint, resume, save_whole
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from trl.trainer.sft_trainer import SFTTrainer
 
 IGNORED = -100  # the label of positions without a loss
-Row = dict[str, Any]  # a JSON row: chat-format `prompt` and `completion`, and where it comes from
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,66 +70,6 @@ def _is_message(turn: object) -> bool:
     return isinstance(turn, dict) and all(
         isinstance(turn.get(key), str) for key in ("role", "content")
     )
-
-
-def token_count(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> int:
-    """Count the tokens of a conversation as its chat template writes it."""
-    return len(encode(tokenizer, messages)["input_ids"])
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[dict[str, str]],
-    *,
-    add_generation_prompt: bool = False,
-) -> dict[str, list[int]]:
-    """Token ids and attention mask of a conversation as its chat template writes it."""
-    how = {"add_generation_prompt": add_generation_prompt, "return_dict": True}
-    return dict(templated(tokenizer, messages, **how))
-
-
-Messages = Sequence[dict[str, str]]
-
-
-@dataclass(slots=True)
-class Fitting:
-    """The rows to train on, and how many are not: too long, or refused by the chat template."""
-
-    kept: list[Row]
-    n_too_long: int = 0
-    n_refused: int = 0
-
-    def check(self, what: str, limit: int) -> None:
-        """Raise `TrainError` if nothing is left."""
-        if not self.kept:
-            raise TrainError(
-                f"{what}: of its rows {self.n_too_long} have more than {limit} tokens and "
-                f"{self.n_refused} are refused by the model's chat template; expected at least one "
-                "to train on; raise max_length, or merge system turns into the user's"
-            )
-
-
-def fitting(
-    rows: Sequence[Row],
-    tokenizer: PreTrainedTokenizerBase,
-    limit: int,
-    turns: Callable[[Row], Messages],
-) -> Fitting:
-    """Keep the rows whose conversation the model's template writes in at most `limit` tokens."""
-    found = Fitting([])
-    for row in rows:
-        try:
-            n_tokens = token_count(tokenizer, turns(row))
-        except TemplateRefused as error:
-            if not found.n_refused:
-                print(f"a row is left out (others are counted): {error}", file=sys.stderr)
-            found.n_refused += 1
-            continue
-        if n_tokens > limit:
-            found.n_too_long += 1
-        else:
-            found.kept.append(row)
-    return found
 
 
 def completed(row: Row) -> Messages:
@@ -212,7 +151,7 @@ def _columns(row: Row) -> Row:
     return {"prompt": row["prompt"], "completion": row["completion"]}
 
 
-def run_to_end(trainer: Any, out: Path, rows: Fitting) -> TrainReport:
+def run_to_end(trainer: Any, out: Path, rows: Fitting[Row]) -> TrainReport:
     """Train on from the last checkpoint in `out`, and save model and metrics there."""
     checkpoint = last_checkpoint(out)
     watch(trainer, out)

@@ -15,6 +15,7 @@ from spct.protocols import Engine
 from spct.train import rl, sft
 from spct.train.adapters import merged_folder, starting_model
 from spct.train.config import RlConfig, SftConfig
+from spct.train.fitting import encode
 from spct.train.sampling import Formats
 from spct.types import Example, SamplingParams
 from tests.train.conftest import templated_rows
@@ -110,7 +111,7 @@ async def test_the_local_engine_merges_an_adapter(
     example = toy_examples[0]
     prompt = toy_formats.of(example).render(example, tuple(range(example.n)))
     text = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    ids = torch.tensor([sft.encode(engine.tokenizer, text)["input_ids"]])
+    ids = torch.tensor([encode(engine.tokenizer, text)["input_ids"]])
     with torch.inference_mode():
         assert torch.allclose(engine.network(ids).logits, whole(ids).logits, atol=1e-4)
     replies = await engine.sample(prompt, 2, SamplingParams(max_tokens=8))

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spct.cli.train import app as train
+from spct.cli.train import show
 from spct.cli.train_data import app as data
 from spct.config import EngineConfig
 from spct.errors import OverBudget
@@ -64,6 +65,30 @@ def test_rft_filter_writes_what_is_not_too_easy(examples: Path, tmp_path: Path) 
     report = json.loads(run.stdout)
     assert report["kept"] + report["too_easy"] == report["asked"] == 6
     assert len(out.read_text().splitlines()) == report["kept"]
+
+
+def test_standard_output_is_the_reports_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    def trained() -> dict[str, int]:
+        print("* a tracker greets")
+        return {"steps": 3}
+
+    show(trained)
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"steps": 3} and "* a tracker greets" in said.err
+
+
+def test_rft_filter_counts_gold_that_cannot_decide_apart(tmp_path: Path) -> None:
+    given, out = tmp_path / "examples.jsonl", tmp_path / "hard.jsonl"
+    rows = [{"query": f"q{i}", "responses": ["a", "b"], "gold": [1, 0]} for i in range(3)]
+    rows += [{"query": "tie", "responses": ["a", "b"], "gold": [1, 1]}]
+    given.write_text("\n".join(map(json.dumps, rows)))
+    run = CliRunner().invoke(
+        data, ["rft-filter", str(given), "--out", str(out), "--engine", "scripted"]
+    )
+    assert run.exit_code == 0, run.output
+    report = json.loads(run.stdout)
+    assert report["skipped"] == {"no unique best": 1}
+    assert report["kept"] + report["too_easy"] == 3 and report["asked"] == 4
 
 
 def test_an_unknown_layout_is_refused(examples: Path, tmp_path: Path) -> None:

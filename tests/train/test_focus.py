@@ -11,6 +11,7 @@ from spct.engines.hf_load import load_tokenizer
 from spct.errors import DataError
 from spct.train import sft
 from spct.train.config import SftConfig
+from spct.train.fitting import encode
 from spct.train.focus import focused
 from spct.train.sampling import Formats
 from spct.types import Example
@@ -40,7 +41,7 @@ def test_the_mask_covers_the_focus_and_a_row_without_one_is_learned_whole(
     assert read == (text[start:] + end_mark).replace(" ", "").strip()
     assert narrow["input_ids"] == whole["input_ids"]
     assert sum(whole["completion_mask"]) > sum(narrow["completion_mask"])
-    prompt = sft.encode(tokenizer, row["prompt"], add_generation_prompt=True)
+    prompt = encode(tokenizer, row["prompt"], add_generation_prompt=True)
     n_prompt = len(prompt["input_ids"])
     assert whole["completion_mask"] == [int(i >= n_prompt) for i in range(len(whole["input_ids"]))]
 

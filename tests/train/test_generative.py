@@ -11,6 +11,7 @@ from spct.core.vote import expected_scores, majority
 from spct.engines.hf import HFEngine
 from spct.train import sft
 from spct.train.config import SftConfig
+from spct.train.fitting import Row
 from spct.types import Example, SamplingParams
 from tests.models.tiny import toy_example, write_model
 
@@ -35,7 +36,7 @@ pytestmark = [
 ]
 
 
-def rows(fmt: Format) -> list[sft.Row]:
+def rows(fmt: Format) -> list[Row]:
     made = []
     for e in EXAMPLES:
         for order in ((0, 1), (1, 0)):

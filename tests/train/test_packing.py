@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.errors import TrainError
-from spct.train.packing import rows_of
+from spct.errors import TemplateRefused, TrainError
+from spct.train.packing import PackFunnel, rows_of
 from spct.types import Example, Message
 
 
@@ -24,8 +24,8 @@ def sides(row):
 
 def test_pairs_of_one_query_share_a_row_and_wins_become_labels():
     pairs = [example("a", "q", ("x", "y"), (1, 0)), example("b", "q", ("z", "y"), (0, 1))]
-    (row,), n_too_long = rows_of(pairs, ids_of, 100, 100)
-    assert n_too_long == 0
+    (row,), funnel = rows_of(pairs, ids_of, 100, 100)
+    assert funnel == PackFunnel(examples=2, rows=1)
     x, y, z = ((1, 1, ord(c), 2) for c in "xyz")
     assert sides(row) == [x, y, z] and row.shared == (1, 1)
     assert row.pairs == ((0, 1), (1, 2)) and row.labels == (1.0, 0.5, 0.0)
@@ -43,12 +43,31 @@ def test_long_lists_are_dealt_with_good_and_bad_in_every_hand():
     assert all(sum(row.labels) == 1 for row in rows)
 
 
-def test_what_cannot_be_learnt_from_is_said():
-    ties = [example("a", "q", ("x", "y"), (1, 1)), example("b", "q", ("x",), (0.5,))]
-    with pytest.raises(TrainError, match="nothing to learn from"):
-        rows_of(ties, ids_of, 100, 100)
-    with pytest.raises(TrainError, match="2 responses are longer than 3 tokens"):
-        rows_of([example("a", "q", ("x", "y"), (1, 0))], ids_of, 3, 100)
+def test_what_cannot_be_learnt_from_is_counted_by_its_reason_and_said():
+    def refusing(e, i):
+        if e.responses[i] == "system":
+            raise TemplateRefused("no system role")
+        return ids_of(e, i)
+
+    given = [
+        example("a", "q", ("x", "y"), (1, 1)),
+        example("b", "q", ("x",), (0.5,)),
+        example("c", "q", ("x", "y"), (1, float("nan"))),
+        Example("d", (Message("user", "q"),), ("x", "y")),
+        example("e", "q", ("x" * 99, "y"), (1, 0)),
+        example("f", "q", ("system", "y", "z"), (2, 1, 0)),
+    ]
+    (row,), funnel = rows_of(given, refusing, 20, 100)
+    assert len(row.pairs) == 1
+    assert funnel == PackFunnel(
+        examples=6, no_gold=1, not_finite=1, single_not_0_or_1=1, ties=1, too_long=1, refused=1,
+        rest=1, rows=1,
+    )  # fmt: skip
+    funnel.check(20)
+    none, funnel = rows_of([example("a", "q", ("x", "y"), (1, 0))], ids_of, 3, 100)
+    assert none == []
+    with pytest.raises(TrainError, match=r"nothing to learn from .*too_long 2, .*above 3 tokens"):
+        funnel.check(3)
 
 
 @given(

@@ -30,7 +30,9 @@ def test_every_skip_is_counted_by_its_reason() -> None:
         example(2.0, 1.0, responses="aa"),
     ]
     assert len(pairs_of(rows, funnel)) == 1
-    assert str(funnel) == ("examples 6, no_gold 2, single 1, ties 1, equal_responses 1, pairs 1")
+    assert str(funnel) == (
+        "examples 6, no_gold 1, not_finite 1, single 1, ties 1, equal_responses 1, pairs 1"
+    )
 
 
 def test_no_pair_with_a_winner_at_all_is_an_error_with_the_counts() -> None:

@@ -60,15 +60,21 @@ async def test_prompts_that_all_samples_get_right_are_filtered(tmp_path: Path) -
         shown = [9 if (original == 0) == bool(right) else 1 for original in prompt.order]
         return f"Scores: \\boxed{{{shown[0]}, {shown[1]}}}"
 
-    examples = [example("easy 1"), example("hard 1"), example("easy 2"), example("hard 2")]
-    kept = await hard_examples(examples, ScriptedEngine(reply), Formats(), CONFIG, tmp_path / "rl")
-    assert "easy 1" not in [e.id for e in kept]
-    assert "easy 2" not in [e.id for e in kept]
+    names = ("easy 1", "hard 1", "easy 2", "hard 2")
+    blank = Example("no gold", (Message("user", "easy"),), ("a", "b"))
+    examples = [*map(example, names), blank]
+    out = tmp_path / "rl"
+    kept, n_easy = await hard_examples(examples, ScriptedEngine(reply), Formats(), CONFIG, out)
+    left = [e.id for e in kept]
+    assert "easy 1" not in left and "easy 2" not in left
+    # gold that cannot decide is not easiness: it is left for rl_rows to count
+    assert "no gold" in left and n_easy == len(examples) - len(kept)
+    assert rl_rows(kept, Formats(), seed=0)[1].skipped == {"no gold": 1}
 
     def never(prompt: Prompt, seed: int) -> str:
         raise AssertionError("what is stored is drawn again")
 
-    again = await hard_examples(examples, ScriptedEngine(never), Formats(), CONFIG, tmp_path / "rl")
+    again, _ = await hard_examples(examples, ScriptedEngine(never), Formats(), CONFIG, out)
     assert again == kept
 
 

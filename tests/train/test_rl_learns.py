@@ -13,6 +13,7 @@ from recipes.synthetic.world import CLASSES
 from spct.engines.hf_load import load_tokenizer
 from spct.train import rl, sft
 from spct.train.config import RlConfig, SftConfig
+from spct.train.fitting import Row
 from spct.train.sampling import Formats
 from spct.types import Example, Message
 
@@ -34,7 +35,7 @@ def said(scores: str | None) -> str:
     return "Scores: 8 3 8 3 8 3 8 3" if scores is None else f"Scores: \\boxed{{{scores}}}"
 
 
-def half_right(examples: list[Example], formats: Formats) -> list[sft.Row]:
+def half_right(examples: list[Example], formats: Formats) -> list[Row]:
     """Of six judgements of a prompt three are right, two wrong, and one is unreadable."""
     rows = []
     for example in examples:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ from spct.errors import ConfigError, DataError, TrainError
 from spct.models.hf_scorer import load_scorer
 from spct.models.model_card import read_card
 from spct.models.scalar import PointwiseScalarRM
-from spct.train.config import ScalarConfig
+from spct.train import pairwise
+from spct.train.config import PairwiseConfig, ScalarConfig
 from spct.train.pairs import Pair, PairFunnel, pairs_of
 from spct.train.scalar import conversation_pairs, train
+from spct.train.sft import TrainReport
 from spct.types import Example, Message
 from tests.models.tiny import toy_example, write_model
 
@@ -186,15 +189,40 @@ def test_margins_change_the_loss_by_the_equation(base: Path, tmp_path: Path) -> 
     assert margin.loss == pytest.approx(math.log(1 + math.exp(2)), abs=1e-4)
 
 
-def test_long_pairs_are_skipped_and_counted_and_none_left_is_an_error(
-    base: Path, tmp_path: Path
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is:FutureWarning")
+@pytest.mark.parametrize("kind", ["bradley-terry", "pairwise", "frozen"])
+def test_what_is_left_out_is_counted_by_its_reason_and_none_left_is_an_error(
+    base: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    strict = tmp_path / "strict"
+    shutil.copytree(base, strict)
+    template = strict / "chat_template.jinja"
+    refusal = "{% if 'six' in m.content %}{{ raise_exception('no six here') }}{% endif %}"
+    template.write_text(f"{{% for m in messages %}}{refusal}{{% endfor %}}{template.read_text()}")
     long = Example("l", (Message("user", "who"),), ("good " * 200, "bad"), (1.0, 0.0))
-    pairs = conversation_pairs(toy_pairs([*EXAMPLES[:8], long]))
-    report = train(str(base), pairs, tmp_path / "a", QUICK.model_copy(update={"max_steps": 1}))
-    assert (report.n_rows, report.n_too_long) == (8, 1)
-    with pytest.raises(TrainError, match="none of 1 pairs fits in max_length = 128"):
-        train(str(base), pairs[-1:], tmp_path / "b", QUICK)
+    bad = [Example(f"r{i}", (Message("user", f"six {i}"),), ("a", "b"), (1.0, 0.0))
+           for i in range(2)]  # fmt: skip
+    dev = Example("d", (Message("user", "six of dev"),), ("a", "b"), (1.0, 0.0))
+    fine = [e for e in EXAMPLES if "six" not in str((e.query, e.responses))][:8]
+    given, unseen = toy_pairs([*fine, long, *bad]), toy_pairs([dev])
+
+    def run(pairs: list[Pair], out: Path, dev: list[Pair]) -> TrainReport:
+        if kind == "pairwise":
+            how = PairwiseConfig(**QUICK.model_dump(exclude={"use_margins", "margin_scale"}))
+            how = how.model_copy(update={"max_steps": 1})
+            return pairwise.train(str(strict), pairs, out, how, dev=dev)
+        config = QUICK.model_copy(update={"max_steps": 1, "frozen": kind == "frozen"})
+        return train(
+            str(strict), conversation_pairs(pairs), out, config, dev=conversation_pairs(dev)
+        )
+
+    report = run(given, tmp_path / "a", unseen)
+    assert (report.n_rows, report.n_too_long, report.n_refused) == (8, 1, 2)
+    said = capsys.readouterr().err
+    assert said.count("no six here") == 2  # one of training, one of dev
+    assert "dev: of its pairs 0 are too long and 1 are refused" in said
+    with pytest.raises(TrainError, match="1 have more than 128 tokens and 2 are refused"):
+        run(given[8:], tmp_path / "b", [])
 
 
 def test_a_dev_set_that_overlaps_the_training_queries_is_refused(

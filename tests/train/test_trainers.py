@@ -19,6 +19,7 @@ from spct.train import meta_rm, rl, sft
 from spct.train.adapters import saved_ends
 from spct.train.config import MetaConfig, RlConfig, SftConfig
 from spct.train.dev import DevSet
+from spct.train.fitting import encode
 from spct.train.sampling import Formats
 from spct.types import Example, Message, Prompt, SamplingParams
 from spct.view.keys import key_of
@@ -152,7 +153,7 @@ def test_the_loss_covers_the_completion_alone(
     config = SftConfig(**SMALL, learning_rate=1e-9, batch_size=1, micro_batch_size=1, max_steps=1)
     report = sft.train(tiny_model, rows, tmp_path, config)
     tokenizer = load_tokenizer(tiny_model)
-    ids = sft.encode(tokenizer, rows[0]["prompt"] + rows[0]["completion"])["input_ids"]  # type: ignore[operator]
+    ids = encode(tokenizer, rows[0]["prompt"] + rows[0]["completion"])["input_ids"]  # type: ignore[operator]
     n_prompt = len(
         tokenizer.apply_chat_template(
             rows[0]["prompt"], add_generation_prompt=True, return_dict=True

@@ -49,7 +49,7 @@ def shard_on_cpu() -> None:
 def scripted(rows: list[dict[str, Any]], model: str, die_at: int | None) -> Rollout:
     """Judgements of a careless teacher, a function of the prompt and of the place in its group."""
     from spct.engines.hf_load import load_tokenizer
-    from spct.train.sft import encode
+    from spct.train.fitting import encode
 
     tokenizer = load_tokenizer(model)
     examples = {e.id: e for e in draw_examples(3, 16, "toy")}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from spct.engines.plain import templated
 from spct.types import Message
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def spellings(tokenizer: PreTrainedTokenizerBase, label: str) -> list[int]:
 def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     """A request's ids up to where the reply begins; special tokens inside it are broken up."""
     turns = [{"role": m.role, "content": m.content} for m in messages]
-    encoded: Any = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, return_dict=True
-    )
+    encoded = templated(tokenizer, turns, add_generation_prompt=True, return_dict=True)
     return list(encoded["input_ids"])
 
 
