@@ -131,6 +131,10 @@ def resume(trainer: Trainer, checkpoint: str | None) -> None:
     _order_by_epoch(trainer)
     with suppress(_NothingLeft), room_for(Path(str(trainer.args.output_dir))):
         trainer.train(resume_from_checkpoint=checkpoint)
+    if "wandb" in (trainer.args.report_to or ()):
+        import wandb  # type: ignore[import-not-found, unused-ignore]
+
+        wandb.finish()  # or the next stage of a pipeline would log into the same run
 
 
 def save_whole(trainer: Trainer, out: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,17 @@ HOME = ROOT / ".external"
 
 
 def environment(
-    name: str, *packages: str, no_deps: tuple[str, ...] = (), python: str = sys.executable
+    name: str,
+    *packages: str,
+    no_deps: tuple[str, ...] = (),
+    python: str = sys.executable,
+    beside: bool = False,
 ) -> Path:
-    """The interpreter of an environment that holds the packages; made at its first use."""
+    """The interpreter of an environment that holds the packages; made at its first use.
+
+    With `beside` it also sees what is installed here, behind its own: spct with torch and TRL. What
+    is in `no_deps` is then built with those.
+    """
     folder = HOME / name
     done = folder / "done"
     wanted = "\n".join((*packages, "-", *no_deps))
@@ -28,6 +37,10 @@ def environment(
         pip = [str(folder / "bin" / "pip"), "--disable-pip-version-check", "install", "-q"]
         if packages:
             subprocess.run([*pip, *packages], check=True, cwd=ROOT)
+        if beside:
+            (own,) = folder.glob("lib/python*/site-packages")
+            (own / "zz_beside.pth").write_text(sysconfig.get_paths()["purelib"])
+            pip.append("--no-build-isolation")
         if no_deps:
             subprocess.run([*pip, "--no-deps", *no_deps], check=True, cwd=ROOT)
         done.write_text(wanted)
