@@ -77,11 +77,12 @@ def test_each_pair_enters_in_both_orders_with_opposite_labels(trained: Path, bas
     from spct.train.pairwise import _labelled, _rows
 
     encoder = Encoder(load_tokenizer(str(base)), 200)
-    rows = _labelled(_rows(encoder, pairs_of(EXAMPLES[:1], PairFunnel()), 200, PAIR))
+    rows = _labelled(_rows(encoder, pairs_of(EXAMPLES[:1], PairFunnel()), 200, PAIR).kept)
     assert [row["labels"] for row in rows] == [1.0, 0.0]
     assert sorted(rows[0]["input_ids"]) == sorted(rows[1]["input_ids"])
     assert rows[0]["input_ids"] != rows[1]["input_ids"]
-    assert _rows(encoder, pairs_of(EXAMPLES[:1], PairFunnel()), 20, PAIR) == []
+    short = _rows(encoder, pairs_of(EXAMPLES[:1], PairFunnel()), 20, PAIR)
+    assert short.kept == [] and short.n_too_long == 1
 
 
 def test_loss_and_accuracy_are_logged_for_training_and_dev(trained: Path) -> None:
