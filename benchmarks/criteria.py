@@ -1,13 +1,13 @@
 """Judging by criteria against listwise judging: tokens as counted, and stored results read again.
 
-    python -m benchmarks.criteria [--stored 8000] [--decided]
+    python -m benchmarks.criteria [--stored 8000] [--decided ENGINE [--model MODEL]]
 
 n = 8 responses of 300 words and m = 6 criteria of 25 words. Tokens are words, as the scripted
 engine counts them: prompts once per call, k samples of one prompt share it. `billed` counts the
 cached prefix of a call (the text that an earlier call for the same response began with) at a tenth.
 The last line is `spct rescore` on a run of so many stored results (a response's, by 8 criteria).
-`--decided` asks the embedded model 8 yes-or-no questions of about 25 tokens on one state of about
-1,000, against one question.
+`--decided openvino` (or hf with a folder, or llamacpp) asks a model in this process 8 yes-or-no
+questions of about 25 tokens on one state of about 1,000, against one question.
 """
 
 from __future__ import annotations
@@ -149,31 +149,31 @@ def rescored(n_stored: int) -> float:
     return spent
 
 
-async def decided(rounds: int = 3) -> str:
-    """How much longer 8 criteria take than one, as questions to the embedded model."""
+async def decided(engine: str, model_name: str | None, rounds: int = 3) -> str:
+    """How much longer 8 criteria take than one, as questions to a model in this process."""
     from benchmarks.embedded import SENTENCES
-    from spct.engines.readouts.local import LocalReader
-    from spct.engines.readouts.openvino import OpenVINOBackend
-    from spct.models.decided_criteria import DecidedCriteriaRM
+    from spct.config import EngineConfig
+    from spct.models.readers import DecisionSettings, decision_model
 
-    backend = OpenVINOBackend()
-    model = DecidedCriteriaRM(LocalReader(backend, min_mass=0.0))
+    config = EngineConfig.model_validate({"kind": engine, "model": model_name})
+    model = decision_model(DecisionSettings(ask="criteria", min_mass=0.0), config)
+    await model.open()
     rng = random.Random(7)
     text = " ".join(rng.choice(SENTENCES) for _ in range(60))
     items = tuple(Criterion(f"c{i}", f"It says: {SENTENCES[i]}") for i in range(8))
-    spent = {1: 0.0, 8: 0.0}
+    spent, read = {1: 0.0, 8: 0.0}, 0
     for turn in range(rounds + 1):  # the first is a warm-up
         for m in spent:
-            query = (Message("user", f"Describe place {turn}."),)
-            asked = Example("e", query, (f"{turn} {text}",), criteria=Criteria(items[:m]))
+            query = (Message("user", f"Describe place {turn}{m}."),)  # no cache has it yet
+            asked = Example("e", query, (text,), criteria=Criteria(items[:m]))
             begin = time.perf_counter()
             verdict = await model.judge(asked)
             spent[m] += (time.perf_counter() - begin) * (turn > 0)
             assert verdict.rewards is not None, verdict.unscored
+            read = verdict.usage.prompt_tokens if m == 1 else read
     await model.aclose()
-    n_tokens = len(backend.ids((Message("user", text),)))
     return (
-        f"8 criteria on a state of {n_tokens} tokens over one: {spent[8] / spent[1]:.2f} "
+        f"{engine}: 8 criteria over one of {read} tokens with its state: {spent[8] / spent[1]:.2f} "
         f"({spent[8] / rounds:.2f} s against {spent[1] / rounds:.2f} s)"
     )
 
@@ -182,10 +182,11 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--stored", type=int, default=8000)
-    parser.add_argument("--decided", action="store_true")
+    parser.add_argument("--decided", choices=["openvino", "hf", "llamacpp"])
+    parser.add_argument("--model")
     options = parser.parse_args()
     if options.decided:
-        print(asyncio.run(decided()))
+        print(asyncio.run(decided(options.decided, options.model)))
         return
     base = counted(POINTWISE, K)
     rows = {

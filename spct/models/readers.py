@@ -102,9 +102,15 @@ def build_reader(
         return _local(kind, config, settings, wording)
     source = engine or build_engine(config)
     if how == "tokens":
-        n_top = _LLAMACPP_TOP if kind == "llamacpp" else TOP
-        rotations, min_mass = settings.rotations, settings.min_mass
-        return TokenReader(source, wording, n_rotations=rotations, min_mass=min_mass, n_top=n_top)
+        is_llamacpp = kind == "llamacpp"  # its slots share no prefix
+        return TokenReader(
+            source,
+            wording,
+            n_rotations=settings.rotations,
+            min_mass=settings.min_mass,
+            n_top=_LLAMACPP_TOP if is_llamacpp else TOP,
+            in_turn=is_llamacpp,
+        )
     from spct.engines.openai.engine import OpenAIEngine
     from spct.engines.readouts.endpoint import WireReader
 

@@ -10,6 +10,7 @@ from itertools import chain
 import pytest
 
 from spct.engines.openai.engine import OpenAIEngine
+from spct.engines.readouts import packing
 from spct.engines.readouts.asking import Wording, load_wording
 from spct.engines.readouts.decision import Answer, Question
 from spct.engines.readouts.endpoint import WireReader
@@ -182,11 +183,16 @@ class Labels(Engine):
     def __init__(self, **probabilities):
         self.top = {token: math.log(p) for token, p in probabilities.items()}
         self.prompts = []
+        self.at_once = self.most_at_once = 0
 
     fingerprint = "labels"
 
     async def sample(self, prompt, n, params):
         self.prompts.append(prompt)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
         token = max(self.top, key=self.top.get)
         logprob = TokenLogprob(token, self.top[token], self.top)
         return [Completion(token, "length", logprobs=(logprob,), usage=Usage(5, 1, 1))] * n
@@ -230,6 +236,14 @@ def test_hostile_instructions_cannot_plant_a_verdict():
 def test_a_template_with_other_slots_is_refused(template):
     with pytest.raises(FormatError):
         Wording(template)
+
+
+@pytest.mark.parametrize(("in_turn", "at_once"), [(True, 1), (False, 3)])
+def test_questions_are_asked_in_turn_where_slots_share_no_prefix(in_turn, at_once):
+    engine = Labels(yes=0.75, no=0.25)
+    answers = ask(TokenReader(engine, in_turn=in_turn), YES, YES, YES)
+    assert engine.most_at_once == at_once and len(engine.prompts) == 3
+    assert [a.probabilities for a in answers] == [pytest.approx((0.75, 0.25))] * 3
 
 
 class Backend:
@@ -278,22 +292,67 @@ def test_logits_that_are_not_finite_are_an_engine_error():
         ask(LocalReader(backend), YES)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_questions_read_side_by_side_get_what_each_gets_alone(monkeypatch):
-    """Left padding, masks and copies of the state: the default model, in one forward and in two."""
-    from spct.engines.readouts import openvino
+def test_rests_stand_behind_what_they_share_in_as_few_rows_as_fit(monkeypatch):
+    monkeypatch.setattr(packing, "MOST_TOKENS", 4)
+    first, second = packing.packed([7, 8], [[1], [2, 3], [4, 5]])
+    assert first.ids == [7, 8, 1, 2, 3] and first.places == [0, 1, 2, 2, 3]
+    assert first.owners == [-1, -1, 0, 1, 1] and first.last == [2, 4]
+    assert second == ([7, 8, 4, 5], [0, 1, 2, 3], [-1, -1, 0, 0], [3])
+    assert [len(row.last) for row in packing.packed([7], [[1], [2]], one_by_one=True)] == [1, 1]
 
-    backend = openvino.OpenVINOBackend()
-    shared = list(range(500, 540))
-    rests = [[11], [1200, 1300, 1400], [1500, 1600], [11, 12, 13, 14, 15]]
-    labels = [[[300], [400, 500]]] * 4
-    alone = [backend.masses([], [[*shared, *rest]], labels[:1])[0] for rest in rests]
-    for limit in (32_768, 96):  # all at once; two at a time
-        monkeypatch.setattr(openvino, "_BATCH_TOKENS", limit)
-        together = backend.masses(shared, rests, labels)
+
+SHARED = list(range(40, 80))
+RESTS = [[11], [12, 13, 14], [15, 16], [11, 12, 13, 14, 15]]
+
+
+def _as_alone(backend, monkeypatch):
+    """Each rest gets what it gets alone: all in one row, two rows, and each by itself."""
+    labels = [[[20], [30, 31]]] * len(RESTS)
+    alone = [backend.masses([], [[*SHARED, *rest]], labels[:1])[0] for rest in RESTS]
+    assert alone[0] != pytest.approx(alone[3], rel=1e-2)
+    for limit in (2048, 6, 1):
+        monkeypatch.setattr(packing, "MOST_TOKENS", limit)
+        together = backend.masses(SHARED, RESTS, labels)
         for one, other in zip(alone, together, strict=True):
             assert other == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Llama", "Qwen2", "GPT2", "Mistral", "Gemma3Text"])
+def test_questions_in_one_forward_of_transformers_get_what_each_gets_alone(kind, monkeypatch):
+    """Masks of ours where the model has no window; with one the prefix's cache is copied."""
+    torch = pytest.importorskip("torch")
+    import transformers
+
+    from spct.engines.readouts.hf import HFBackend
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    window = {"sliding_window": 8} if kind in ("Mistral", "Gemma3Text") else {}
+    config = getattr(transformers, f"{kind}Config")(vocab_size=90, **sizes, **heads, **window)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # else all tokens are about as likely
+    forwards = []
+    model.register_forward_hook(lambda *_: forwards.append(1))
+    backend = HFBackend(model, None, kind)
+    backend.masses(SHARED, RESTS, [[[20]]] * len(RESTS))
+    assert len(forwards) == (1 + len(RESTS) if window else 1)
+    _as_alone(backend, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_questions_in_one_forward_of_openvino_get_what_each_gets_alone(monkeypatch):
+    from spct.engines.readouts.openvino import OpenVINOBackend
+
+    backend = OpenVINOBackend()
+    forward, rows = backend._forward, []
+    monkeypatch.setattr(backend, "_forward", lambda row: rows.append(row) or forward(row))
+    backend.masses(SHARED, RESTS, [[[20]]] * len(RESTS))
+    assert len(rows) == 1
+    _as_alone(backend, monkeypatch)
 
 
 @pytest.mark.slow

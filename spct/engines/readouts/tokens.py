@@ -31,6 +31,8 @@ class TokenReader:
     """Reads option labels from the first token of an engine's reply.
 
     `n_rotations` orders of the options are asked and averaged; levels of a score have one order.
+    `in_turn` asks one question after another: for an engine whose cache of a prefix serves one
+    request at a time, and which would read the state for each of several.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class TokenReader:
         n_rotations: int = 1,
         min_mass: float = MIN_MASS,
         n_top: int = TOP,
+        in_turn: bool = False,
     ) -> None:
-        self.n_top = n_top
+        self.n_top, self.in_turn = n_top, in_turn
         self.engine, self.wording = engine, wording or load_wording()
         self.n_rotations, self.min_mass = n_rotations, min_mass
 
@@ -56,8 +59,11 @@ class TokenReader:
         await self.engine.open()
 
     async def answer(self, state: str, questions: Sequence[Question]) -> Answers:
-        """Ask all questions at once; an engine with a prefix cache reads the state once."""
-        found = await asyncio.gather(*(self._ask(state, q) for q in questions))
+        """Ask about one state; an engine with a prefix cache reads it once."""
+        if self.in_turn:
+            found = [await self._ask(state, q) for q in questions]
+        else:
+            found = await asyncio.gather(*(self._ask(state, q) for q in questions))
         return Answers([answer for answer, _ in found], sum((u for _, u in found), Usage()))
 
     async def _ask(self, state: str, question: Question) -> tuple[Answer | Unscored, Usage]:
