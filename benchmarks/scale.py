@@ -1,12 +1,13 @@
 """Endpoints, shards, long inputs and merging, each as a ratio within one run or against a limit.
 
-    python -m benchmarks.scale [endpoints] [shards] [rows] [merge] [--quick]
+    python -m benchmarks.scale [endpoints] [shards] [rows] [resume] [merge] [--quick]
 
 - endpoints: four mock endpoints of 50 ms, 16 in flight each, beside one; expected at least 3.6x
 - shards: 8 processes beside one with 8 times their examples in flight; expected at least 0.9x
 - rows: `spct sample` on a file of 1,000,000 rows: when a fresh run sends its first request, and how
   long and in how much memory one shard of 100,000 takes: all rows are read, checked and given their
   ids, and about ten are judged
+- resume: the same command on a run that has all verdicts of such a file; expected in 60 s at most
 - merge: 8 shards of the scripted judge, their rows copied to 100,000, put together; expected in 20
   s at most
 
@@ -24,13 +25,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from contextlib import closing
 from pathlib import Path
 
 from spct.cli.process import fast_loop
 from spct.engines.openai import OpenAIEngine
 from spct.engines.openai.endpoints import Endpoint
+from spct.errors import StoreError
+from spct.runs.codec import encode
+from spct.runs.rows import verdict_row
 from spct.runs.shards import merge
+from spct.runs.store import Store
 from spct.types import Message, Prompt, SamplingParams
 from tests.runs.conftest import endpoints
 
@@ -141,6 +147,53 @@ def rows_part(quick: bool) -> None:
     )
 
 
+def resume_part(quick: bool) -> None:
+    n = 100_000 if quick else 1_000_000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_rows(folder / "rows.jsonl", n)
+        args = [*SPCT, "sample", str(folder / "rows.jsonl"), "-k", "2", "--progress", "none"]
+        args += ["--engine", "scripted", "-o", str(folder / "run")]
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(args, stdout=quiet, stderr=quiet) as begun:
+            while n_stored(folder / "run") < 1:
+                time.sleep(0.05)
+            begun.kill()
+        finish(folder / "run", n)
+        start = time.perf_counter()
+        again = subprocess.Popen(args, stdout=quiet, stderr=subprocess.PIPE, text=True)
+        assert again.stderr is not None
+        said = again.stderr.read()
+        _, status, used = os.wait4(again.pid, 0)
+        took = time.perf_counter() - start
+        assert status == 0 and f" {n} examples were finished before" in said, said
+        size = (folder / "run" / "run.db").stat().st_size / 1e6
+    print(
+        f"resume: {n:,} verdicts in {size:.0f} MB are found finished, and the file is read, in "
+        f"{took:.1f} s, at most {used.ru_maxrss / 1024:.0f} MB"
+    )
+
+
+def n_stored(run: Path) -> int:
+    """How many verdicts a run has so far."""
+    try:
+        with Store.read(run) as store:
+            return store.counts()["verdicts"]
+    except StoreError:
+        return 0
+
+
+def finish(run: Path, n: int) -> None:
+    """Give every row of the file the verdict on the first one that was judged, under its own id."""
+    with Store.read(run) as store:
+        record = next(store.records())
+    plain, named = encode(record), encode({"id": record["id"]})[1:-1]
+    with closing(sqlite3.connect(run / "run.db")) as db, db:
+        for i in range(n):
+            payload = plain.replace(named, encode({"id": f"e{i}"})[1:-1])
+            db.execute(*verdict_row(f"e{i}", i, 0, zlib.compress(payload, 1)))
+
+
 def merge_part(quick: bool) -> None:
     n, times = 2_000, 3 if quick else 50
     with tempfile.TemporaryDirectory() as name:
@@ -183,6 +236,7 @@ PARTS = {
     "endpoints": endpoints_part,
     "shards": shards_part,
     "rows": rows_part,
+    "resume": resume_part,
     "merge": merge_part,
 }
 

@@ -1,12 +1,14 @@
-"""kill -9 at random moments over many processes and many endpoints: is it still the one run?
+"""kill -9 in the middle of many processes and many endpoints: is it still the one run?
 
     python -m tests.fuzz.scale shards --kills 20     8 shards of one input, over four endpoints
     python -m tests.fuzz.scale endpoints --kills 20  one process, over four endpoints that die
 
-Shards are killed and started again, endpoints are killed and come back at the same address; one
-endpoint of the shards' four dies for good. In the end every id must be there once, the export must
-equal, byte by byte, that of one process that nobody killed, and no reply that was stored may have
-been asked for again: at most what was in flight at each kill.
+A kill comes when so many requests were asked, numbers drawn at random from the first nine tenths
+(the last ones come all at once), and falls on a shard that has stored replies since it started.
+Shards are started again, endpoints come back at the same address; one endpoint of the shards' four
+dies for good. In the end every id must be there once, the export must equal, byte by byte, that of
+one process that nobody killed, and no reply that was stored may have been asked for again: at most
+what was in flight at each kill.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spct.errors import StoreError
+from spct.runs.store import Store
 from tests.runs.conftest import Endpoint
 
 SPCT = [sys.executable, "-c", "from spct.cli.main import main; main()"]
@@ -132,32 +136,62 @@ def ended(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, said
 
 
+@dataclass
+class Task:
+    """A shard, whichever process judges it."""
+
+    work: Work
+    name: str
+    flags: tuple[str, ...]
+    process: subprocess.Popen[str] = field(init=False)
+    before: int = 0  # replies that were stored when it started
+
+    def start(self) -> None:
+        self.before = self.n_stored()
+        self.process = self.work.start(self.name, *self.flags)
+
+    def n_stored(self) -> int:
+        try:
+            with Store.read(self.work.folder / self.name) as store:
+                return store.counts()["calls"]
+        except StoreError:
+            return 0
+
+    def is_judging(self) -> bool:
+        """Whether it has stored replies since it started, and goes on."""
+        return self.process.poll() is None and self.n_stored() > self.before
+
+
 def shards(folder: Path, kills: int, n: int, n_rows: int, seed: int) -> str:
     """Processes die and start again; in the middle an endpoint dies for good."""
-    work, dice = Work(folder, n_rows), random.Random(seed)
+    # Slow replies, so that a shard that starts again finds some left to ask for.
+    work, dice = Work(folder, n_rows, latency_s=0.5), random.Random(seed)
+    moments = sorted(dice.sample(range(1, 2 * n_rows * 9 // 10), kills))
+    tasks = [Task(work, f"s{i}", ("--shard", f"{i}/{n}")) for i in range(1, n + 1)]
     try:
-        going = {i: work.start(f"s{i}", "--shard", f"{i}/{n}") for i in range(1, n + 1)}
-        done, alive_at_kill = 0, 0
-        while done < kills:
-            time.sleep(dice.uniform(0.1, 0.6))
-            if done == kills // 2 and work.replicas[0].process is not None:
+        for task in tasks:
+            task.start()
+        for done, moment in enumerate(moments):
+            if done == kills // 2:
                 work.replicas[0].kill()
-            i = dice.randint(1, n)
-            alive_at_kill += going[i].poll() is None
-            going[i].send_signal(signal.SIGKILL)
-            going[i].communicate()
-            going[i] = work.start(f"s{i}", "--shard", f"{i}/{n}")
-            done += 1
-        for process in going.values():
-            ended(process)
+            while work.n_asked() < moment or not (some := [t for t in tasks if t.is_judging()]):
+                assert any(t.process.poll() is None for t in tasks), f"it ended after {done} kills"
+                time.sleep(0.01)
+            victim = dice.choice(some)
+            victim.process.send_signal(signal.SIGKILL)
+            victim.process.communicate()
+            victim.start()
+        for task in tasks:
+            ended(task.process)
         asked = work.n_asked()
-        out = [str(folder / f"s{i}") for i in going]
+        out = [str(folder / task.name) for task in tasks]
         merged = [*SPCT, "merge", *out, "-o", str(folder / "merged")]
         subprocess.run(merged, check=True, capture_output=True)
         # Of each kill at most what was in flight, and once that of the endpoint that died.
         most = 2 * n_rows + (kills + n) * 2 * IN_FLIGHT
         said = work.check("merged", asked, most)
-        return f"shards: {kills} kills ({alive_at_kill} of them of a process at work), {said}"
+        span = f"from request {moments[0]} to {moments[-1]}"
+        return f"shards: {kills} kills of processes that were judging, {span}, {said}"
     finally:
         work.close()
 
