@@ -224,7 +224,7 @@ def _counted(reading: Reading, examples: Iterable[Example]) -> Iterator[Example]
     except DataError as error:
         raise DataError(
             f"{error}\nThe {n:,} examples before it were good, and what was judged of them is "
-            "stored: the same command with --drop-bad leaves such rows out and goes on (a changed "
+            "stored: the same command goes on, with --drop-bad also past bad rows (a changed "
             "file is another run, which --out RUN --accept-drift makes this one)"
         ) from error
     reading.n = n

@@ -30,7 +30,15 @@ from typing import Any, BinaryIO, NamedTuple
 from spct.data.containers import is_open_object, not_rows, one_object
 from spct.data.dropped import Dropped, Refused
 from spct.data.faults import RowError, bad
-from spct.data.inputs import fetched, filesystem, is_address, told, unpacked_name
+from spct.data.inputs import (
+    fetched,
+    filesystem,
+    is_address,
+    remote,
+    told,
+    unpacked_name,
+    within,
+)
 from spct.data.tables import arrow_rows, csv_rows, parquet_rows
 from spct.data.values import NOTHING, Damaged, storable
 from spct.errors import ConfigError, DataError, ExtraMissing, SpctError
@@ -114,7 +122,9 @@ def stamp(name: str) -> str:
     if is_address(name):
         store, path = filesystem(name)
         try:
-            known = store.info(path)
+            known = within(name, store.info, path)
+        except DataError:
+            raise
         except Exception as error:  # every store has errors of its own
             raise DataError(f"opening {name}: {told(error)}") from error
         if tag := known.get("ETag") or known.get("etag"):
@@ -126,10 +136,8 @@ def stamp(name: str) -> str:
 def _raw(name: str) -> Iterator[BinaryIO]:
     """The bytes of a file or an address as they are."""
     if is_address(name):
-        store, path = filesystem(name)
-        with store.open(path, "rb") as remote:
-            # fsspec's own files know no readline of a bounded length
-            yield io.BufferedReader(remote, 2**20)
+        with remote(name) as there:
+            yield there
     else:
         with open(name, "rb") as plain:
             yield plain

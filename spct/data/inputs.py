@@ -8,17 +8,24 @@ order; any other folder is all files in it whose names say that they hold rows.
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from spct.errors import DataError, ExtraMissing
 
+T = TypeVar("T")
+
+STALL_S = 120.0  # more than a healthy store's client takes for its own tries
 ROWS = (".jsonl", ".json", ".ndjson", ".parquet", ".pq", ".csv", ".tsv", ".arrow", ".feather")
 PACKED = (".gz", ".zst")
 PLAIN = (".jsonl", ".json", ".ndjson", ".csv", ".tsv")
@@ -112,15 +119,66 @@ def told(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
+def within(name: str, call: Callable[..., T], *args: Any) -> T:
+    """What a store answers; one that says nothing for `STALL_S` is an error, and no endless wait.
+
+    Several stores' own clients wait for ever, or try again for many minutes.
+    """
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(call(*args))
+        except BaseException as error:  # whatever it is, it belongs to who asked
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # a stuck one must not keep us from ending
+    try:
+        return answer.result(STALL_S)
+    except TimeoutError:
+        if answer.done():
+            raise
+        raise DataError(
+            f"reading {name}: got nothing from its store for {STALL_S:g} s; the same command tries "
+            "again"
+        ) from None
+
+
+class _Remote(io.RawIOBase):
+    """The bytes of a remote file, each piece within its time."""
+
+    def __init__(self, name: str, file: Any) -> None:
+        self._name, self._file = name, file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found: bytes = within(self._name, self._file.read, len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+
+@contextmanager
+def remote(name: str) -> Iterator[BinaryIO]:
+    """The bytes of an address."""
+    store, path = filesystem(name)
+    with within(name, store.open, path, "rb") as file:
+        # fsspec's own files know no readline of a bounded length
+        yield io.BufferedReader(_Remote(name, file), 2**20)
+
+
 def _remote_files(name: str) -> list[str]:
     store, path = filesystem(name)
     try:
         if _PATTERN.search(path):
-            found = sorted(store.glob(path))
-        elif not name.startswith("http") and store.isdir(path):  # a web server has no folders
-            found = sorted(file for file in store.find(path) if _holds_rows(file))
+            found = sorted(within(name, store.glob, path))
+        elif name.startswith("http") or not within(name, store.isdir, path):
+            return [name]  # a web server has no folders
         else:
-            return [name]
+            found = sorted(file for file in within(name, store.find, path) if _holds_rows(file))
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"listing {name}: {told(error)}") from error
     if not found:
@@ -133,9 +191,11 @@ def weight(name: str) -> int:
     try:
         if is_address(name):
             store, path = filesystem(name)
-            size = store.size(path) or 0
+            size = within(name, store.size, path) or 0
         else:
             size = os.path.getsize(name)
+    except DataError:
+        raise
     except Exception:  # every store has errors of its own; the reading will say what is wrong
         return 0
     return int(size) * (1 if name.endswith(PLAIN) else UNPACKED)
@@ -146,11 +206,10 @@ def fetched(name: str) -> Path:
 
     What needs to jump about in a file (Parquet, Arrow) would ask the store for each jump.
     """
-    store, path = filesystem(name)
     with tempfile.NamedTemporaryFile(prefix="spct-", delete=False) as copy:
         try:
-            with store.open(path, "rb") as remote:
-                shutil.copyfileobj(remote, copy, 2**20)
+            with remote(name) as file:
+                shutil.copyfileobj(file, copy, 2**20)
         except BaseException:
             os.unlink(copy.name)
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-import time
 from datetime import date
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from spct.data import inputs
 from spct.data.inputs import expand
 from spct.data.rows import read_examples
 from spct.errors import DataError
@@ -250,12 +250,14 @@ def web() -> Any:
             self.wfile.write(content if "good" in self.path else content[:200])
             if "stalled" in self.path:
                 self.wfile.flush()
-                time.sleep(1)  # then the connection goes, as a store's own client lets it go
+                over.wait(60)  # for longer than anybody should wait
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    over = threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
+    over.set()
     server.shutdown()
     server.server_close()
 
@@ -266,9 +268,11 @@ def test_rows_come_from_a_web_address(web: str) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "denied", "stalled"])
 def test_a_store_that_cuts_denies_or_stalls_is_named_and_nothing_is_judged(
-    web: str, how: str, run: Any, tmp_path: Path
+    web: str, how: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inputs, "STALL_S", 1.0)
     name, out = f"{web}/{how}/rows.jsonl", tmp_path / "r"
     code, _, err = run("sample", name, "--engine", "scripted", "-o", out, "--drop-bad")
-    assert code == 2 and f"reading {name}: got" in err and "Traceback" not in err, err
+    got = "got nothing from its store for 1 s" if how == "stalled" else "got"
+    assert code == 2 and f"reading {name}: {got}" in err and "Traceback" not in err, err
     assert not out.exists()
