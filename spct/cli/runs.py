@@ -76,6 +76,9 @@ _SHOWN = 10  # so many examples whose best response changed are listed
 def export(
     run: Runs,
     to: To = "-",
+    partition: Annotated[
+        str | None, typer.Option(help="With FOLDER/: a folder in it for each subset.")
+    ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Preferences instead: prompt, chosen, rejected, margin.")
     ] = False,
@@ -127,7 +130,7 @@ def export(
             write_preferences(counts.checked(rows, str(run)), to)
             told = str(counts)
         else:
-            n_rows = export_parts(parts, to, _correct, _marks)
+            n_rows = export_parts(parts, to, _correct, _marks, partition)
             told = f"{n_rows} verdicts{_people([store for _, store in parts])}"
         n_damaged = sum(store.n_damaged for _, store in parts)
     damaged = f", left out {n_damaged} damaged rows" if n_damaged else ""

@@ -79,6 +79,10 @@ def numbers_of(place: str, field: str, value: Any) -> tuple[float, ...]:
 
 def number_of(place: str, field: str, value: Any) -> float:
     """Read a finite number; a bool is none, a cell of a CSV table may be one."""
+    if value is None:
+        raise bad(
+            place, field, value, "a finite number", "null, or NaN, which reads as null, is none"
+        )
     if isinstance(value, Cell):
         try:
             value = float(value)

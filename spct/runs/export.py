@@ -10,16 +10,16 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
-from spct.errors import ConfigError, ExtraMissing, SpctError, StoreError
+from spct.errors import ConfigError, StoreError
 from spct.runs.codec import Record, to_line
 from spct.runs.database import DB_NAME
+from spct.runs.dataset import write_folder, write_rows
 from spct.runs.folder import atomic_path, atomic_text
 from spct.runs.store import Store
-from spct.runs.table import row, schema, valid
+from spct.runs.table import valid
 from spct.types import Example, Verdict
 
 Part = dict[str, str]  # model, benchmark and mode; empty for a run that has no parts
@@ -27,7 +27,6 @@ Correct = Callable[[Verdict, Example], float | None]
 Mark = dict[str, Any]  # a person's verdict: `mark` and `note` (spct.view.marks)
 Marks = Callable[[Path], dict[str, Mark]]  # those of a run's folder, by example
 
-_ROW_GROUP = 1000
 _PART = ("model", "benchmark", "mode")
 _COLUMNS = (
     *("id", "subset", "n", "winner", "best", "correct", "rewards", "gold", "agreement"),
@@ -56,18 +55,21 @@ def export_parts(
     path: str | Path,
     correct: Correct | None = None,
     marks: Marks = lambda folder: {},
+    by: str | None = None,
 ) -> int:
     """Write every verdict to `path`, and count them.
 
     Its ending says how: .jsonl, .parquet or .csv, a slash is a folder of Parquet files (or the
-    address of one), "-" is JSONL on standard output. `correct` says what a verdict earns, for CSV;
-    `marks` are verdicts of people, for CSV and JSONL, where there are any. Rows found damaged are
-    left out; `store.n_damaged` counts them.
+    address of one; `by` parts it by a column), "-" is JSONL on standard output. `correct` says what
+    a verdict earns, for CSV; `marks` are verdicts of people, for CSV and JSONL, where there are
+    any. Rows found damaged are left out; `store.n_damaged` counts them.
     """
+    if str(path).endswith("/"):
+        return write_folder(_records(parts), _names(parts), str(path), by)
+    if by is not None:
+        raise ConfigError("--partition makes a folder: end --to with a slash, such as verdicts/")
     if str(path) == "-":
         return _write_lines(parts, sys.stdout, marks)
-    if str(path).endswith("/"):
-        return write_folder(parts, str(path))
     path = Path(path)
     match path.suffix:
         case ".jsonl":
@@ -75,7 +77,7 @@ def export_parts(
                 return _write_lines(parts, file, marks)
         case ".parquet":
             with atomic_path(path) as part:
-                return _write_parquet(parts, part)
+                return write_rows(_records(parts), _names(parts), part)
         case ".csv":
             with atomic_text(path) as file:
                 return _write_csv(parts, file, correct, marks)
@@ -117,7 +119,7 @@ def _write_csv(
     marks: Marks,
 ) -> int:
     said = [marks(store.folder) for _, store in parts]
-    names = [name for name in _PART if any(part for part, _ in parts)]
+    names = _names(parts)
     people = ["human", "note"] if any(said) else []
     writer = csv.DictWriter(file, [*names, *_COLUMNS, *people], lineterminator="\n")
     writer.writeheader()
@@ -159,49 +161,6 @@ def _cells(values: Sequence[object]) -> str:
     return " ".join(map(str, values))
 
 
-def _write_parquet(parts: Sequence[tuple[Part, Store]], path: Path) -> int:
-    return _write_rows(_records(parts), any(part for part, _ in parts), path)
-
-
-def _write_rows(records: Iterator[Record], has_parts: bool, file: Path | BinaryIO) -> int:
-    try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ExtraMissing("pyarrow", "parquet") from error
-    columns, n_rows = schema(_PART if has_parts else ()), 0
-    with pq.ParquetWriter(file, columns, compression="zstd") as writer:
-        while rows := [row(record) for record in islice(records, _ROW_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(rows, schema=columns))
-            n_rows += len(rows)
-    return n_rows
-
-
-def write_folder(parts: Sequence[tuple[Part, Store]], folder: str, per_file: int = 100_000) -> int:
-    """Write a data set of Parquet files with one schema, `per_file` verdicts in each.
-
-    The folder must be new or empty: files of an earlier export beside these would count twice.
-    """
-    try:
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ExtraMissing("fsspec", "scale") from error
-    records, has_parts, n_rows = _records(parts), any(part for part, _ in parts), 0
-    try:
-        store, path = url_to_fs(folder)
-        if store.exists(path) and store.find(path):
-            raise StoreError(f"exporting to {folder}: there are files in it; name a new folder")
-        store.makedirs(path, exist_ok=True)
-        for number in count():
-            some = islice(records, per_file)
-            if (first := next(some, None)) is None and number:
-                return n_rows
-            rows = chain([] if first is None else [first], some)
-            with store.open(f"{path.rstrip('/')}/part-{number:05d}.parquet", "wb") as file:
-                n_rows += _write_rows(rows, has_parts, file)
-    except (SpctError, MemoryError):
-        raise
-    except Exception as error:  # every store has errors of its own
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        raise StoreError(f"exporting to {folder}: {said}") from error
-    raise AssertionError("count() does not end")
+def _names(parts: Sequence[tuple[Part, Store]]) -> tuple[str, ...]:
+    """The columns that say which part of a benchmark run a row belongs to."""
+    return _PART if any(part for part, _ in parts) else ()

@@ -167,7 +167,10 @@ def _check_all_there(runs: Sequence[Path], identities: Sequence[Mapping[str, Any
     if missing:
         shown = ", ".join(f"{i}/{counts[0]}" for i in missing[:_SHOWN])
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise StoreError(f"merging: {len(missing)} shards are missing: {shown}{more}")
+        raise StoreError(
+            f"merging: {len(shards)} of {counts[0]} shards are there, missing: {shown}{more}; name "
+            f"their runs too, or judge them first (spct sample --shard {missing[0]}/{counts[0]})"
+        )
 
 
 def _check_finished(run: Path, identity: Mapping[str, Any]) -> int:

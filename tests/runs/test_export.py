@@ -5,6 +5,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_a_folder_of_parquet_files_has_one_typed_schema_and_every_verdict_once(
     import json
 
     from spct.data.inputs import expand
-    from spct.runs.export import write_folder
+    from spct.runs.dataset import write_folder
 
     pq = pytest.importorskip("pyarrow.parquet")
     pytest.importorskip("fsspec")
@@ -207,7 +208,7 @@ def test_a_folder_of_parquet_files_has_one_typed_schema_and_every_verdict_once(
     sample = ["sample", rows, "--engine", "scripted", "-k", "1", "--progress", "none"]
     assert run(*sample, "-o", tmp_path / "r")[0] == 0
     with Store.read(tmp_path / "r") as store:
-        assert write_folder([({}, store)], str(tmp_path / "parts") + "/", per_file=4) == 10
+        assert write_folder(store.records(), (), str(tmp_path / "parts") + "/", per_file=4) == 10
     files = expand([tmp_path / "parts"])
     tables = [pq.read_table(file) for file in files]
     assert [len(table) for table in tables] == [4, 4, 2]
@@ -215,3 +216,65 @@ def test_a_folder_of_parquet_files_has_one_typed_schema_and_every_verdict_once(
     assert [i for table in tables for i in table["id"].to_pylist()] == [str(i) for i in range(10)]
     code, _, err = run("export", tmp_path / "r", "--to", f"{tmp_path}/parts/")
     assert code == 5 and "name a new folder" in err
+
+
+SUBSETS = ["math", "a/b=c", None, "", "\u00fc n", ".dot", "_bar", "math"]
+
+
+@pytest.fixture
+def parted(run: Any, tmp_path: Path) -> Path:
+    """A run of three rows of each subset."""
+    rows = [
+        {"id": str(i), "query": f"Tide {i}?", "responses": ["ebb", "flood"], "subset": subset}
+        for i, subset in enumerate(SUBSETS * 3)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sample = ["sample", tmp_path / "rows.jsonl", "--engine", "scripted", "-k", "1"]
+    assert run(*sample, "--progress", "none", "-o", tmp_path / "r")[0] == 0
+    return tmp_path / "r"
+
+
+def test_a_data_set_parted_by_subset_is_read_as_one_table(
+    run: Any, tmp_path: Path, parted: Path
+) -> None:
+    ds = pytest.importorskip("pyarrow.dataset")
+    to = ["--to", f"{tmp_path}/out/", "--partition", "subset"]
+    code, _, err = run("export", parted, *to)
+    assert code == 0 and "24 verdicts" in err, err
+    folders = {file.parent.name for file in (tmp_path / "out").rglob("*.parquet")}
+    assert len(folders) == 7 and "subset=math" in folders
+    table = ds.dataset(tmp_path / "out", partitioning="hive").to_table()
+    found = dict(zip(table["id"].to_pylist(), table["subset"].to_pylist(), strict=True))
+    assert found == {str(i): subset for i, subset in enumerate(SUBSETS * 3)}
+    part = ds.dataset(tmp_path / "out" / "subset=math").to_table()
+    assert part["id"].to_pylist() == ["0", "7", "8", "15", "16", "23"]  # in the input's order
+    assert all(rewards for rewards in table["rewards"].to_pylist())
+
+
+def test_what_cannot_be_parted_is_refused(run: Any, tmp_path: Path, parted: Path) -> None:
+    for to, by, said in (
+        ("out.jsonl", "subset", "a slash"),
+        ("out/", "subsets", "expected one of subset"),
+    ):
+        code, _, err = run("export", parted, "--to", f"{tmp_path}/{to}", "--partition", by)
+        assert code == 2 and said in err, err
+
+
+@pytest.mark.parametrize("by", [None, "subset"])
+def test_a_data_set_that_fails_leaves_no_file_and_can_be_written_again(
+    tmp_path: Path, parted: Path, by: str | None
+) -> None:
+    from spct.runs.dataset import write_folder
+
+    pytest.importorskip("pyarrow.dataset")
+    folder = f"{tmp_path}/out/"
+
+    def breaking(store: Store) -> Iterator[dict[str, Any]]:
+        yield from islice(store.records(), 5)
+        raise OSError(28, "No space left on device")
+
+    with Store.read(parted) as store:
+        with pytest.raises(StoreError, match=r"exporting to .*out/: .*No space left"):
+            write_folder(breaking(store), (), folder, by, per_file=2)
+        assert not [file for file in Path(folder).rglob("*") if file.is_file()]
+        assert write_folder(store.records(), (), folder, by, per_file=2) == 24

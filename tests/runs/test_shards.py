@@ -61,7 +61,7 @@ def test_merged_shards_are_the_run_of_a_single_process(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: s.parts[:3], "1 shards are missing: 4/4"),
+        (lambda s: s.parts[:3], "3 of 4 shards are there, missing: 4/4; name their runs too"),
         (lambda s: [*s.parts, s("again", "--shard", "2/4")], "the shard 2/4 is there 2 times"),
         (lambda s: [*s.parts[:3], s("whole")], "it is no shard"),
         (lambda s: [*s.parts[:3], s("other", "--shard", "4/4", "--seed", "1")], "another run than"),
