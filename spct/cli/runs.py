@@ -51,6 +51,9 @@ To = Annotated[
         help="File to write: .jsonl, .parquet, .csv, FOLDER/ of Parquet; - is stdout.",
     ),
 ]
+Partition = Annotated[
+    str | None, typer.Option(help="With FOLDER/: a folder in it for each value, as of subset.")
+]
 Lines = Annotated[
     str | None, typer.Option("--to", help="Write the new verdicts as JSONL too; - is stdout.")
 ]
@@ -76,9 +79,7 @@ _SHOWN = 10  # so many examples whose best response changed are listed
 def export(
     run: Runs,
     to: To = "-",
-    partition: Annotated[
-        str | None, typer.Option(help="With FOLDER/: a folder in it for each subset.")
-    ] = None,
+    partition: Partition = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Preferences instead: prompt, chosen, rejected, margin.")
     ] = False,
