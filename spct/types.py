@@ -89,9 +89,8 @@ class Criteria:
 class Example:
     """A query with the responses to judge.
 
-    `query` ends with a user turn. `gold` are ground-truth rewards, one per response, higher is
-    better; for n = 1 it is 0 or 1. `reference` is a known good answer that the judge may see,
-    `criteria` a list that a judge with criteria holds every response to; `meta` it never sees.
+    `query` ends with a user turn. `gold` are true rewards, one a response, higher is better; 0 or 1
+    for n = 1. The judge may see `reference`, a good answer, and `criteria`; `meta` it never sees.
     """
 
     id: str
@@ -102,6 +101,7 @@ class Example:
     subset: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     criteria: Criteria | None = None
+    group: str | None = None  # the name of a group that is judged in parts, as members come
 
     @property
     def n(self) -> int:

@@ -73,11 +73,13 @@ class Lists:
         """The list without a random share of it, seeded by the example: one subset for a group.
 
         The next group of the same query has other responses, hence another id and another subset.
-        Where the members of a group come one by one, the query is all that they share: it is the
-        seed, and the subset of a query stays the same.
+        The gateway names a group by what it closed with, so a late member has that one's subset.
+        Where the members come one by one and nobody names their group, the query is all that they
+        share: it is the seed, and the subset of a query stays the same.
         """
         free = [i for i, one in enumerate(criteria.items) if not one.required]
-        group = example.id if example.n > 1 else list_key(example.query, example.reference)
+        own = example.id if example.n > 1 else list_key(example.query, example.reference)
+        group = own if example.group is None else example.group
         rng = random.Random(sample_seed(self.seed, f"{group}\0dropout", 0))
         n_out = min(round(self.dropout * len(free)), len(criteria.items) - 1)
         out = set(rng.sample(free, n_out))

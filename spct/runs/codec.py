@@ -172,8 +172,9 @@ def dump_messages(messages: tuple[Message, ...]) -> list[Record]:
 def dump_example(example: Example) -> Record:
     """Return an example as JSON values; its `meta` must hold JSON values already."""
     record: Record = _adapter(Example).dump_python(example, mode="json")
-    if example.criteria is None:
-        del record["criteria"]
+    for name in ("criteria", "group"):
+        if record[name] is None:
+            del record[name]
     return record
 
 

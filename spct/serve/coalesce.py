@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 from spct.serve.groups import Closed, Groups, Late, Replay
 
 T = TypeVar("T")
-# Judges the responses of one query together: one answer a response.
-JudgeGroup = Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]
+# Judges the responses of one query together: one answer a response. The second are those that the
+# group closed with, which name it: they are the same for a member that comes late.
+JudgeGroup = Callable[[Sequence[str], Sequence[str]], Awaitable[Mapping[str, T]]]
 
 
 class Coalescer(Generic[T]):
@@ -74,7 +75,7 @@ class Coalescer(Generic[T]):
     async def _answer_late(self, late: Late, response: str, judge: JudgeGroup[T]) -> T:
         is_kept = False
         try:
-            answer = (await judge((*late.kept, response)))[response]
+            answer = (await judge((*late.kept, response), late.closed_with))[response]
             if is_kept := self._is_final(answer):
                 self._groups.keep_late(late.group, response, answer)
             return answer
@@ -101,7 +102,7 @@ class Coalescer(Generic[T]):
         for closed in self._groups.take_closed(loop.time()):
             self._on_close(closed)
             judge = self._judges.pop(closed.group)
-            task = asyncio.ensure_future(judge(closed.responses))
+            task = asyncio.ensure_future(judge(closed.responses, closed.responses))
             self._tasks[closed.group] = task
             task.add_done_callback(partial(self._end, closed))
         due = self._groups.next_event()

@@ -14,7 +14,7 @@ from spct.engines.readouts.decision import Answers, Question
 from spct.errors import ConfigError, DataError, EngineError, FormatError, first_error
 from spct.models.answering import Decider, answer_of, check_takes, decider, example_of, verdict_of
 from spct.protocols import RewardModel
-from spct.runs.identity import digest
+from spct.runs.identity import content_id, digest
 from spct.runs.saving import Saving
 from spct.serve.coalesce import Coalescer
 from spct.serve.config import ServeConfig
@@ -203,20 +203,24 @@ class Gateway:
             self.held -= is_held
 
     async def _reward(self, sample: Sample, caller: str) -> SampleOutcome:
-        def ask(responses: Sequence[str]) -> Example:
+        def ask(responses: Sequence[str], closed_with: Sequence[str] = ()) -> Example:
+            group = content_id(sample.query, closed_with, sample.reference) if closed_with else None
             return example(
                 sample.query,
                 responses,
                 self.config,
                 reference=sample.reference,
                 criteria=sample.criteria,
+                group=group,
             )
 
         if sample.group is None and not self.is_grouping:
             return SampleOutcome(await self.judge(ask((sample.response,)), caller))
 
-        async def judge(responses: Sequence[str]) -> Mapping[str, SampleOutcome]:
-            outcome = await self.judge(ask(responses), caller)
+        async def judge(
+            responses: Sequence[str], closed_with: Sequence[str]
+        ) -> Mapping[str, SampleOutcome]:
+            outcome = await self.judge(ask(responses, closed_with), caller)
             if outcome.verdict is not None and outcome.verdict.rewards is not None:
                 # kept for a while, and no wire of samples shows judgements: drop their texts
                 outcome = Outcome(replace(outcome.verdict, trajectories=()))

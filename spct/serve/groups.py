@@ -46,6 +46,7 @@ class Late:
 
     group: int
     kept: tuple[str, ...]
+    closed_with: tuple[str, ...]  # the responses that the group was judged with
     seated: bool = False  # it took a seat, which it gives back if it gets no final answer
 
 
@@ -168,13 +169,14 @@ class Groups(Generic[T]):
         if group.state == "judging" and response in group.members:
             group.retake()
             return self._wait(group, response, call)
-        kept = tuple(text for text in group.members if text != response)
+        closed_with = tuple(group.members)
+        kept = tuple(text for text in closed_with if text != response)
         if response in group.members:  # judged, and the judgement failed: try again
-            return Late(group.id, kept)
+            return Late(group.id, kept, closed_with)
         if group.is_complete or len(group.members) >= self._max_members:
             return None
         group.seats += 1
-        return Late(group.id, kept, seated=True)
+        return Late(group.id, kept, closed_with, seated=True)
 
     def _open(self, key: Hashable, subject: Hashable, size: int | None, now: float) -> _Group[T]:
         given = size or self._size

@@ -78,6 +78,7 @@ def example(
     reference: str | None = None,
     id: str | None = None,
     criteria: Criteria | None = None,
+    group: str | None = None,
 ) -> Example:
     """An example within the limits, or a 422 that names the field."""
     check_query(query)
@@ -97,6 +98,7 @@ def example(
         tuple(responses),
         reference=reference,
         criteria=criteria,
+        group=group,
     )
 
 

@@ -13,8 +13,9 @@ from spct.types import Criteria, Criterion, Example, Message
 LIST = Criteria(tuple(Criterion(f"c{i}", f"States {i}.", required=i == 0) for i in range(6)))
 
 
-def example(*responses, criteria=LIST, id="e"):
-    return Example(id, (Message("user", "Explain gravity"),), responses, criteria=criteria)
+def example(*responses, criteria=LIST, id="e", group=None):
+    query = (Message("user", "Explain gravity"),)
+    return Example(id, query, responses, criteria=criteria, group=group)
 
 
 def judge(tmp_path=None, **settings):
@@ -43,6 +44,17 @@ def test_members_of_a_group_that_come_one_by_one_have_one_subset():
     model = judge(criteria_dropout=0.4)
     alone = [shown(model, example(text, id=f"call{i}")) for i, text in enumerate("abcdef")]
     assert all(names == alone[0] for names in alone) and len(alone[0]) == 6 - 2
+
+
+def test_a_group_that_is_judged_in_parts_has_the_subset_of_its_name():
+    model = judge(criteria_dropout=0.4)
+    parts = [("a",), ("a", "b"), ("a", "c")]
+    found = {
+        name: [shown(model, example(*some, id=f"{name}{some}", group=name)) for some in parts]
+        for name in ("one", "two", "three", "four")
+    }
+    assert all(names == some[0] for some in found.values() for names in some)
+    assert len({tuple(some[0]) for some in found.values()}) > 1
 
 
 def test_one_query_is_written_once_for_all_who_ask_at_the_same_time():

@@ -512,6 +512,23 @@ async def test_a_group_whose_judgement_failed_says_why_to_each_member_and_may_be
             assert await client.metric('spct_examples_total{outcome="unscored"}') == 2 * times - 1
 
 
+@pytest.mark.parametrize("first", [("a", "bb"), ("a",)])
+async def test_a_late_member_is_of_the_group_that_closed_before_it_came(first):
+    """What a group shares, such as the criteria that dropout leaves, goes by its name."""
+    model = Model()
+    config = ServeConfig(on_unscored="error", group_size=4, group_wait_s=0.05)
+    async with served(model, config) as client:
+        for some in (first, ("late",), ("later",)):
+            await asyncio.gather(
+                *(client.post("/remote_rm", {"prompt": "p", "response": r}) for r in some)
+            )
+        await client.post("/remote_rm", {"prompt": "another", "response": "a"})
+    *ours, other = model.judged
+    assert [e.n for e in ours] == [len(first), len(first) + 1, len(first) + 1]
+    assert ours[0].group is not None and {e.group for e in ours} == {ours[0].group}
+    assert other.group not in (None, ours[0].group)
+
+
 async def test_a_websocket_is_refused():
     async with served() as client:
         with pytest.raises(aiohttp.WSServerHandshakeError):

@@ -14,11 +14,15 @@ from spct.serve.groups import Groups
 class Judge:
     def __init__(self, *, delay_s: float = 0.0, error: Exception | None = None) -> None:
         self.calls: list[tuple[str, ...]] = []
+        self.groups: list[tuple[str, ...]] = []
         self.delay_s, self.error = delay_s, error
         self.n_cancelled = 0
 
-    async def __call__(self, responses: Sequence[str]) -> Mapping[str, str]:
+    async def __call__(
+        self, responses: Sequence[str], closed_with: Sequence[str]
+    ) -> Mapping[str, str]:
         self.calls.append(tuple(responses))
+        self.groups.append(tuple(closed_with))
         try:
             await asyncio.sleep(self.delay_s)
         except asyncio.CancelledError:
@@ -52,6 +56,7 @@ async def test_a_late_member_is_judged_beside_the_kept_group_and_its_retry_is_re
     assert judge.calls == [("a", "b"), ("a", "b", "c")]
     assert await shell.answer("p", "p", "c", judge) == "C"
     assert len(judge.calls) == 2
+    assert judge.groups == [("a", "b")] * 2  # one group, whatever the time of arrival
 
 
 async def test_the_judgement_is_cancelled_when_its_last_member_goes_away():

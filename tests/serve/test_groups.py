@@ -52,7 +52,7 @@ def test_the_member_that_was_lost_is_judged_beside_the_kept_group():
     groups.join("p", "p", "b", 1, 0.0)
     (closed,) = groups.take_closed(5.0)
     settle(groups, closed, 6.0)
-    assert groups.join("p", "p", "c", 2, 7.0) == Late(0, ("a", "b"), seated=True)
+    assert groups.join("p", "p", "c", 2, 7.0) == Late(0, ("a", "b"), ("a", "b"), seated=True)
     groups.keep_late(0, "c", "C")
     assert groups.join("p", "p", "c", 3, 8.0) == Replay("C")
 
@@ -156,7 +156,7 @@ def test_a_member_whose_judgement_failed_is_judged_again_beside_the_others():
     groups.join("p", "p", "b", 1, 0.0)
     (closed,) = groups.take_closed(0.0)
     groups.settle(closed.group, {"b": "B"}, 1.0)
-    assert groups.join("p", "p", "a", 2, 2.0) == Late(0, ("b",))
+    assert groups.join("p", "p", "a", 2, 2.0) == Late(0, ("b",), ("a", "b"))
     assert groups.join("p", "p", "b", 3, 2.0) == Replay("B")
 
 
