@@ -40,10 +40,10 @@ def rft(rows: Path, model: str, out: Path, config: SftConfig, on: str | None) ->
 def meta(rows: Path, model: str, out: Path, config: MetaConfig, on: str | None) -> None:
     """Tell what `train meta` would do."""
     from spct.train.meta_rm import pos_weight
-    from spct.train.sft import read_rows
+    from spct.train.sft import read_labelled_rows
 
     def measured(tokenizer: Any) -> Rows:
-        found = read_rows(rows)
+        found = read_labelled_rows(rows)
         pos_weight([row["label"] for row in found])  # both labels, or no training
         return rows_of(found, lambda row: row["messages"], counter_of(tokenizer), config.max_length)
 

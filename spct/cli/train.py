@@ -113,6 +113,7 @@ def train_rl(
         engine = HFEngine(model, device="cpu" if rl.use_cpu else None, dtype="auto")
         found, n_too_easy = asyncio.run(stage.hard_examples(found, engine, formats, rl, out))
     rows, funnel = stage.rl_rows(found, formats, seed=rl.seed, passes=rl.passes)
+    funnel.check(n_too_easy)
     told = about([examples, *([dev] if dev else [])], (formats.several, formats.single))
 
     def trained() -> dict[str, Any]:
@@ -136,13 +137,14 @@ def train_meta(
     from spct.train import meta_rm
     from spct.train.adapters import merged_folder
     from spct.train.model_readme import about
-    from spct.train.sft import read_rows
+    from spct.train.sft import read_labelled_rows
 
     if dry_run:
         return dry.meta(rows, model, out, meta, on)
 
+    labelled = read_labelled_rows(rows)
     start = merged_folder(start_of(model), out / "base")
-    show(lambda: asdict(meta_rm.train(start, read_rows(rows), out, meta, about([rows]))))
+    show(lambda: asdict(meta_rm.train(start, labelled, out, meta, about([rows]))))
 
 
 @app.command()

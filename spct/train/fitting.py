@@ -50,6 +50,8 @@ class Fitting(Generic[T]):
 
     def check(self, what: str, limit: int) -> None:
         """Raise `TrainError` if nothing is left."""
+        if not (self.kept or self.n_too_long or self.n_refused):
+            raise TrainError(f"{what}: got no rows; what the data was filtered by left none")
         if not self.kept:
             raise TrainError(
                 f"{what}: of its rows {self.n_too_long} have more than {limit} tokens and "

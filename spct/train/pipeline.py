@@ -183,6 +183,7 @@ def rl_stage(p: Pipeline) -> Mapping[str, Any]:
             rl.hard_examples(examples, p.engine(start), p.formats, config, p.folder("rl"))
         )
     rows, funnel = rl.rl_rows(examples, p.formats, seed=config.seed, passes=config.passes)
+    funnel.check(n_too_easy)
     report = rl.train(start, rows, p.folder("rl"), config, p.formats, dev)
     return {
         **asdict(report),

@@ -18,12 +18,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 from spct.core.plan import order_of
 from spct.engines.hf_load import load_tokenizer
-from spct.errors import ExtraMissing, TrainError
+from spct.errors import ConfigError, ExtraMissing, TrainError
 from spct.protocols import Engine
 from spct.runs.store import Store
 from spct.train.adapters import saved_ends, starting_model
@@ -54,6 +56,17 @@ class RlFunnel:
 
     prompts: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+
+    def check(self, n_too_easy: int) -> None:
+        """Raise `TrainError` if no prompt is left."""
+        if not self.prompts:
+            counts = {"too easy": n_too_easy, **self.skipped}
+            raise TrainError(
+                "choosing the prompts of RL: none is left "
+                f"({', '.join(f'{n} {why}' for why, n in counts.items() if n) or 'no examples'}); "
+                "expected examples whose gold has one best response, or 0/1 for a single one, and "
+                "that the model does not always get right (drop_easy = false keeps those too)"
+            )
 
 
 def rl_rows(
@@ -190,6 +203,25 @@ def trl_config(config: RlConfig, out: Path, n_processes: int, n_rewards: int = 1
     )
 
 
+def check_server(config: RlConfig) -> None:
+    """Ask the vLLM server for its health before any work: TRL waits for it four minutes."""
+    if not config.vllm_server:
+        return
+    try:
+        with urlopen(f"{config.vllm_server.rstrip('/')}/health", timeout=10):
+            pass
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"vllm_server = {config.vllm_server!r} does not answer ({error}); start it with `trl "
+            "vllm-serve --model MODEL` on GPUs of its own, or leave vllm_server out"
+        ) from error
+    if find_spec("vllm") is None:
+        raise ConfigError(
+            "vllm_server is set, and TRL hands it the weights by vLLM's own code, which is not "
+            "installed here; run `pip install 'trl[vllm]'`, or leave vllm_server out"
+        )
+
+
 def no_signal_callback(limit: float) -> TrainerCallback:
     """Stop a run whose groups all tie: every advantage is zero, so only the KL would train."""
     from transformers import TrainerCallback
@@ -244,6 +276,7 @@ def train(
         from datasets import Dataset  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExtraMissing("trl", "train") from error
+    check_server(config)
     tokenizer = load_tokenizer(model)
     room = config.max_length - config.max_completion_tokens
     found = fitting(rows, tokenizer, room, lambda row: row["prompt"])

@@ -66,6 +66,19 @@ def _check_chat(place: str, row: Row) -> None:
             raise bad(place, name, turns, "a list of messages, each with a role and a text")
 
 
+def read_labelled_rows(path: Path) -> list[Row]:
+    """The rows of the meta RM, each with `messages` and a `label` of 0 or 1."""
+    return [row for _, row in read_objects(path, _check_labelled)]
+
+
+def _check_labelled(place: str, row: Row) -> None:
+    turns, label = row.get("messages"), row.get("label")
+    if not isinstance(turns, list) or not turns or not all(map(_is_message, turns)):
+        raise bad(place, "messages", turns, "a list of messages, each with a role and a text")
+    if isinstance(label, bool) or label not in (0, 1):
+        raise bad(place, "label", label, "0 or 1, as spct data meta writes it")
+
+
 def _is_message(turn: object) -> bool:
     return isinstance(turn, dict) and all(
         isinstance(turn.get(key), str) for key in ("role", "content")
@@ -86,6 +99,8 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
             f"micro_batch_size = {config.micro_batch_size} does not divide it; expected batch_size "
             f"to be a multiple of {per_step}"
         )
+    if config.bf16 and not config.use_cpu:
+        check_bfloat16()
     if config.bf16 and config.use_cpu and not native_bfloat16():
         print("bf16 is emulated on this processor; float32 is far faster", file=sys.stderr)
     return {
@@ -107,6 +122,17 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
+
+
+def check_bfloat16() -> None:
+    """Refuse bf16 where no accelerator computes in it; transformers' words lead nowhere."""
+    from transformers.utils import is_torch_bf16_gpu_available
+
+    if not is_torch_bf16_gpu_available():
+        raise ConfigError(
+            "bf16 = true: there is no accelerator here that computes in bfloat16; set bf16 = false,"
+            " or on a machine without a GPU use_cpu = true"
+        )
 
 
 def trackers(config: Optimisation) -> list[str]:

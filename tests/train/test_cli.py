@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -75,6 +76,25 @@ def test_standard_output_is_the_reports_alone(capsys: pytest.CaptureFixture[str]
     show(trained)
     said = capsys.readouterr()
     assert json.loads(said.out) == {"steps": 3} and "* a tracker greets" in said.err
+
+
+def test_labelled_rows_without_a_label_are_named(run: Any, tmp_path: Path) -> None:
+    rows = tmp_path / "meta.jsonl"
+    turns = [{"role": "user", "content": "a"}]
+    for row, wrong in (({"messages": turns}, "label"), ({"label": 1}, "messages")):
+        rows.write_text(json.dumps(row) + "\n")
+        code, _, said = run("train", "meta", rows, "--model", tmp_path, "--out", tmp_path / "o")
+        assert code == 2 and "meta.jsonl:1" in said and wrong in said
+
+
+def test_rl_without_a_prompt_says_what_became_of_the_examples(run: Any, tmp_path: Path) -> None:
+    given = tmp_path / "ties.jsonl"
+    given.write_text(json.dumps({"query": "q", "responses": ["a", "b"], "gold": [1, 1]}) + "\n")
+    code, _, said = run(
+        "train", "rl", given, "--model", tmp_path, "--out", tmp_path / "o", "--set",
+        "drop_easy=false",
+    )  # fmt: skip
+    assert code == 2 and "none is left (1 no unique best)" in said
 
 
 def test_rft_filter_counts_gold_that_cannot_decide_apart(tmp_path: Path) -> None:

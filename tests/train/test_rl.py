@@ -1,5 +1,6 @@
 """Which examples become prompts, in which order; what dev sets refuse."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import pytest
 
 from spct.core.format import POINTWISE, SINGLE
 from spct.engines.scripted import ScriptedEngine
-from spct.errors import DataError
+from spct.errors import ConfigError, DataError
 from spct.train.config import RlConfig
 from spct.train.dev import dev_set
-from spct.train.rl import as_completion, hard_examples, make_rewards, rl_rows
+from spct.train.rl import as_completion, check_server, hard_examples, make_rewards, rl_rows
 from spct.train.sampling import Formats
+from spct.train.sft import batch_arguments
 from spct.types import Example, Message, Prompt
 
 CONFIG = RlConfig()
@@ -104,3 +106,22 @@ def test_formats_are_told_apart_by_what_they_show_and_not_by_name() -> None:
         log_metric=lambda *_: None,
     )
     assert paid == [1.0, 1.0]
+
+
+def test_a_vllm_server_that_is_not_there_is_named_before_any_work() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=r"does not answer .*trl vllm-serve"):
+            check_server(CONFIG.model_copy(update={"vllm_server": url}))
+    check_server(CONFIG)
+
+
+def test_bfloat16_without_hardware_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    config = CONFIG.model_copy(update={"bf16": True, "use_cpu": False})
+    monkeypatch.setattr("transformers.utils.is_torch_bf16_gpu_available", lambda: False)
+    with pytest.raises(ConfigError, match="no accelerator here that computes in bfloat16"):
+        batch_arguments(config, 1)
+    monkeypatch.setattr("transformers.utils.is_torch_bf16_gpu_available", lambda: True)
+    assert batch_arguments(config, 1)["bf16"] is True
