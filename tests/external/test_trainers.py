@@ -8,7 +8,8 @@ from spct.integrations import outcome
 from tests.external.environments import ROOT, environment, run
 from tests.external.test_verl import NEEDED
 
-pytestmark = pytest.mark.external
+# making verl's environment takes minutes
+pytestmark = [pytest.mark.external, pytest.mark.timeout(1800)]
 
 CODE = """
 import json, sys

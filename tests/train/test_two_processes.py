@@ -1,6 +1,5 @@
 """Two processes on a CPU (gloo) train as one does: data order, loss, resume, merged weights."""
 
-import json
 import os
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from spct.train.adapters import write_merged
 from tests.train.two_processes import train
+from tests.train.two_processes_curves import losses
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 ROOT = Path(__file__).parents[2]
@@ -30,11 +30,6 @@ def launch(launcher: tuple[str, ...], *arguments: object) -> subprocess.Complete
         capture_output=True, text=True, cwd=ROOT, timeout=800, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-
-
-def losses(out: Path) -> list[float]:
-    logs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [log["loss"] for log in logs if "loss" in log]
 
 
 @pytest.fixture(scope="module")
