@@ -126,7 +126,7 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
 
 def check_bfloat16() -> None:
     """Refuse bf16 where no accelerator computes in it; transformers' words lead nowhere."""
-    from transformers.utils import is_torch_bf16_gpu_available
+    from transformers.utils.import_utils import is_torch_bf16_gpu_available
 
     if not is_torch_bf16_gpu_available():
         raise ConfigError(

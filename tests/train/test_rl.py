@@ -120,8 +120,10 @@ def test_a_vllm_server_that_is_not_there_is_named_before_any_work() -> None:
 def test_bfloat16_without_hardware_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     config = CONFIG.model_copy(update={"bf16": True, "use_cpu": False})
-    monkeypatch.setattr("transformers.utils.is_torch_bf16_gpu_available", lambda: False)
+    monkeypatch.setattr(
+        "transformers.utils.import_utils.is_torch_bf16_gpu_available", lambda: False
+    )
     with pytest.raises(ConfigError, match="no accelerator here that computes in bfloat16"):
         batch_arguments(config, 1)
-    monkeypatch.setattr("transformers.utils.is_torch_bf16_gpu_available", lambda: True)
+    monkeypatch.setattr("transformers.utils.import_utils.is_torch_bf16_gpu_available", lambda: True)
     assert batch_arguments(config, 1)["bf16"] is True
