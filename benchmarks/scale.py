@@ -1,6 +1,6 @@
 """Endpoints, shards, long inputs and merging, each as a ratio within one run or against a limit.
 
-    python -m benchmarks.scale [endpoints] [shards] [rows] [resume] [merge] [--quick]
+    python -m benchmarks.scale [endpoints] [shards] [rows] [resume] [merge] [ray] [--quick]
 
 - endpoints: four mock endpoints of 50 ms, 16 in flight each, beside one; expected at least 3.6x
 - shards: 8 processes beside one with 8 times their examples in flight; expected at least 0.9x
@@ -10,6 +10,8 @@
 - resume: the same command on a run that has all verdicts of such a file; expected in 60 s at most
 - merge: 8 shards of the scripted judge, their rows copied to 100,000, put together; expected in 20
   s at most
+- ray: `--ray local` with 2 actors beside two shards, over 60 s; expected at least 0.8x. It installs
+  Ray in an environment of its own, and runs only where it is named
 
 The mocks run in processes of their own on the same machine, so a busy one lowers every ratio.
 """
@@ -26,8 +28,10 @@ import sys
 import tempfile
 import time
 import zlib
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from spct.cli.process import fast_loop
 from spct.engines.openai import OpenAIEngine
@@ -38,6 +42,7 @@ from spct.runs.rows import verdict_row
 from spct.runs.shards import merge
 from spct.runs.store import Store
 from spct.types import Message, Prompt, SamplingParams
+from tests.external.environments import RAY, environment
 from tests.runs.conftest import endpoints
 
 SPCT = [sys.executable, "-c", "from spct.cli.main import main; main()"]
@@ -84,38 +89,73 @@ def endpoints_part(quick: bool) -> None:
     print(f"endpoints: best {max(ratios):.2f}x of rounds {[round(r, 2) for r in ratios]}")
 
 
-def shards_part(quick: bool) -> None:
-    n = 2_000 if quick else 8_000
-    with tempfile.TemporaryDirectory() as name, endpoints(2, "--latency=0.05") as servers:
+class Field(NamedTuple):
+    """Where runs are timed."""
+
+    folder: Path
+
+    def rate(self, seconds: float, in_flight: int, *runs: list[str], python: str = "") -> float:
+        """Verdicts a second of runs beside each other, from when each has stored its first."""
+        args = [python or sys.executable, *SPCT[1:], "sample", str(self.folder / "rows.jsonl")]
+        args += ["-k", "2", "--model", "mock-judge", "--endpoints", str(self.folder / "pool")]
+        args += ["-j", "64", "--examples-in-flight", str(in_flight), "--progress", "none"]
+        made = [Path(tempfile.mkdtemp(dir=self.folder)) for _ in runs]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        going = [
+            subprocess.Popen([*args, *flags, "-o", str(out)], **quiet)
+            for out, flags in zip(made, runs, strict=True)
+        ]
+        while not all(map(n_stored, made)):
+            assert all(one.poll() is None for one in going), "a run ended before it judged"
+            time.sleep(0.1)
+        begun = time.time()
+        time.sleep(seconds)
+        for one in going:
+            one.terminate()
+        for one in going:
+            one.wait()
+        found = 0
+        for out in made:
+            with closing(sqlite3.connect(out / "run.db")) as db:
+                query = "SELECT count(*) FROM verdicts WHERE created BETWEEN ? AND ?"
+                found += db.execute(query, (begun, begun + seconds)).fetchone()[0]
+        return found / seconds
+
+
+@contextmanager
+def field(n_endpoints: int) -> Iterator[Field]:
+    """A long file of rows and endpoints of 50 ms."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        endpoints(n_endpoints, "--latency=0.05") as servers,
+    ):
         folder = Path(name)
-        write_rows(folder / "rows.jsonl", n)
+        write_rows(folder / "rows.jsonl", 200_000)
         (folder / "pool").write_text("".join(f"{server.url}\n" for server in servers))
+        yield Field(folder)
 
-        def start(out: str, in_flight: int, *flags: str) -> subprocess.Popen[bytes]:
-            args = ["sample", str(folder / "rows.jsonl"), "-k", "2", "--model", "mock-judge"]
-            args += ["--endpoints", str(folder / "pool"), "--progress", "none", "-j", "64"]
-            args += ["--examples-in-flight", str(in_flight), "-o", str(folder / out), *flags]
-            quiet = subprocess.DEVNULL
-            return subprocess.Popen([*SPCT, *args], stdout=quiet, stderr=quiet)
 
-        assert start("single", 64).wait() == 0
-        going = [start(f"s{i}", 8, "--shard", f"{i}/8") for i in range(1, 9)]
-        assert [one.wait() for one in going] == [0] * 8
-        single = after_start([folder / "single"])
-        eight = after_start([folder / f"s{i}" for i in range(1, 9)])
+def shards_part(quick: bool) -> None:
+    seconds = 10 if quick else 40
+    with field(2) as there:
+        single = there.rate(seconds, 64, [])
+        eight = there.rate(seconds, 8, *(["--shard", f"{i}/8"] for i in range(1, 9)))
     print(
-        f"shards: {n} rows, one process {single:.0f} rows/s, 8 shards {eight:.0f} rows/s, both "
-        f"after their start: {eight / single:.2f}x"
+        f"shards: one process {single:.0f} rows/s, 8 shards {eight:.0f} rows/s, each over "
+        f"{seconds} s after the start of all: {eight / single:.2f}x"
     )
 
 
-def after_start(runs: list[Path]) -> float:
-    """Verdicts a second from the first one that is stored to the last one."""
-    times: list[float] = []
-    for run in runs:
-        with closing(sqlite3.connect(run / "run.db")) as db:
-            times += [created for (created,) in db.execute("SELECT created FROM verdicts")]
-    return len(times) / (max(times) - min(times))
+def ray_part(quick: bool) -> None:
+    seconds = 15 if quick else 60
+    python = str(environment("ray", *RAY))
+    with field(2) as there:
+        shards = there.rate(seconds, 32, *(["--shard", f"{i}/2"] for i in (1, 2)), python=python)
+        actors = there.rate(seconds, 32, ["--ray", "local", "--ray-actors", "2"], python=python)
+    print(
+        f"ray: two shards {shards:.0f} rows/s, --ray local with 2 actors {actors:.0f} rows/s, each "
+        f"over {seconds} s after the start of all: {actors / shards:.2f}x"
+    )
 
 
 def rows_part(quick: bool) -> None:
@@ -238,7 +278,9 @@ PARTS = {
     "rows": rows_part,
     "resume": resume_part,
     "merge": merge_part,
+    "ray": ray_part,
 }
+UNASKED = [part for part in PARTS if part != "ray"]  # it makes an environment of its own
 
 
 def main() -> None:
@@ -246,7 +288,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows")
     args = parser.parse_args()
-    for part in args.parts or PARTS:
+    for part in args.parts or UNASKED:
         PARTS[part](args.quick)
 
 

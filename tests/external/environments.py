@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".external"
+RAY = ("ray[data,serve]>=2.40", "-e", f"{ROOT}[parquet]")
 
 
 def environment(

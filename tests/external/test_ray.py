@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.external.environments import ROOT, environment, run
+from tests.external.environments import RAY, environment, run
 from tests.runs.conftest import endpoints
 
 pytestmark = [pytest.mark.external, pytest.mark.timeout(900)]
@@ -23,7 +23,7 @@ MAIN = "from spct.cli.main import main; main()"
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    return environment("ray", "ray[data,serve]>=2.40", "-e", f"{ROOT}[parquet]")
+    return environment("ray", *RAY)
 
 
 def written(folder: Path, n: int) -> Path:
