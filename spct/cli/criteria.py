@@ -34,6 +34,7 @@ from spct.runs.criteria_rows import write_criteria
 from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.identity import digest_of_all
+from spct.runs.rows import Sound
 from spct.runs.run import open_run
 from spct.runs.store import Store
 from spct.runs.table import valid
@@ -221,6 +222,14 @@ def measure(
     to: Annotated[
         Path | None, typer.Option("--to", help="Also one CSV row per response and criterion.")
     ] = None,
+    order: Annotated[
+        bool,
+        typer.Option("--order", help="Also what the order of the criteria changes (k above 1)."),
+    ] = False,
+    other: Annotated[
+        Path | None,
+        typer.Option("--beside", help="A run that asks otherwise (met, met_one): do both agree?"),
+    ] = None,
 ) -> None:
     """What a run says of its criteria: met rate, flips between votes, alpha, dead ones, overlap.
 
@@ -232,9 +241,10 @@ def measure(
                 n = write_criteria(store.verdicts(), file, valid)
             print(f"{n} rows in {to}", file=sys.stderr)
         labels: dict[tuple[str, int, str], float] = {}
-        verdicts = []
+        verdicts, prompts = [], []
         for judged in store.judged():
             verdicts.append(judged.verdict)
+            prompts.append(_prompt(judged))
             found = next((t.criteria for t in judged.verdict.trajectories if t.criteria), None)
             if judged.example is not None and found is not None:
                 labels |= labels_of(judged.example, found)
@@ -251,6 +261,22 @@ def measure(
             f"{told[0]:>8}  {told[1]:>9}  {told[2]:>5}  {told[3]:>7}{agreed}  {one.unscored:>4} of "
             f"{one.n:<4} {printable(one.name)}{dead}"
         )
+    if order or other is not None:
+        from spct.measure import criteria_probes  # numpy, which the rest needs none of
+
+        own = [*zip(prompts, verdicts, strict=True)]
+        if order:
+            print(criteria_probes.order_line(own))
+        if other is not None:
+            with closing(Store.read(other)) as store:
+                theirs = [(_prompt(judged), judged.verdict) for judged in store.judged()]
+            print(criteria_probes.beside_line(own, theirs, str(other)))
+
+
+def _prompt(judged: Sound) -> str:
+    """What an example is resampled with: its query, or its id where the run has no texts."""
+    example = judged.example
+    return judged.verdict.example_id if example is None else repr(example.query)
 
 
 def _number(value: float | None) -> str:

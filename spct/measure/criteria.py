@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from spct.errors import DataError
+from spct.measure.agreement import cohens_kappa
 from spct.runs.criteria_rows import criteria_rows
 from spct.types import Criteria, Example, Verdict
 
@@ -69,20 +70,6 @@ def labels_of(example: Example, criteria: Criteria) -> dict[tuple[str, int, str]
             if value is not None:
                 found[example.id, i, str(name)] = float(value)
     return found
-
-
-def kappa(pairs: Sequence[tuple[bool, bool]]) -> float | None:
-    """Cohen's kappa of two yes-or-no judgements; None where neither could disagree by chance."""
-    n = len(pairs)
-    if not n:
-        return None
-    a, b = sum(x for x, _ in pairs) / n, sum(y for _, y in pairs) / n
-    by_chance = a * b + (1 - a) * (1 - b)
-    return (
-        None
-        if by_chance == 1
-        else (sum(x == y for x, y in pairs) / n - by_chance) / (1 - by_chance)
-    )
 
 
 def flip_rate(votes: Sequence[Sequence[float]]) -> float | None:
@@ -163,7 +150,7 @@ def _figures(
         alpha=alpha(votes),
         dead=len(scored) > 1 and (min(scored) >= 0.5 or max(scored) < 0.5),
         overlap=fmean(others) if others else None,
-        kappa=kappa(told),
+        kappa=cohens_kappa(told),
         n_labels=len(told),
     )
 

@@ -12,7 +12,8 @@ import pytest
 from spct.core.neutralise import neutralise
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import DataError
-from spct.measure.criteria import kappa, labels_of
+from spct.measure.agreement import cohens_kappa
+from spct.measure.criteria import labels_of
 from spct.measure.rationale import consistency, matched, points_of, prompt_of, reasons_of
 from spct.types import Criteria, Criterion, Example, Message, Prompt, Unscored
 
@@ -62,8 +63,8 @@ def test_a_rationale_that_is_no_list_of_texts_is_refused(value: object) -> None:
 def test_kappa_by_hand_and_labels_by_name_or_order() -> None:
     # 3 yes-yes, 1 yes-no, 1 no-yes, 3 no-no: agreement 6/8, by chance 1/2
     pairs = [(True, True)] * 3 + [(True, False), (False, True)] + [(False, False)] * 3
-    assert kappa(pairs) == pytest.approx((6 / 8 - 1 / 2) / (1 / 2))
-    assert kappa([(True, True)] * 4) is None and kappa([]) is None
+    assert cohens_kappa(pairs) == pytest.approx((6 / 8 - 1 / 2) / (1 / 2))
+    assert cohens_kappa([(True, True)] * 4) is None and cohens_kappa([]) is None
     listed = Criteria((Criterion("x", "X"), Criterion("y", "Y")))
     row = Example("e", ROW.query, ("a", "b"), meta={"met": [[True, 0.2], {"y": 1, "x": None}]})
     assert labels_of(row, listed) == {("e", 0, "x"): 1.0, ("e", 0, "y"): 0.2, ("e", 1, "y"): 1.0}
