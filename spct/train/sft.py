@@ -126,9 +126,12 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
 
 def check_bfloat16() -> None:
     """Refuse bf16 where no accelerator computes in it; transformers' words lead nowhere."""
-    from transformers.utils.import_utils import is_torch_bf16_gpu_available
+    from transformers.utils.import_utils import (
+        is_torch_bf16_gpu_available,
+        is_torch_xla_available,
+    )
 
-    if not is_torch_bf16_gpu_available():
+    if not (is_torch_bf16_gpu_available() or is_torch_xla_available()):
         raise ConfigError(
             "bf16 = true: there is no accelerator here that computes in bfloat16; set bf16 = false,"
             " or on a machine without a GPU use_cpu = true"
