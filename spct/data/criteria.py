@@ -65,10 +65,7 @@ class Polarity:
         """The kind of a negative item, and what is wrong with it."""
         text = repr(item.text[:60])
         if self.negative is None:
-            return "pitfall", (
-                f"{text} counts below zero; say what that means: --negative occurs-is-bad (it is "
-                "bad when it occurs) or --negative met-is-good"
-            )
+            return "pitfall", f"{text} counts below zero"
         kind: Literal["met", "pitfall"] = "met" if self.negative == "met-is-good" else "pitfall"
         if not (_VIRTUE.match(item.text) or _FAULT.match(item.text)):
             return kind, ""
@@ -82,6 +79,12 @@ class Polarity:
         if is_good != (self.negative == "met-is-good"):
             return kind, f"{text} is worded against --negative {self.negative}"
         return kind, ""
+
+
+_SAY = (
+    "say what below zero means: --negative occurs-is-bad (it is bad when it occurs) or --negative "
+    "met-is-good"
+)
 
 
 def looks_like_criteria(value: Any) -> bool:
@@ -119,12 +122,14 @@ def read_criteria(
             problems += [problem] * bool(problem)
             item = _like(item, kind=kind)
         items.append(item)
+    if polarity.negative is None and any(is_negative for _, is_negative in raws):
+        problems.append(_SAY)
     criteria = Criteria(tuple(items), source)
     problems += faults_of(criteria) if raws or not problems else []
     if problems:
         told = "; ".join(dict.fromkeys(problems))
-        n = f"{len(items)} items"
-        raise RowError(place, Fault("criteria", n, f"a list to judge by, but {told}"))
+        n = "1 item" if len(items) == 1 else f"{len(items)} items"
+        raise RowError(place, Fault("criteria", n, f"a list without faults: {told}"))
     return criteria
 
 
