@@ -30,9 +30,12 @@ from spct.runs.store import Store
 from spct.types import Example, Verdict
 
 OBJECTS = 200 * 2**20  # bytes of Ray's shared memory on one machine: examples pass through it
-STARTS = {  # seconds that a node of Ray may take to start: a busy machine needs more than its 10
+STARTS = {  # for a node that is started here
+    # seconds that it may take: a busy machine needs more than Ray's 10
     "RAY_raylet_start_wait_time_s": "180",
     "RAY_gcs_server_request_timeout_seconds": "180",
+    # Ray's 15 puts its actors behind all other work of the machine, where they hardly run
+    "RAY_worker_niceness": "0",
 }
 
 
