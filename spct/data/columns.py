@@ -8,11 +8,12 @@ left, and no column can be lost on the way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from spct.data.faults import Fault, RowError, bad
 from spct.data.fields import build, need, number_of, text_of
+from spct.data.printed import NUMPY, printed_messages
 from spct.errors import DataError, did_you_mean
 from spct.types import Example, Message
 
@@ -38,7 +39,12 @@ QUERY_LIKE = frozenset(
         "sys_prompt",
         "system_message",
         "document",
+        "documents",
         "passage",
+        "passages",
+        "contexts",
+        "choices",
+        "options",
         "tools",
     ]
 )
@@ -63,8 +69,19 @@ class Columns:
         self.notes: Notes = Counter() if notes is None else notes
         self.damaged = damaged or {}  # columns whose values could not be kept as they were
         self.used: dict[str, Part] = {}
+        for column, value in self.row.items():
+            if isinstance(value, str) and (found := printed_messages(value)):
+                self._unprint(column, *found)
         self.names: Mapping[str, str] = {}  # column -> what the file calls it, where it was renamed
         self.before: Columns = self  # the row before it was renamed
+
+    def _unprint(self, column: str, messages: Any, problem: str) -> None:
+        """Take messages that are written as text for what they are."""
+        if problem:
+            self.damaged = {**self.damaged, column: problem}
+        else:
+            self.row[column] = messages
+            self.note(f"the text in {column!r} is a list of messages, and is read as one")
 
     def __contains__(self, column: str) -> bool:
         return column in self.row
@@ -133,7 +150,7 @@ class Columns:
         if subset is not None:
             fields["subset"] = subset
         rest = self.left()
-        self._note_what_is_left(rest, query)
+        self._note_what_is_left(rest, [*(turn.content for turn in query), *responses])
         nested = rest.get("meta")
         if isinstance(nested, dict):  # the columns beside it win, as they were there first
             rest = {**rest.pop("meta"), **rest}
@@ -161,19 +178,35 @@ class Columns:
         is_id = isinstance(value, str | int) and not isinstance(value, bool)
         return is_id and bool(str(value).strip())
 
-    def _note_what_is_left(self, rest: Mapping[str, Any], query: tuple[Message, ...]) -> None:
+    def _note_what_is_left(self, rest: Mapping[str, Any], shown: Sequence[str]) -> None:
         for column in rest:
             value = rest[column]
-            if column in self.damaged:
+            if self.damaged.get(column, NUMPY) != NUMPY:
                 self.note(f"the column {column!r} is kept without what cannot be stored in it")
             if column in MEDIA and value not in ("", [], {}):
                 self.note(f"the column {column!r} is not shown: the judge reads text alone")
             elif column in QUERY_LIKE and value not in ("", [], {}):
-                if isinstance(value, str) and any(value.strip() in m.content for m in query):
+                texts = list(_texts_in(value))
+                if texts and all(any(text in one for one in shown) for text in texts):
                     continue
                 taken = [self.names.get(c, c) for c, part in self.used.items() if part == "query"]
-                way = ",".join([*taken, column]) if isinstance(value, str) else column
+                is_messages = isinstance(value, list) and isinstance(value[0], dict)
+                way = f"query={column}" if is_messages else f"query={','.join([*taken, column])}"
+                way = f"system={column}" if column == "tools" else way
                 self.note(
                     f"the column {column!r} looks like a part of the query, but it is kept in "
-                    f"meta, which no judge sees; to show it: --map query={way}"
+                    f"meta, which no judge sees; to show it: --map {way}"
                 )
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """What a column says, without the names of those who say it."""
+    if isinstance(value, str):
+        yield value.strip()
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_in(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in ("role", "from"):
+                yield from _texts_in(item)

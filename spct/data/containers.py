@@ -81,7 +81,11 @@ def one_object(name: str, data: bytes) -> Fault | None:
 def of_object(name: str, value: dict[str, Any]) -> Fault | None:
     """What one JSON object holds that is not a row but a whole file; None if it may be a row."""
     lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
-    tables = [k for k, v in lists.items() if all(isinstance(item, dict) for item in v)]
+    tables = [
+        k
+        for k, v in lists.items()
+        if all(isinstance(item, dict) and not item.keys() & {"role", "from"} for item in v)
+    ]
     got = f"one JSON object with the keys {named(value)}"
     if tables and len(tables) == len(lists) and len(value) - len(tables) <= 3:
         key = tables[0] if len(tables) == 1 else None

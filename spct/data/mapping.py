@@ -2,7 +2,7 @@
 
     query=instruction,input            several texts are one user turn, an empty line between them
     response=output                    the one response; responses=a,b or a list column for several
-    system=sys_prompt, history=turns   turns before the query
+    system=sys_prompt, history=turns   turns before the query; system=a,b for several texts
     query=request.input                a field inside an object, or inside each object of a list
     gold=winner:model_a,model_b,tie    the words of a verdict: first, second, then ties
     gold=label:1,0                     of one response: the good value, then the bad one
@@ -58,6 +58,7 @@ RENAMED = (
 )
 FIELDS = OWN + RENAMED
 _WITH_WORDS = ("gold",)
+_OF_ONE = ("id", "history", "reference", "subset", "criteria")
 
 
 class Mapped(NamedTuple):
@@ -106,6 +107,10 @@ def _checked(mapping: dict[str, Mapped]) -> dict[str, Mapped]:
         raise ConfigError("mapping columns with --map: give either response or responses")
     if "gold" in mapping and "rank" in mapping:
         raise ConfigError("mapping columns with --map: give either gold or rank")
+    for field, source in mapping.items():
+        if len(source.columns) > 1 and (field in _OF_ONE or source.words):
+            got = f"{field}={source}"
+            raise ConfigError(f"mapping columns with --map: got {got!r}, expected one column")
     return mapping
 
 

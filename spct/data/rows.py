@@ -154,6 +154,7 @@ class Parser:
         self._mapping = mapping or {}
         self._foreign: Foreign | None = None
         self._none: Counter[str] = Counter()  # the notes on our own rows, asked for at each row
+        self._own_places: list[str] = []  # the first and the last of our own rows
         self._ids: Seen = before._ids if before else Seen()
         self._contents: Seen = before._contents if before else Seen()
         self._copies: dict[str, int] = before._copies if before else {}
@@ -218,6 +219,7 @@ class Parser:
         return self._schema == "spct" or ("query" in value and "responses" in value)
 
     def _own(self, row: Row, value: dict[str, Any]) -> Example | Refused:
+        self._own_places[1:] = [row.place]
         try:
             example = read_own(row.place, value, row.damaged, self._polarity)
             self.last = row.place, value
@@ -232,9 +234,8 @@ class Parser:
         from spct.data.mapping import as_mapping
 
         self._foreign = Foreign(self._schema, as_mapping(self._mapping), self._polarity)
-        if self.n_rows > 1 and self._schema == "auto" and not self._mapping:
-            for line in ("1", str(self.n_rows - 1)):  # all rows so far were ours
-                self._foreign.hold(f"{self.name}:{line}", BY_NAME["spct"])
+        for place in self._own_places:  # not the broken lines before, which are of no layout
+            self._foreign.hold(place, BY_NAME["spct"])
         return self._foreign
 
     def _flushed(self) -> Iterator[Example | Refused]:

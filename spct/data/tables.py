@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ MAX_CELL = 16 * 2**20  # characters
 _OF_NUMBERS = re.compile(
     r"score|rating|\brank|label|gold|margin|strength|helpful|correct", re.IGNORECASE
 )
+_OF_OBJECTS = ("meta", "criteria")  # in other columns an object may be an answer
 Value = dict[str, Any] | DataError
 
 
@@ -63,13 +65,17 @@ def _batches(name: str, batches: Any) -> Iterator[tuple[str, Value]]:
 def csv_rows(name: str, stream: BinaryIO, separator: str) -> Iterator[tuple[str, Value]]:
     """Yield each row with its place, the line on which it ends.
 
-    The first line names the columns. An empty cell is an absent value; one that holds a JSON list
-    or object is what it holds. Everything else is text, and a number where one is needed or where
-    the column is named for one (score, rating, label, gold, ...).
+    The first line names the columns; if it has no comma, tabs or semicolons separate. An empty cell
+    is an absent value; one that holds a JSON list of texts, lists or objects is what it holds.
+    Everything else is text, and a number where one is needed or where the column is named for one
+    (score, rating, label, gold, ...).
     """
     csv.field_size_limit(MAX_CELL)
-    text = codecs.getreader("utf-8-sig")(stream)
-    table = csv.reader(text, delimiter=separator, strict=True)
+    lines = _lines(stream)
+    first = next(lines, "")
+    if separator not in first:
+        separator = next((sign for sign in "\t;" if sign in first), separator)
+    table = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
     names: list[str] | None = None
     try:
         for cells in table:
@@ -94,15 +100,28 @@ def csv_rows(name: str, stream: BinaryIO, separator: str) -> Iterator[tuple[str,
         yield place, bad(place, "CSV", str(error), "a table whose quotes are closed")
 
 
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    """The lines of a text, which end in LF, CR or both; U+2028 and its like end none."""
+    is_first = True
+    while line := stream.readline():
+        if is_first:
+            line, is_first = line.removeprefix(codecs.BOM_UTF8), False
+        text = line.decode("utf-8")
+        yield from re.findall(r"[^\r]+\r?\n?|\r\n?", text) if "\r" in text else [text]
+
+
 def _value(column: str, cell: str) -> Any:
     if not cell:
         return None
-    if cell[0] in "[{" and cell[-1] in "]}":
+    is_number = _OF_NUMBERS.search(column) is not None
+    if cell[0] == "[" or (cell[0] == "{" and column in _OF_OBJECTS):
         try:
-            return json.loads(cell)
+            value = json.loads(cell)
         except (ValueError, RecursionError):
-            return cell
-    if _OF_NUMBERS.search(column):
+            return Cell(cell)
+        is_held = is_number or any(isinstance(item, str | list | dict) for item in value)
+        return value if is_held else Cell(cell)  # an answer may be [1, 2]
+    if is_number:
         try:
             return float(cell) if not cell.strip("+-").isdigit() else int(cell)
         except ValueError:

@@ -58,11 +58,41 @@ def turns_of(place: str, field: str, value: Any) -> tuple[Message, ...]:
         return dialogue(value) or templated(place, field, value) or (Message("user", value),)
     if isinstance(value, dict):
         inner = next((k for k in ("messages", "conversation", "conversations") if k in value), None)
+        if inner is None and "role" not in value and "from" not in value:
+            return (Message("user", _text_in(place, field, value)),)
         value = value[inner] if inner else [value]
     if not isinstance(value, list) or not value:
         raise bad(place, field, value, "a text or a list of at least one message")
+    if (said := _exchanges(value)) is not None:
+        return said
     with misread(place):
         return read_messages(value, field)
+
+
+def _text_in(place: str, field: str, value: dict[str, Any]) -> str:
+    """The text of an object that is no message."""
+    key = next((k for k in TEXT_KEYS if isinstance(value.get(k), str)), None)
+    if key is None:
+        texts = [name for name, text in value.items() if isinstance(text, str)][:5]
+        expected = "a text, or a message with role and content"
+        told = ", ".join(f"{field}.{name}" for name in texts) or f"{field}.NAME"
+        raise bad(place, field, sorted(value), expected, f"name the text in it with --map: {told}")
+    return str(value[key])
+
+
+_EXCHANGE = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
+
+
+def _exchanges(items: list[Any]) -> tuple[Message, ...] | None:
+    """The turns of a list in which one object holds a question and its answer."""
+    for asked, answered in _EXCHANGE:
+        if all(isinstance(item, dict) and item.keys() == {asked, answered} for item in items):
+            pairs = [(item[asked], item[answered]) for item in items]
+            if not all(isinstance(text, str) for pair in pairs for text in pair):
+                return None
+            turns = [(Message("user", q), Message("assistant", a)) for q, a in pairs]
+            return tuple(turn for pair in turns for turn in pair)
+    return None
 
 
 def query_of(place: str, field: str, value: Any) -> tuple[Message, ...]:
@@ -84,10 +114,9 @@ def response_of(place: str, field: str, value: Any) -> str:
     """Read one response: a text, a message, a list of turns, or an object with one known text."""
     if isinstance(value, str):
         return value
-    if isinstance(value, dict) and "role" not in value and "from" not in value:
-        key = next((k for k in TEXT_KEYS if isinstance(value.get(k), str)), None)
-        if key is not None:
-            return str(value[key])
+    is_object = isinstance(value, dict) and not value.keys() & {"role", "from"}
+    if is_object and not isinstance(value.get("output"), list):  # no items of the Responses API
+        return _text_in(place, field, value)
     if not isinstance(value, dict | list) or not value:
         raise bad(place, field, value, "a text, a message of the assistant, or a list of messages")
     with misread(place):

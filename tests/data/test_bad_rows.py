@@ -117,7 +117,7 @@ RATED: list[Bad] = [
     *[
         ("ultrafeedback", "overall_score", rate({"response": "a", "overall_score": v}))
         for v in NOT_NUMBER
-        if v is not None
+        if v not in (None, True, "1")  # right and wrong are 1 and 0, and a text may be a number
     ],
     *[
         ("ultrafeedback", "annotations", rate({"response": "a", "annotations": v}))

@@ -42,7 +42,7 @@ def refusal(path: Path) -> str:
         ("rows.jsonl", json.dumps({"prompt": "Please act as an impartial judge ..."}),
          "a finished judge prompt"),
         ("rows.jsonl", json.dumps({"question": "q?", "m1": {"solution": "x"}, "m2": {"s": "y"}}),
-         "if they lie in m1, m2: --map query=question --map responses=m1,m2"),
+         "if they lie in m1, m2: --map query=question --map responses=m1.solution,m2.s"),
         ("rows.jsonl", json.dumps({"prompt": [{"role": "user", "content": "q"}], "ability": "m"}),
          "prompts without responses"),
         ("rows.jsonl", json.dumps({"messages": [{"role": "user", "content": "q"}]}),

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spct.data.columns import Columns
-from spct.data.fields import number_of, numbers_of
+from spct.data.fields import number_of
 from spct.data.layouts.queries import query_of_row
+from spct.data.layouts.unknown import likely_map
+from spct.data.printed import as_list
 from spct.data.turns import TEXT_KEYS, response_of
+from spct.data.values import Cell
 from spct.types import Example
 
 COLUMNS = (
@@ -23,17 +26,22 @@ COLUMNS = (
     "outputs",
     "candidates",
     "summaries",
+    "responses_and_scores",
 )
-_SCORES = ("overall_score", "score", "rating", "reward", "pm_score", "helpfulness")
+_FLAGS = ("correct", "is_correct")
+_SCORES = ("overall_score", "score", "rating", "reward", "pm_score", "helpfulness", *_FLAGS)
 _RANKS = ("rank", "ranking")
-_SCORE_LISTS = ("scores", "rewards", "ratings", "score", "rating", "reward", "overall_scores")
+_SCORE_LISTS = (
+    *("scores", "rewards", "ratings", "score", "rating", "reward", "overall_scores"),
+    *_FLAGS,
+)
 _BEST = ("chosen", "best", "best_response", "winner", "preferred", "preference", "label", "choice")
 _RANK_LISTS = ("ranks", "rank", "ranking", "rankings")
 
 
 def list_of(row: Mapping[str, Any]) -> str | None:
     """The column that holds a list of responses."""
-    return next((c for c in COLUMNS if isinstance(row.get(c), list)), None)
+    return next((c for c in COLUMNS if as_list(row.get(c)) is not None), None)
 
 
 def read_list(row: Columns) -> Example:
@@ -42,25 +50,30 @@ def read_list(row: Columns) -> Example:
     if column is None:
         column = row.first(COLUMNS) or "completions"
         raise row.bad(column, row.take(column, "responses"), "a list of at least one object")
-    items = row.take(column, "responses")
+    items = as_list(row.take(column, "responses"))
     if not items:
         raise row.bad(column, items, "a list of at least one object")
+    for i, item in enumerate(items):
+        if item is None:
+            fix = "a model that answered nothing has the text ''; if it failed, take the entry out"
+            raise row.bad(f"{column}[{i}]", None, "a response", fix)
     labels = row.row.get("labels")
     if isinstance(labels, list) and len(labels) == len(items) and isinstance(labels[0], bool):
         fix = "these are steps of one answer with a label each, and a judge compares whole answers"
         raise row.bad("labels", labels, "a list of responses, not of steps", fix)
-    if all(isinstance(item, str) for item in items):
-        gold = _beside(row, len(items)) or _named(row, items)
-        return row.example(query_of_row(row), items, _checked(row, gold, len(items)))
+    query = query_of_row(row)
+    if all(isinstance(item, str | list) for item in items):  # texts, or messages of rollouts
+        said = [response_of(row.place, f"{column}[{i}]", item) for i, item in enumerate(items)]
+        gold = beside(row, len(items)) or _named(row, said)
+        return row.example(query, said, _checked(row, gold, len(items)))
     key = _text_key(row, column, items)
     responses = [
         response_of(row.place, f"{column}[].{key}[{i}]", item[key]) for i, item in enumerate(items)
     ]
     gold = _inside(row, column, items)
     if gold is None:
-        gold = _beside(row, len(items))
+        gold = beside(row, len(items)) or _named(row, responses)
     details = [{k: v for k, v in item.items() if k != key} for item in items]
-    query = query_of_row(row)
     return row.example(query, responses, _checked(row, gold, len(items)), meta={column: details})
 
 
@@ -72,7 +85,8 @@ def _text_key(row: Columns, column: str, items: Sequence[Any]) -> str:
     if key is None:
         odd = next((i for i, item in enumerate(items) if item.get("response") is None), 0)
         field = f"{column}[].response[{odd}]"
-        raise row.bad(field, sorted(map(str, items[odd])), f"a text under {', '.join(TEXT_KEYS)}")
+        got, way = sorted(map(str, items[odd])), f"if it has another name: {likely_map(row.row)}"
+        raise row.bad(field, got, f"a text under {', '.join(TEXT_KEYS)}", way)
     return key
 
 
@@ -84,8 +98,7 @@ def _inside(row: Columns, column: str, items: Sequence[Mapping[str, Any]]) -> li
             if all(item.get(name) is not None for item in items):
                 where = f"{column}[{{}}].{name}"
                 return [
-                    sign * number_of(place, where.format(i), item[name])
-                    for i, item in enumerate(items)
+                    sign * worth(place, where.format(i), item[name]) for i, item in enumerate(items)
                 ]
     if any("annotations" in item for item in items):
         return [_mean_rating(row, f"{column}[{i}]", item) for i, item in enumerate(items)]
@@ -118,16 +131,24 @@ def _mean_rating(row: Columns, field: str, item: Mapping[str, Any]) -> float:
     return sum(ratings) / len(ratings)
 
 
-def _beside(row: Columns, n: int) -> list[float] | None:
+def worth(place: str, field: str, value: Any) -> float:
+    """A score: a number, also as text; right is 1 and wrong is 0."""
+    if isinstance(value, bool):
+        return float(value)
+    return number_of(place, field, Cell(value) if isinstance(value, str) else value)
+
+
+def beside(row: Columns, n: int) -> list[float] | None:
     """Gold from a list beside the responses."""
     for names, sign in ((_SCORE_LISTS, 1.0), (_RANK_LISTS, -1.0)):
         for name in names:
-            value = row.row.get(name)
-            if isinstance(value, list) and len(value) == n and name not in row.used:
-                if any(item is None for item in value):
+            value = as_list(row.row.get(name))
+            if value is not None and len(value) == n and name not in row.used:
+                if any(item in (None, "", "N/A") for item in value):
                     row.note(f"not every response has a number in {name!r}: the row has no gold")
                     continue
-                return [sign * v for v in numbers_of(row.place, name, row.take(name, "gold"))]
+                row.take(name, "gold")
+                return [sign * worth(row.place, f"{name}[{i}]", v) for i, v in enumerate(value)]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -13,7 +14,8 @@ from spct.data.fields import number_of, numbers_of, text_of
 from spct.data.layouts.queries import query_of_row
 from spct.data.layouts.words import numbered, verdict_of
 from spct.data.mapping import Mapped
-from spct.data.turns import ending_with_user, response_of, turns_of
+from spct.data.printed import printed
+from spct.data.turns import ending_with_user, joined, response_of, turns_of
 from spct.errors import did_you_mean
 from spct.types import Example, Message
 
@@ -40,6 +42,8 @@ def renamed(row: Columns, mapping: Mapping[str, Mapped]) -> Columns:
         name = "prompt" if field == "query" else field
         if name in ("prompt", "instruction"):
             taken[name] = _one_query(row, source, values)
+        elif name == "system":
+            taken[name] = _one_system(row, source, values)
         else:
             taken[name] = values if len(values) > 1 else values[0]
     # A column that must make room for another one is kept under meta.
@@ -63,6 +67,7 @@ def _one_query(row: Columns, source: Mapped, values: Sequence[Any]) -> Any:
     """Texts as one text; if some of the columns hold messages, all as messages."""
     if len(values) == 1:
         return values[0]
+    values = [_listed_texts(value) for value in values]
     given = [value for value in values if value is not None and value != ""]
     if all(isinstance(value, str) for value in given):
         return "\n\n".join([text for text in given if text.strip()])
@@ -73,6 +78,30 @@ def _one_query(row: Columns, source: Mapped, values: Sequence[Any]) -> Any:
         if value not in (None, ""):
             turns += turns_of(row.place, column, value)
     return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def _listed_texts(value: Any) -> Any:
+    """A list of texts (or of lists of them: titles and passages) as one text."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        parts = [_listed_texts(item) for item in value]
+        return "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else value
+    return value
+
+
+def _one_system(row: Columns, source: Mapped, values: Sequence[Any]) -> str:
+    """Texts as one text; messages by what they say, and anything else, such as tools, as JSON."""
+    texts = []
+    for column, value in zip(source.columns, values, strict=True):
+        items = value if isinstance(value, list) else [value]
+        if isinstance(value, str):
+            texts.append(value)
+        elif value and all(isinstance(item, dict) and "role" in item for item in items):
+            texts.append(joined(turns_of(row.place, column, value)))
+        elif value:
+            texts.append(json.dumps(value, ensure_ascii=False))
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def read_mapped(row: Columns, mapping: Mapping[str, Mapped]) -> Example:
@@ -112,10 +141,13 @@ def _query(
     name = ",".join(mapping[field].columns)
     turns = turns_of(row.place, name, value)
     if "history" in parts and parts["history"][0]:
+        if not isinstance(parts["history"][0], list):
+            way = f"a text is shown with --map query={mapping['history'].columns[0]},{name}"
+            expected = "a list of messages, or of pairs of texts"
+            raise row.bad("history", parts["history"][0], expected, way)
         before = Columns(row.place, {"history": parts["history"][0], "prompt": value}, row.notes)
         turns = query_of_row(before)
-    if "system" in parts and parts["system"][0]:
-        said = text_of(row.place, "system", parts["system"][0])
+    if "system" in parts and (said := _one_system(row, mapping["system"], parts["system"])):
         turns = (Message("system", said), *turns)
     return ending_with_user(row.place, name, turns)
 
@@ -162,6 +194,8 @@ def value_of(row: Columns, column: str, part: Part | None = None) -> Any:
 def _inside(value: Any, path: Sequence[str]) -> Any:
     if not path:
         return value
+    if isinstance(value, str):  # an object in a cell of a table
+        value = printed(value)
     if isinstance(value, list):
         if path[0].isdigit():
             index = int(path[0])

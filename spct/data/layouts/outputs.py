@@ -6,16 +6,17 @@ WebGPT and what follows them. A row without a verdict has no gold, and is counte
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from spct.data.columns import Columns
 from spct.data.faults import named
+from spct.data.layouts.lists import beside, worth
 from spct.data.layouts.queries import MAIN, has_query, query_of_row, with_context
 from spct.data.layouts.words import FIRST, SECOND, TIE, Gold, Said, numbered, verdict_of
+from spct.data.printed import as_list
 from spct.data.turns import response_of, split_pair, turns_of
 from spct.types import Example, Message
 
@@ -23,9 +24,10 @@ _STEM = (
     "response|output|answer|completion|generation|candidate|reply|solution|summary|prediction|"
     "assistant|human_ref|model_output|model_response|text|essay|argument"
 )
-_COLUMN = re.compile(rf"({_STEM})[ _-]?(\d|[a-dA-D])")
-_PREFIXED = re.compile(rf"(?:model|assistant)?_?(\d|[a-dA-D])_({_STEM})")
-_STARTS = ("0", "1", "a", "A")
+_MARK = r"(\d{1,4}|[a-zA-Z])"
+_COLUMN = re.compile(rf"({_STEM})[ _-]?{_MARK}(?:_(?:body|text|content))?")
+_PREFIXED = re.compile(rf"(?:model|assistant)?_?{_MARK}_({_STEM})")
+_STARTS = (0, 1, ord("a"), ord("A"))
 
 # Columns that hold a verdict and nothing else, and such as often hold other things.
 STRONG = (
@@ -42,31 +44,33 @@ STRONG = (
     "winner_model_a",
 )
 WEAK = ("label", "labels", "human", "choice", "chosen", "vote", "annotation", "judgment")
+_CHOICES = ("label", "labels", "choice", "chosen", "vote")  # a number there is a verdict
 _RATINGS = ("score", "rating", "reward", "overall_score", "rank", "ranking")
+_NUMBER = re.compile(r"[-+]?\d{1,9}(?:\.\d{1,15})?")
 NO_VERDICT = "no verdict: the row has no gold"
 
 
 @lru_cache(maxsize=512)
 def outputs_of(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns of the outputs in their order, at least two, or none."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[int, str]] = {}
     for column in columns:
         if match := _COLUMN.fullmatch(column):
-            found.setdefault(match[1], {})[match[2]] = column
+            found.setdefault(match[1], {}).setdefault(_number(match[2]), column)
         elif match := _PREFIXED.fullmatch(column):
-            found.setdefault(match[2] + "_", {})[match[1]] = column
+            found.setdefault(match[2] + "_", {}).setdefault(_number(match[1]), column)
     for marks in found.values():
         start = next((s for s in _STARTS if s in marks), None)
         if start is None:
             continue
-        run = []
-        mark = start
-        while mark in marks:
-            run.append(marks[mark])
-            mark = chr(ord(mark) + 1)
-        if len(run) == len(marks) > 1:
+        run = [marks[n] for n in range(start, start + len(marks)) if n in marks]
+        if len(run) == len(marks) > 1:  # none is missing, and none stands apart
             return tuple(run)
     return ()
+
+
+def _number(mark: str) -> int:
+    return int(mark) if mark.isdigit() else ord(mark)
 
 
 def has_outputs(row: Mapping[str, Any]) -> bool:
@@ -120,31 +124,30 @@ def _turn_lists(
 
 
 def _listed(value: Any) -> list[str]:
-    """A list of texts, also one that is written as JSON; anything else is an empty list."""
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return []
-    is_texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
-    return value if is_texts else []
+    """A list of texts, also one that is written as text; anything else is an empty list."""
+    value = as_list(value) or []
+    return value if all(isinstance(text, str) for text in value) else []
 
 
 def _rated(row: Columns, columns: Sequence[str]) -> list[float] | None:
-    """Numbers beside the outputs, under the same mark: score_1 of output_1."""
+    """Numbers beside the outputs, under the same mark: score_1 of output_1; or a list of them."""
     for name in _RATINGS:
-        beside = [_beside(row, column, name) for column in columns]
-        if all(beside):
+        found = [_beside(row, column, name) for column in columns]
+        if all(found):
             sign = -1.0 if name.startswith("rank") else 1.0  # rank 1 is the best
-            return [sign * row.number(str(b), "gold") for b in beside]
-    return None
+            return [sign * worth(row.place, str(c), row.take(str(c), "gold")) for c in found]
+    return beside(row, len(columns))
 
 
 def _beside(row: Columns, column: str, name: str) -> str | None:
     match = _COLUMN.fullmatch(column)
     mark = match[2] if match else ""
     forms = (f"{name}_{mark}", f"{name}{mark}", f"{column}_{name}", f"{name}_{column}")
-    return next((f for f in forms if mark and f in row and _is_number(row.row[f])), None)
+    return next((f for f in forms if mark and f in row and _is_worth(row.row[f])), None)
+
+
+def _is_worth(value: object) -> bool:
+    return _is_number(value) or (isinstance(value, str) and bool(_NUMBER.fullmatch(value.strip())))
 
 
 def _is_number(value: object) -> bool:
@@ -162,11 +165,16 @@ def gold_of(row: Columns, columns: Sequence[str], meta: dict[str, Any]) -> Gold 
             continue
         value = row.row[column]
         said: Said = _known_numbers(row, column, columns) or verdict_of(value, columns)
+        named = _by_name(row, value, columns)
+        if named is not None and isinstance(said, tuple) and named != said:
+            expected = "a verdict that is one of the outputs or the name of a side, not both"
+            raise row.bad(column, value, expected)
+        said = named or said
         if isinstance(said, tuple):
             usable[column] = said
         elif said is None:
             row.take(column, "gold")
-        elif column in STRONG or (said == "number" and column in ("label", "labels", "choice")):
+        elif column in STRONG or (said == "number" and column in _CHOICES):
             first_odd = first_odd or column
     if len(usable) > 1:
         way = f"--map query={_query(row)} --map responses={','.join(columns)}"
@@ -181,6 +189,24 @@ def gold_of(row: Columns, columns: Sequence[str], meta: dict[str, Any]) -> Gold 
         meta[column] = row.take(column, "gold")
         return gold
     return None
+
+
+def _by_name(row: Columns, value: Any, columns: Sequence[str]) -> Gold | None:
+    """The side of a verdict that repeats one of the two outputs, or the name of its model."""
+    if not isinstance(value, str) or not value:
+        return None
+    models = [next((row.row[m] for m in _models(c) if m in row), None) for c in columns]
+    for sides in ([row.row[c] for c in columns], models):
+        if sides.count(value) == 1:
+            return FIRST if sides[0] == value else SECOND
+    return None
+
+
+def _models(column: str) -> Iterator[str]:
+    """Where the name of the model that made an output may lie."""
+    mark = column[-1]
+    for name in ("model", "generator", "model_name"):
+        yield from (f"{name}_{mark}", f"{name}{mark}", f"{column}_{name}", f"{name}_{column}")
 
 
 def _query(row: Columns) -> str:

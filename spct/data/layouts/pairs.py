@@ -48,11 +48,15 @@ NAMES = (
     ("better_response", "worse_response"),
     ("response_j", "response_k"),
     ("winning_response", "losing_response"),
+    ("accepted", "rejected"),
+    ("pos_resp", "neg_resp"),
+    ("good_edited_response", "bad_edited_response"),
 )
 IMPLICIT_NOTE = (
     "no column holds the query, so it is the beginning that chosen and rejected share, as in TRL; "
     "if these texts are whole answers, name their query: --map prompt=COLUMN"
 )
+_OPENED = re.compile(r"\A\s*Assistant:\s*")  # where the mark begins the answers
 _STATUS = ("status", "outcome", "result", "winner", "verdict", "preference", "label")
 _RATING = re.compile(r"score|rating|reward|overall", re.IGNORECASE)
 
@@ -137,6 +141,8 @@ def _text_pair(
         is_open = isinstance(main, str) and main.rstrip().endswith(":")
         if is_open and dialogue(main):  # "Assistant:" ended the prompt, a space begins the answer
             return query, (values[0].lstrip(), values[1].lstrip())
+        if isinstance(main, str) and dialogue(main) and all(map(_OPENED.match, values)):
+            return query, (_OPENED.sub("", values[0]), _OPENED.sub("", values[1]))
         return query, values
     if first and second:
         return _conversations(row, ends, (first, second))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from spct.data.columns import Columns
-from spct.data.turns import ending_with_user, turns_of
+from spct.data.fields import text_of
+from spct.data.turns import ending_with_user, joined, turns_of
 from spct.types import Message
 
 # In this order: where a row has several of them, the first is the query.
@@ -22,11 +23,13 @@ MAIN = (
     "query",
     "user_query",
     "user_prompt",
+    "user_input",
     "input",
     "messages",
     "conversations",
     "conversation",
     "conversation_input",
+    "contents",
     "dialogue",
     "context",
     "context_messages",
@@ -37,7 +40,10 @@ MAIN = (
 )
 # As texts these are often what a question is about; alone beside the responses they are the query.
 _WEAK = ("context", "history", "post")
-SYSTEM = ("system", "system_prompt", "sys_prompt", "system_message", "system_instruction")
+SYSTEM = (
+    *("system", "system_prompt", "sys_prompt", "system_message", "system_instruction"),
+    "systemInstruction",
+)
 
 
 def query_of_row(row: Columns) -> tuple[Message, ...]:
@@ -112,9 +118,12 @@ def with_context(
     if "history" in row and column != "history":
         turns = (*_history(row), *turns)
     name = row.first(SYSTEM)
-    if name is None or not isinstance(row.row[name], str):
+    if name is None or not isinstance(row.row[name], str | dict):
         return turns
-    said = row.text(name, "system")
+    value = row.take(name, "system")
+    if isinstance(value, dict):  # a message, as Google's tuning files have it
+        value = joined(turns_of(row.place, name, {"role": "system", **value}))
+    said = text_of(row.place, name, value)
     if not said.strip():
         return turns
     if turns and turns[0].role == "system":

@@ -58,8 +58,12 @@ def read_single(row: Columns) -> Example:
     column = response_column(row)
     query: tuple[Message, ...]
     if column is not None:
-        response = response_of(row.place, column, row.take(column, "responses"))
+        value = row.take(column, "responses")
+        if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
+            raise _unranked(row, column, len(value))
+        response = response_of(row.place, column, value)
         query = query_of_row(row)
+        _note_another(row, column)
     else:
         query, response = _conversation(row)
     if any(_JUDGE_PROMPT.search(turn.content) for turn in query):
@@ -75,6 +79,26 @@ def read_single(row: Columns) -> Example:
         else:
             row.note("a single response without a label: the row has no gold")
     return row.example(query, (response,), gold)
+
+
+def _unranked(row: Columns, column: str, n: int) -> Exception:
+    """The error for several answers in one column, where nothing says which is the better one."""
+    ways = [f"--map responses={column} if none is"]
+    if n == 2:
+        ways.append(f"--map chosen={column}.0 --map rejected={column}.1 if the first is")
+    fix = f"say which of them is better: {', or '.join(ways)}"
+    return row.bad(column, row.row[column], "one response, or a score or rank for each", fix)
+
+
+def _note_another(row: Columns, column: str) -> None:
+    """Name what looks like a second response, since a judge sees only one."""
+    for other, value in row.left().items():
+        is_like = other.startswith((f"{column}_", f"{column}2")) and other not in MAIN
+        if is_like and isinstance(value, str) and len(value.split()) > 3:
+            row.note(
+                f"the column {other!r} looks like another response, but it is kept in meta; to "
+                f"judge both: --map responses={column},{other}"
+            )
 
 
 def _conversation(row: Columns) -> tuple[tuple[Message, ...], str]:
@@ -116,6 +140,8 @@ def _flag(row: Columns) -> tuple[float] | None:
         if column not in row:
             continue
         value = row.row[column]
+        if isinstance(value, str) and value.strip().casefold() in ("true", "false"):
+            value = value.strip().casefold() == "true"  # a table knows no other way to write it
         if isinstance(value, bool):
             row.take(column, "gold")
             return (float(value),)

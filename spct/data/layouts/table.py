@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from spct.data.columns import Columns
-from spct.data.fields import read_own
+from spct.data.fields import HUMAN_KEYS, OWN_KEYS, read_own
 from spct.data.layouts import pairs, singles
 from spct.data.layouts.lists import COLUMNS as LISTS
 from spct.data.layouts.lists import list_of, read_list
@@ -19,6 +19,7 @@ from spct.data.layouts.queries import MAIN
 from spct.data.layouts.unknown import refusal
 from spct.data.layouts.words import verdict_of
 from spct.data.published import readers as published
+from spct.errors import did_you_mean
 from spct.types import Example
 
 Row = Mapping[str, Any]
@@ -34,6 +35,12 @@ class Layout(NamedTuple):
 
 def _is_own(row: Row) -> bool:
     return "query" in row and "responses" in row
+
+
+def _is_ours(column: str) -> bool:
+    """Whether a column is one of ours, perhaps misspelt."""
+    known = OWN_KEYS + HUMAN_KEYS
+    return column in known or bool(did_you_mean(column, known))
 
 
 def _own(row: Columns) -> Example:
@@ -123,6 +130,6 @@ def detect(row: Columns) -> Layout:
     for layout in LAYOUTS:
         if layout.matches(columns):
             return layout
-    if "query" in columns or "responses" in columns:
+    if ("query" in columns or "responses" in columns) and all(map(_is_ours, columns)):
         return BY_NAME["spct"]
     raise refusal(row, MAIN)
