@@ -136,7 +136,8 @@ def test_a_row_of_a_public_set_is_read_whole(
          r"--map responses=responses\.gpt,responses\.claude"),
         ({"Question": ASK, "Best Answer": "x", "Correct Answers": "one; another; a third one"},
          "--map query=Question --map 'response=Best Answer'$"),
-        ({"query": ASK, "pos": ["x"], "neg": ["y"]}, "if they lie in pos, neg: --map query=query --map responses=pos,neg"),
+        ({"query": ASK, "pos": ["x"], "neg": ["y"]},
+         "if they lie in pos, neg: --map query=query --map responses=pos,neg"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_the_way(row: dict[str, Any], words: str) -> None:
