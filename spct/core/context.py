@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 from spct.core.grammar import Span
 from spct.core.reasoning import CRITERIA
@@ -23,6 +24,13 @@ _SAYING = re.compile(
     r"[^.!?]*$",
     re.IGNORECASE,
 )
+# A group that is denied is text: "the scores are not ...", "rather than ...".
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|without|rather than|instead of|nicht|kein\w*|pas|нет?)\b|n['’]t\b"
+    r"|不是|并非|並非|而非|ではなく|아니)"
+    r"(?:\s+(?:a|an|the|be|just|simply|really|quite|get|give|deserve|ein\w*))*[\s*_$(\"'“‘]*$",
+    re.IGNORECASE,
+)
 _FILLER = re.compile(
     r"(?:and|or|then|so|thus|hence|therefore|finally|overall|i|we|have|get|is|are|no|not|be|with"
     r"|(?:response|answer|assistant|candidate)\s*[#№]?\d{1,3}|\d{1,3}[.)]|[\W_])*",
@@ -32,6 +40,39 @@ _SHORT = re.compile(r"[\s\d.)#*>_|-]*(?:[^\W\d_]+['’]?\s*){1,3}(?:\d{1,3}\s*)?
 _LONG = 2000  # no label is longer
 _QUOTE = re.compile(r"[\"“«„'‘]\s*$")
 _SENTENCE = re.compile(r"[.!?。！？](?=\s)")
+
+
+# Labels one after another, with nothing but signs between them: "(Response 2, Response 1):".
+_NOUN = r"(?i:(?:response|answer|assistant|candidate|model|output)s?\s*[#№]?\s*)"
+_LABEL = re.compile(rf"(?:{_NOUN})?\b(\d{{1,2}}|[A-Z])\b")
+_SIGN = r"\s{0,3}(?:[,/|&;、，]|and\b|then\b|vs\b\.?){1,2}\s{0,3}"
+_LIST = rf"(?:{_NOUN}(?:\d{{1,2}}|[A-Z])|\b[A-Z])\b(?:{_SIGN}(?:{_NOUN})?(?:\d{{1,2}}|[A-Z])\b)+"
+_BEFORE = re.compile(
+    rf"({_LIST})\s?(?:,?\s?respectively|order)?\s?[)\]）]?[\s*_]*[:：=]?[\s*_$(]*\Z"
+)
+_AFTER = re.compile(rf"[\s*_$]*[(（]?(?:(?:in the )?order|for)?:?\s*({_LIST})")
+_CELL = re.compile(rf"[\s*_`]*(?:[Ss]cores?\s+(?:of|for)\s+)?{_NOUN}(\d{{1,2}}|[A-Z])[\s*_`]*")
+_NEAR = 200
+
+
+def order_said(text: str, span: Span, n: int) -> tuple[int, ...] | None:
+    """The order in which the labels of a group's numbers stand, where it is said and another one.
+
+    They stand directly before or after it, or are the head of the table in which it is a row.
+    """
+    *above, before = text[max(0, span[0] - _LONG) : span[0]].split("\n")
+    after = text[span[3] : span[3] + _NEAR].partition("\n")[0]
+    found = _BEFORE.search(before[-_NEAR:]) or _AFTER.match(after)
+    if found:
+        labels = _LABEL.findall(found[1])
+    elif before.lstrip().startswith("|"):
+        rows = list(takewhile(lambda line: line.lstrip().startswith("|"), reversed(above)))
+        cells = rows[-1].split("|") if rows else []
+        labels = [m[1] for cell in cells if (m := _CELL.fullmatch(cell))]
+    else:
+        return None
+    places = tuple(int(x) if x.isdigit() else ord(x.upper()) - ord("A") + 1 for x in labels)
+    return places if sorted(places) == list(range(1, n + 1)) != list(places) else None
 
 
 def without_groups(text: str, spans: list[Span]) -> str:
@@ -51,6 +92,8 @@ def counts(text: str, span: Span, lines: str) -> bool:
     line = lines.rfind("\n", near, start) + 1 or near
     stop = lines.find("\n", end, end + _LONG)
     before, after = lines[line:start], lines[end : stop if stop >= 0 else end + _LONG]
+    if _DENIED.search(before):
+        return False
     is_quoted = _QUOTE.search(before)
     if _FILLER.fullmatch(before) and (_FILLER.fullmatch(after) or not is_quoted):
         return bool(_FILLER.fullmatch(after)) or not after.lstrip()[:1].isalpha()

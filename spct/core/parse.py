@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from spct.core.context import counts, without_groups
+from spct.core.context import counts, order_said, without_groups
 from spct.core.grammar import Entry, Span, entries, find_groups, may_say
 from spct.core.reasoning import ANALYSIS, CRITERIA, read_principles, without_label
 from spct.core.thought import after_thought
-from spct.types import Principle, Unscored
+from spct.types import Principle, Reason, Unscored
 
 Parse = Literal["strict", "lenient", "released"]
 
@@ -82,6 +82,9 @@ def read_reply(text: str, n: int, scale: Scale, *, lenient: bool = False) -> Rea
     return Reading(read_principles(listed), critique if analysis else "", group)
 
 
+# What a whole group is out of, behind it or before it: "/100", "Scores (out of 100):".
+_OUT_OF = re.compile(r"[\s*_$(（]*(?:/|out of)\s*(\d{1,6})\b(?![/.-]\d)")
+_MOST = re.compile(r"\bout of (\d{1,6})[\s*_)）]*[:：=]?[\s*_$]*\Z", re.IGNORECASE)
 _JOINED = re.compile(
     r"[\s,，、;$*|&]*(?:and)?[\s*_|-]*(?:(?:response|answer|assistant|candidate|score)?\s*[#№]?"
     r"(\d{1,3})[\s*_]*[:：=|])?[\s$*_|]*",
@@ -134,17 +137,31 @@ def _joined(
         if parts and len(ones) == n:
             scores = tuple([one.scores[0] for one in ones])
             places = tuple([one.spans[0] for one in ones])
-            found.append((row[0], Group(scores, places, row[0][0])))
+            found.append((row[0], _ordered(text, row[0], Group(scores, places, row[0][0]))))
         else:
-            found += [(span, _read_group(text, span, n, scale)) for span in row]
+            read = [_read_group(text, span, n, scale) for span in row]
+            found += [(s, _ordered(text, s, group)) for s, group in zip(row, read, strict=True)]
     return found
+
+
+def _ordered(text: str, span: Span, group: Group | Unscored) -> Group | Unscored:
+    """The group, unless the reply says that its numbers stand in another order than shown."""
+    if isinstance(group, Unscored) or len(group.scores) < 2:
+        return group
+    if order := order_said(text, span, len(group.scores)):
+        told = ", ".join(map(str, order))
+        return _because("conflict", f"its labels say the order {told}", text[span[0] : span[3]])
+    return group
 
 
 def _read_group(text: str, span: Span, n: int, scale: Scale) -> Group | Unscored:
     at, start, stop, end = span
     found = _content(text[start:stop], n, scale)
     if isinstance(found, Unscored):
-        return Unscored(found.reason, f"{found.detail}, in {text[at:end][:80]!r}")
+        return _because(found.reason, found.detail, text[at:end])
+    most = _OUT_OF.match(text, end) or _MOST.search(text[max(0, at - 60) : at])
+    if most and float(most[1]) != scale.high:
+        return _because("not_a_number", f"out of {most[1]}, not {scale.high:g}", text[at:end])
     return Group(found.scores, tuple([(start + a, start + b) for a, b in found.spans]), at)
 
 
@@ -166,3 +183,7 @@ def _content(content: str, n: int, scale: Scale) -> Group | Unscored:
         scores.append(score)
         spans.append((entry.start, entry.start + len(entry.number)))
     return Group(tuple(scores), tuple(spans), 0)
+
+
+def _because(reason: Reason, detail: str, group: str) -> Unscored:
+    return Unscored(reason, f"{detail}, in {group[:80]!r}")

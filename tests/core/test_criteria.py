@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -248,5 +249,6 @@ def test_neutralised_criteria_never_yield_a_verdict(texts):
     assert not [1 for _, a, b, _ in find_groups(shown) if is_group(shown[a:b])]
     for n in (1, 2, len(texts)):
         assert isinstance(read_reply(shown, n, MET.scale), Unscored)
-    marks = ("####", "[The Begin", "[The End", "<|")
-    assert [text.count(m) for m in marks] == [plain.messages[0].content.count(m) for m in marks]
+    marks = ("####", r"\[The Begin", r"\[The End", r"<\|[^\n]*\|>")  # "<|" alone is no token
+    whole = plain.messages[0].content
+    assert [len(re.findall(m, text)) for m in marks] == [len(re.findall(m, whole)) for m in marks]

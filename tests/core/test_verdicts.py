@@ -193,3 +193,57 @@ def test_a_marker_that_is_named_is_no_thought(named):
     assert isinstance(reading, Reading) and reading.group.scores == (8, 3)
     assert reading.critique == f"{CRITIQUE} {named}" and len(reading.principles) == 2
     assert scores(f"{FORM}{CRITIQUE}\n\nScores: [[8, 3]]\n\n{named}") == (8, 3)
+
+
+# --- what a reply says about its own numbers ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The final scores are not \\boxed{9, 1}.", "Scores: not \\boxed{9, 1}", "It isn't \\boxed{9, 1}.",
+        "Hence not the \\boxed{9, 1}", "The score is 8, rather than \\boxed{9, 1}", "最终评分不是\\boxed{9, 1}",
+    ],
+)  # fmt: skip
+def test_a_verdict_that_is_denied_is_none(line):
+    assert scores(line) == "no_verdict"
+    assert scores(f"{line}\n\nScores: \\boxed{{8, 3}}") == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ("Scores (Response 2, Response 1): \\boxed{8, 3}", 2),
+        ("Scores for Responses 2 and 1: \\boxed{8, 3}", 2),
+        ("Scores (B, A): \\boxed{8, 3}", 2),
+        ("Scores for Response 3, Response 2 and Response 1, respectively: \\boxed{8, 3, 4}", 3),
+        ("\\boxed{8, 3} (Response 2, Response 1)", 2),
+        ("| Response 2 | Response 1 |\n|---|---|\n| \\boxed{8} | \\boxed{3} |", 2),
+        ("| | Response 2 | Response 1 |\n|---|---|---|\n| Facts | 2 | 3 |\n| Score | \\boxed{8} | \\boxed{3} |", 2),
+    ],
+)  # fmt: skip
+def test_numbers_whose_labels_stand_in_another_order_are_no_verdict(text, n):
+    assert scores(text, n) == "conflict"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Scores (Response 1, Response 2): \\boxed{8, 3}", "Scores (A, B): \\boxed{8, 3}",
+        "Scores (3, 8): \\boxed{8, 3}", "Ranking B > A: the scores are \\boxed{8, 3}",
+        "Response 2 is weaker than Response 1, so the scores are \\boxed{8, 3}",
+        "| Response 2 | weak |\n| Response 1 | good |\n\n\\boxed{8, 3}",
+        "| | Response 1 | Response 2 |\n|---|---|---|\n| Score | \\boxed{8} | \\boxed{3} |",
+    ],
+)  # fmt: skip
+def test_labels_in_order_and_other_words_change_nothing(text):
+    assert scores(text) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\\boxed{8, 3}/100", "\\boxed{8, 3} (out of 100)", "Scores (out of 100): \\boxed{8, 3}", "Out of 5: [[4, 3]]"],
+)  # fmt: skip
+def test_a_group_out_of_another_number_is_refused(text):
+    assert scores(text) == "not_a_number"
+    assert scores(text.replace("100", "10").replace("Out of 5", "Out of 10")) != "not_a_number"

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from spct.data.chat.parts import Piece, call_of, items_of, joined, parts_of, refuse, result_of
+from spct.data.chat.parts import (
+    MEDIA,
+    Piece,
+    call_of,
+    items_of,
+    joined,
+    parts_of,
+    refuse,
+    result_of,
+)
 from spct.errors import DataError
 from spct.types import Message
 
@@ -26,20 +35,9 @@ _NAMES: Mapping[Kind, str] = {
     "call": "function_call tool_call tool_calls",
 }
 KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
-_CONTENT = ("content", "value", "parts", "message", "text")  # the first that is there counts
-_MEDIA = (
-    "images",
-    "image",
-    "image_url",
-    "videos",
-    "video",
-    "audio",
-    "audios",
-    "files",
-    "documents",
-)
+_CONTENT = ("content", "value", "parts", "message", "text")  # the first that says something counts
 # Chat APIs of reasoning models put the thought beside the content.
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "tool_plan")
 
 
 def read_messages(
@@ -111,14 +109,15 @@ def _turn(item: object, where: str, names: dict[str, str]) -> Message | None:
     if kind is None:
         known = ", ".join(KINDS)
         raise DataError(f"{where}.role: got {role!r}, expected one of {known}")
-    for key in _MEDIA:
-        if item.get(key) is not None and item.get(key) != []:
+    for key in MEDIA:
+        if item.get(key):
             refuse(f"{where}.{key}", str(role), key)
     pieces = [
         Piece(t, "Thought:") for key in _THOUGHTS if isinstance(t := item.get(key), str) and t
     ]
-    held = next((key for key in _CONTENT if item.get(key) is not None), None)
-    if held is not None:
+    given = [key for key in _CONTENT if item.get(key) is not None]
+    if given:  # some clients leave the content empty and say everything in parts
+        held = next((key for key in given if item[key] not in ("", [])), given[0])
         pieces += parts_of(item[held], f"{where}.{held}", str(role), names)
     if isinstance(item.get("refusal"), str):
         pieces.append(Piece(item["refusal"]))
@@ -148,6 +147,8 @@ def _output_item(item: Mapping[str, Any], where: str, names: dict[str, str]) -> 
     match kind := item.get("type"):
         case "function_call" | "custom_tool_call" | "mcp_call":
             pieces = [call_of(item, where, names)]
+            if item.get("error"):
+                pieces.append(result_of(f"Error: {item['error']}", None))
             if item.get("output") is not None:  # an MCP call comes with its result
                 pieces.append(result_of(joined(parts_of(item["output"], where, "tool")), None))
             return Message("assistant", joined(pieces))

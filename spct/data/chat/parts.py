@@ -8,6 +8,21 @@ from typing import Any, NamedTuple, NoReturn
 
 from spct.errors import DataError
 
+# What a text judge cannot see, in a message or beside the text of a part.
+MEDIA = (
+    "images",
+    "image",
+    "image_url",
+    "videos",
+    "video",
+    "audio",
+    "audios",
+    "files",
+    "documents",
+    "attachments",
+    "experimental_attachments",
+)
+_MARKS = ("thought", "thoughtSignature", "thought_signature")
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")
 
 
@@ -39,6 +54,8 @@ def parts_of(
     for i, part in enumerate(
         [content] if isinstance(content, Mapping) else items_of(content, where)
     ):
+        if isinstance(part, Mapping) and part.get("type") == "redacted_thinking":
+            continue  # encrypted: there is no text that anybody could show
         piece = _part(part, f"{where}[{i}]", role, names)
         if pieces and not piece.label and not pieces[-1].label:  # one text, cut into parts
             piece = Piece(pieces.pop().text + piece.text)
@@ -52,8 +69,9 @@ def _part(part: object, where: str, role: str, names: dict[str, str]) -> Piece:
     if not isinstance(part, Mapping):
         raise DataError(f"{where}: got {part!r:.80}, expected a text or a part {{type, text}}")
     kind = part.get("type")
-    if kind is None and len(part) == 1:  # Gemini names a part by its only key
-        kind = next(iter(part))
+    if kind is None:  # Gemini names a part by its only key, beside marks of a thought
+        keys = [key for key in part if key not in _MARKS]
+        kind = keys[0] if len(keys) == 1 else None
     match kind:
         case "refusal" if isinstance(part.get("refusal"), str):
             return Piece(part["refusal"])
@@ -69,7 +87,9 @@ def _part(part: object, where: str, role: str, names: dict[str, str]) -> Piece:
         case "functionResponse" | "function_response" if isinstance(part.get(kind), Mapping):
             return result_of(_json(part[kind].get("response")), part[kind].get("name"))
         case _ if kind in _TEXTS and isinstance(part.get("text"), str):
-            return Piece(part["text"])
+            if media := next((key for key in MEDIA if part.get(key)), None):
+                refuse(where, role, media)
+            return Piece(part["text"], "Thought:" if part.get("thought") is True else "")
     refuse(where, role, kind)
 
 

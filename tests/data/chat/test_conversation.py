@@ -199,3 +199,41 @@ def test_any_json_is_read_or_a_data_error(value):
 def test_no_part_is_lost(texts):
     content = [{"type": "text", "text": text} for text in texts]
     assert turns([{"role": "user", "content": content}]) == [("user", "".join(texts))]
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ({"role": "user", "content": "", "parts": [{"type": "text", "text": "a"}]}, "a"),  # AI SDK
+        ({"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": "a"}]},
+         "Thought:\nhm\n\na"),
+        ({"role": "model", "parts": [{"text": "a", "thoughtSignature": "x"}]}, "a"),
+        ({"role": "assistant", "tool_plan": "look", "tool_calls": [{"function": {"name": "f"}}]},
+         "Thought:\nlook\n\nCall of the tool f:\n"),
+        ({"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"},
+                                           {"type": "text", "text": "a"}]}, "a"),
+        ({"type": "mcp_call", "name": "f", "arguments": "{}", "error": "gone"},
+         "Call of the tool f:\n{}\n\nResult of a tool:\nError: gone"),
+    ],
+)  # fmt: skip
+def test_what_a_vendor_says_beside_the_content_is_shown(message, shown):
+    assert read_messages([message])[0].content == shown
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "text", "text": "a", "image": "aGk=", "mimeType": "image/png"}]},
+        {"content": [{"type": "text", "text": "a", "image_url": {"url": "u"}}]},
+        {"content": "a", "attachments": [{"name": "f.txt"}]},
+        {"content": "a", "experimental_attachments": [{"url": "u"}]},
+    ],
+)
+def test_a_picture_or_a_file_beside_a_text_is_refused(message):
+    with pytest.raises(DataError, match="cannot see it"):
+        read_messages([{"role": "user", **message}])
+
+
+def test_the_arena_writes_an_absent_picture_as_null():
+    part = {"type": "text", "text": "a", "image": None, "mimeType": None}
+    assert read_messages([{"role": "user", "content": [part]}])[0].content == "a"
