@@ -14,6 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 CORE = [
     "reasoning",
     "context",
+    "labels",
     "thought",
     "parse",
     "released",
@@ -42,7 +43,7 @@ CORE += [
 CORE += ["stream", "generative"]
 # Ways to vote, to stop and to read that a first reader may skip.
 EXTRA = {"released", "guided", "ties", "predictive", "price", "budget", "calibration"}
-EXTRA |= {"template", "orders", "criteria", "cells"}
+EXTRA |= {"template", "orders", "criteria", "cells", "labels"}
 # What stands before the line: what makes texts harmless.
 READERS = ["tokens", "grammar", "folding", "markers", "neutralise"]
 # Each package, and the packages that it may import; the root's nouns are open to all.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import takewhile
 
 from spct.core.grammar import Span
 from spct.core.reasoning import CRITERIA
@@ -40,39 +39,6 @@ _SHORT = re.compile(r"[\s\d.)#*>_|-]*(?:[^\W\d_]+['’]?\s*){1,3}(?:\d{1,3}\s*)?
 _LONG = 2000  # no label is longer
 _QUOTE = re.compile(r"[\"“«„'‘]\s*$")
 _SENTENCE = re.compile(r"[.!?。！？](?=\s)")
-
-
-# Labels one after another, with nothing but signs between them: "(Response 2, Response 1):".
-_NOUN = r"(?i:(?:response|answer|assistant|candidate|model|output)s?\s*[#№]?\s*)"
-_LABEL = re.compile(rf"(?:{_NOUN})?\b(\d{{1,2}}|[A-Z])\b")
-_SIGN = r"\s{0,3}(?:[,/|&;、，]|and\b|then\b|vs\b\.?){1,2}\s{0,3}"
-_LIST = rf"(?:{_NOUN}(?:\d{{1,2}}|[A-Z])|\b[A-Z])\b(?:{_SIGN}(?:{_NOUN})?(?:\d{{1,2}}|[A-Z])\b)+"
-_BEFORE = re.compile(
-    rf"({_LIST})\s?(?:,?\s?respectively|order)?\s?[)\]）]?[\s*_]*[:：=]?[\s*_$(]*\Z"
-)
-_AFTER = re.compile(rf"[\s*_$]*[(（]?(?:(?:in the )?order|for)?:?\s*({_LIST})")
-_CELL = re.compile(rf"[\s*_`]*(?:[Ss]cores?\s+(?:of|for)\s+)?{_NOUN}(\d{{1,2}}|[A-Z])[\s*_`]*")
-_NEAR = 200
-
-
-def order_said(text: str, span: Span, n: int) -> tuple[int, ...] | None:
-    """The order in which the labels of a group's numbers stand, where it is said and another one.
-
-    They stand directly before or after it, or are the head of the table in which it is a row.
-    """
-    *above, before = text[max(0, span[0] - _LONG) : span[0]].split("\n")
-    after = text[span[3] : span[3] + _NEAR].partition("\n")[0]
-    found = _BEFORE.search(before[-_NEAR:]) or _AFTER.match(after)
-    if found:
-        labels = _LABEL.findall(found[1])
-    elif before.lstrip().startswith("|"):
-        rows = list(takewhile(lambda line: line.lstrip().startswith("|"), reversed(above)))
-        cells = rows[-1].split("|") if rows else []
-        labels = [m[1] for cell in cells if (m := _CELL.fullmatch(cell))]
-    else:
-        return None
-    places = tuple(int(x) if x.isdigit() else ord(x.upper()) - ord("A") + 1 for x in labels)
-    return places if sorted(places) == list(range(1, n + 1)) != list(places) else None
 
 
 def without_groups(text: str, spans: list[Span]) -> str:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from spct.core.context import counts, order_said, without_groups
+from spct.core.context import counts, without_groups
 from spct.core.grammar import Entry, Span, entries, find_groups, may_say
+from spct.core.labels import misread
 from spct.core.reasoning import ANALYSIS, CRITERIA, read_principles, without_label
 from spct.core.thought import after_thought
 from spct.types import Principle, Reason, Unscored
@@ -82,9 +83,6 @@ def read_reply(text: str, n: int, scale: Scale, *, lenient: bool = False) -> Rea
     return Reading(read_principles(listed), critique if analysis else "", group)
 
 
-# What a whole group is out of, behind it or before it: "/100", "Scores (out of 100):".
-_OUT_OF = re.compile(r"[\s*_$(（]*(?:/|out of)\s*(\d{1,6})\b(?![/.-]\d)")
-_MOST = re.compile(r"\bout of (\d{1,6})[\s*_)）]*[:：=]?[\s*_$]*\Z", re.IGNORECASE)
 _JOINED = re.compile(
     r"[\s,，、;$*|&]*(?:and)?[\s*_|-]*(?:(?:response|answer|assistant|candidate|score)?\s*[#№]?"
     r"(\d{1,3})[\s*_]*[:：=|])?[\s$*_|]*",
@@ -137,21 +135,18 @@ def _joined(
         if parts and len(ones) == n:
             scores = tuple([one.scores[0] for one in ones])
             places = tuple([one.spans[0] for one in ones])
-            found.append((row[0], _ordered(text, row[0], Group(scores, places, row[0][0]))))
+            found.append((row[0], _checked(text, row[0], Group(scores, places, row[0][0]), scale)))
         else:
-            read = [_read_group(text, span, n, scale) for span in row]
-            found += [(s, _ordered(text, s, group)) for s, group in zip(row, read, strict=True)]
+            found += [(s, _checked(text, s, _read_group(text, s, n, scale), scale)) for s in row]
     return found
 
 
-def _ordered(text: str, span: Span, group: Group | Unscored) -> Group | Unscored:
-    """The group, unless the reply says that its numbers stand in another order than shown."""
-    if isinstance(group, Unscored) or len(group.scores) < 2:
+def _checked(text: str, span: Span, group: Group | Unscored, scale: Scale) -> Group | Unscored:
+    """The group, unless the text around it says that its numbers mean something else."""
+    if isinstance(group, Unscored):
         return group
-    if order := order_said(text, span, len(group.scores)):
-        told = ", ".join(map(str, order))
-        return _because("conflict", f"its labels say the order {told}", text[span[0] : span[3]])
-    return group
+    reason, detail = misread(text, span, len(group.scores), scale.high)
+    return _because(reason, detail, text[span[0] : span[3]]) if reason else group
 
 
 def _read_group(text: str, span: Span, n: int, scale: Scale) -> Group | Unscored:
@@ -159,9 +154,6 @@ def _read_group(text: str, span: Span, n: int, scale: Scale) -> Group | Unscored
     found = _content(text[start:stop], n, scale)
     if isinstance(found, Unscored):
         return _because(found.reason, found.detail, text[at:end])
-    most = _OUT_OF.match(text, end) or _MOST.search(text[max(0, at - 60) : at])
-    if most and float(most[1]) != scale.high:
-        return _because("not_a_number", f"out of {most[1]}, not {scale.high:g}", text[at:end])
     return Group(found.scores, tuple([(start + a, start + b) for a, b in found.spans]), at)
 
 

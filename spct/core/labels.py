@@ -1,0 +1,54 @@
+"""What the text around a verdict says of its numbers: their order, and what they are out of."""
+
+from __future__ import annotations
+
+import re
+from itertools import takewhile
+
+from spct.core.grammar import Span
+from spct.types import Reason
+
+# "/100" behind a group, "Scores (out of 100):" before it
+_OUT_OF = re.compile(r"[\s*_$(（]*(?:/|out of)\s*(\d{1,6})\b(?![/.-]\d)")
+_MOST = re.compile(r"\bout of (\d{1,6})[\s*_)）]*[:：=]?[\s*_$]*\Z", re.IGNORECASE)
+# Labels one after another, with nothing but signs between them: "(Response 2, Response 1):".
+_NOUN = r"(?i:(?:response|answer|assistant|candidate|model|output)s?\s*[#№]?\s*)"
+_LABEL = re.compile(rf"(?:{_NOUN})?\b(\d{{1,2}}|[A-Z])\b")
+_SIGN = r"\s{0,3}(?:[,/|&;、，]|and\b|then\b|vs\b\.?){1,2}\s{0,3}"
+_LIST = rf"(?:{_NOUN}(?:\d{{1,2}}|[A-Z])|\b[A-Z])\b(?:{_SIGN}(?:{_NOUN})?(?:\d{{1,2}}|[A-Z])\b)+"
+_BEFORE = re.compile(
+    rf"({_LIST})\s?(?:,?\s?respectively|order)?\s?[)\]）]?[\s*_]*[:：=]?[\s*_$(]*\Z"
+)
+_AFTER = re.compile(rf"[\s*_$]*[(（]?(?:(?:in the )?order|for)?:?\s*({_LIST})")
+_CELL = re.compile(rf"[\s*_`]*(?:[Ss]cores?\s+(?:of|for)\s+)?{_NOUN}(\d{{1,2}}|[A-Z])[\s*_`]*")
+_NEAR, _FAR = 200, 2000
+
+
+def order_said(text: str, span: Span, n: int) -> tuple[int, ...] | None:
+    """The order in which the labels of a group's numbers stand, where it is said and another one.
+
+    They stand directly before or after it, or are the head of the table in which it is a row.
+    """
+    *above, before = text[max(0, span[0] - _FAR) : span[0]].split("\n")
+    after = text[span[3] : span[3] + _NEAR].partition("\n")[0]
+    found = _BEFORE.search(before[-_NEAR:]) or _AFTER.match(after)
+    if found:
+        labels = _LABEL.findall(found[1])
+    elif before.lstrip().startswith("|"):
+        rows = list(takewhile(lambda line: line.lstrip().startswith("|"), reversed(above)))
+        cells = rows[-1].split("|") if rows else []
+        labels = [m[1] for cell in cells if (m := _CELL.fullmatch(cell))]
+    else:
+        return None
+    places = tuple(int(x) if x.isdigit() else ord(x.upper()) - ord("A") + 1 for x in labels)
+    return places if sorted(places) == list(range(1, n + 1)) != list(places) else None
+
+
+def misread(text: str, span: Span, n: int, most: float) -> tuple[Reason | None, str]:
+    """Why a group of n numbers may not be read as it stands, or None."""
+    said = _OUT_OF.match(text, span[3]) or _MOST.search(text[max(0, span[0] - 60) : span[0]])
+    if said and float(said[1]) != most:
+        return "not_a_number", f"out of {said[1]}, not {most:g}"
+    if n > 1 and (order := order_said(text, span, n)):
+        return "conflict", f"its labels say the order {', '.join(map(str, order))}"
+    return None, ""
