@@ -23,13 +23,6 @@ _SAYING = re.compile(
     r"[^.!?]*$",
     re.IGNORECASE,
 )
-# A group that is denied is text: "the scores are not ...", "rather than ...".
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|without|rather than|instead of|nicht|kein\w*|pas|нет?)\b|n['’]t\b"
-    r"|不是|并非|並非|而非|ではなく|아니)"
-    r"(?:\s+(?:a|an|the|be|just|simply|really|quite|get|give|deserve|ein\w*))*[\s*_$(\"'“‘]*$",
-    re.IGNORECASE,
-)
 _FILLER = re.compile(
     r"(?:and|or|then|so|thus|hence|therefore|finally|overall|i|we|have|get|is|are|no|not|be|with"
     r"|(?:response|answer|assistant|candidate)\s*[#№]?\d{1,3}|\d{1,3}[.)]|[\W_])*",
@@ -58,8 +51,6 @@ def counts(text: str, span: Span, lines: str) -> bool:
     line = lines.rfind("\n", near, start) + 1 or near
     stop = lines.find("\n", end, end + _LONG)
     before, after = lines[line:start], lines[end : stop if stop >= 0 else end + _LONG]
-    if _DENIED.search(before):
-        return False
     is_quoted = _QUOTE.search(before)
     if _FILLER.fullmatch(before) and (_FILLER.fullmatch(after) or not is_quoted):
         return bool(_FILLER.fullmatch(after)) or not after.lstrip()[:1].isalpha()

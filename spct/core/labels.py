@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 from itertools import takewhile
+from typing import TypeVar
 
 from spct.core.grammar import Span
-from spct.types import Reason
+from spct.types import Reason, Unscored
 
+# A group that is denied is text: "the scores are not ...", "rather than ...".
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|without|rather than|instead of|nicht|kein\w*|pas|нет?)\b|n['’]t\b"
+    r"|不是|并非|並非|而非|ではなく|아니)"
+    r"(?:\s+(?:a|an|the|be|just|simply|really|quite|get|give|deserve|ein\w*))*[\s*_$(\"'“‘]*\Z",
+    re.IGNORECASE,
+)
 # "/100" behind a group, "Scores (out of 100):" before it
 _OUT_OF = re.compile(r"[\s*_$(（]*(?:/|out of)\s*(\d{1,6})\b(?![/.-]\d)")
 _MOST = re.compile(r"\bout of (\d{1,6})[\s*_)）]*[:：=]?[\s*_$]*\Z", re.IGNORECASE)
@@ -44,11 +52,33 @@ def order_said(text: str, span: Span, n: int) -> tuple[int, ...] | None:
     return places if sorted(places) == list(range(1, n + 1)) != list(places) else None
 
 
-def misread(text: str, span: Span, n: int, most: float) -> tuple[Reason | None, str]:
-    """Why a group of n numbers may not be read as it stands, or None."""
-    said = _OUT_OF.match(text, span[3]) or _MOST.search(text[max(0, span[0] - 60) : span[0]])
+Read = TypeVar("Read")
+
+
+def as_said(
+    text: str, read: list[tuple[Span, Read | Unscored]], most: float
+) -> list[tuple[Span, Read | Unscored]]:
+    """The groups that were read; one whose numbers mean something else, as its text says, is none.
+
+    `most` is the end of the scale.
+    """
+    return [
+        (span, Unscored(*why) if not isinstance(group, Unscored) and why else group)
+        for span, group in read
+        for why in [_why_not(text, span, group, most)]
+    ]
+
+
+def _why_not(text: str, span: Span, group: object, most: float) -> tuple[Reason, str] | None:
+    start, end = span[0], span[3]
+    near = text[max(0, start - _NEAR) : start].rpartition("\n")[2]
+    if _DENIED.search(near):
+        return "no_verdict", f"it is denied: {near[-40:]!r}"
+    said = _OUT_OF.match(text, end) or _MOST.search(near)
     if said and float(said[1]) != most:
-        return "not_a_number", f"out of {said[1]}, not {most:g}"
-    if n > 1 and (order := order_said(text, span, n)):
-        return "conflict", f"its labels say the order {', '.join(map(str, order))}"
-    return None, ""
+        return "not_a_number", f"out of {said[1]}, not {most:g}, in {text[start:end][:80]!r}"
+    scores = getattr(group, "scores", ())
+    if len(scores) > 1 and (order := order_said(text, span, len(scores))):
+        told = ", ".join(map(str, order))
+        return "conflict", f"its labels say the order {told}, in {text[start:end][:80]!r}"
+    return None

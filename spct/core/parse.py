@@ -16,10 +16,10 @@ from typing import Literal
 
 from spct.core.context import counts, without_groups
 from spct.core.grammar import Entry, Span, entries, find_groups, may_say
-from spct.core.labels import misread
+from spct.core.labels import as_said
 from spct.core.reasoning import ANALYSIS, CRITERIA, read_principles, without_label
 from spct.core.thought import after_thought
-from spct.types import Principle, Reason, Unscored
+from spct.types import Principle, Unscored
 
 Parse = Literal["strict", "lenient", "released"]
 
@@ -99,10 +99,8 @@ def find_verdict(
         where = " after the reasoning" if begin else ""
         return Unscored("no_verdict", f"no boxed group{where}")
     lines = without_groups(text, spans)
-    read = [
-        (group, lenient or counts(text, span, lines))
-        for span, group in _joined(text, spans, n, scale)
-    ]
+    said = as_said(text, _joined(text, spans, n, scale), scale.high)
+    read = [(group, lenient or counts(text, span, lines)) for span, group in said]
     valid = [group for group, counts in read if counts and isinstance(group, Group)]
     if not valid:
         failures = [group for group, counts in read if counts and isinstance(group, Unscored)]
@@ -135,25 +133,17 @@ def _joined(
         if parts and len(ones) == n:
             scores = tuple([one.scores[0] for one in ones])
             places = tuple([one.spans[0] for one in ones])
-            found.append((row[0], _checked(text, row[0], Group(scores, places, row[0][0]), scale)))
+            found.append((row[0], Group(scores, places, row[0][0])))
         else:
-            found += [(s, _checked(text, s, _read_group(text, s, n, scale), scale)) for s in row]
+            found += [(span, _read_group(text, span, n, scale)) for span in row]
     return found
-
-
-def _checked(text: str, span: Span, group: Group | Unscored, scale: Scale) -> Group | Unscored:
-    """The group, unless the text around it says that its numbers mean something else."""
-    if isinstance(group, Unscored):
-        return group
-    reason, detail = misread(text, span, len(group.scores), scale.high)
-    return _because(reason, detail, text[span[0] : span[3]]) if reason else group
 
 
 def _read_group(text: str, span: Span, n: int, scale: Scale) -> Group | Unscored:
     at, start, stop, end = span
     found = _content(text[start:stop], n, scale)
     if isinstance(found, Unscored):
-        return _because(found.reason, found.detail, text[at:end])
+        return Unscored(found.reason, f"{found.detail}, in {text[at:end][:80]!r}")
     return Group(found.scores, tuple([(start + a, start + b) for a, b in found.spans]), at)
 
 
@@ -175,7 +165,3 @@ def _content(content: str, n: int, scale: Scale) -> Group | Unscored:
         scores.append(score)
         spans.append((entry.start, entry.start + len(entry.number)))
     return Group(tuple(scores), tuple(spans), 0)
-
-
-def _because(reason: Reason, detail: str, group: str) -> Unscored:
-    return Unscored(reason, f"{detail}, in {group[:80]!r}")
