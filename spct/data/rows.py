@@ -14,7 +14,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import content_id
@@ -272,7 +271,9 @@ class Parser:
             if example.id:
                 self.notes[REPEATED_ID] += 1
             id = self._next(id, line)
-        return replace(example, id=id) if id != example.id else example
+        if id != example.id:  # made here and seen by nobody yet; a copy would check it all again
+            object.__setattr__(example, "id", id)
+        return example
 
     def _next(self, id: str, line: int) -> str:
         """The next free name of an id that occurred before."""
