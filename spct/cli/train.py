@@ -142,8 +142,9 @@ def train_meta(
     if dry_run:
         return dry.meta(rows, model, out, meta, on)
 
+    begun = start_of(model)
     labelled = read_labelled_rows(rows)
-    start = merged_folder(start_of(model), out / "base")
+    start = merged_folder(begun, out / "base")
     show(lambda: asdict(meta_rm.train(start, labelled, out, meta, about([rows]))))
 
 

@@ -65,6 +65,7 @@ def schema(first: Sequence[str] = ()) -> pa.Schema:
         "subset": text,
         "meta": text,
         "criteria": criteria,
+        "group": text,
     }
     return pa.schema(
         [

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# The aim is 20. Core alone is 21 of them, in files of at most 200 lines; criteria, decisions,
+# The aim is 20. Core alone is 23 of them, in files of at most 200 lines; criteria, decisions,
 # prices and objects in stores are asked about on the way by files that then do nothing.
-MOST = 58
+MOST = 60
 PROGRAM = """
 import inspect, sys, threading
 from pathlib import Path
