@@ -33,11 +33,11 @@ class Beside:
     @classmethod
     def of(cls, config: Config, n_examples: int) -> Beside | None:
         """The readout where the shipped judge judges a few examples; None elsewhere."""
+        if not is_shipped(config.engine) or n_examples > MOST:
+            return None
         folder = shipped_readout()
         card = None if folder is None else read_card(folder)
-        if card is None or not is_shipped(config.engine) or n_examples > MOST:
-            return None
-        return cls(load_readout(config.engine), card)
+        return None if card is None else cls(load_readout(config.engine), card)
 
     async def read(self, examples: Iterable[Example]) -> None:
         """Read the examples one by one, each response alone."""
