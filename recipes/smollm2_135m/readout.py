@@ -1,7 +1,7 @@
 """The readout: `python -m recipes.smollm2_135m.readout --work runs/smollm2`.
 
 Trains a decision model on lists of the licensed sets and on checkable instructions (a yes or no
-about each response); `measure_readout.py` measures it on unseen prompts. The same command continues
+about each response); `readout_tests.py` measures it on unseen prompts. The same command continues
 after a kill. `SIZES` counts the lists of each set; UKP's pairs are balanced by length. A set that
 is not in SPCT_DATA is named and left out.
 """

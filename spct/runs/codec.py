@@ -73,7 +73,8 @@ def decode(payload: bytes) -> Record:
     """Read what `encode` wrote; raise `BadRecord` on anything else."""
     try:
         try:
-            record = from_json(payload, allow_inf_nan=False, cache_strings="keys")
+            # decoded here: of bytes that are no UTF-8 the reader makes other keys without a word
+            record = from_json(payload.decode(), allow_inf_nan=False, cache_strings="keys")
         except ValueError:  # or half surrogate pairs: a reply may hold them, and was paid for
             text = payload.decode("utf-8", "surrogatepass")
             record = json.loads(text, parse_constant=_no_number)
@@ -119,9 +120,10 @@ def _load(kind: Any, record: object) -> Any:
 def dump_completion(completion: Completion) -> Record:
     """Return a completion as JSON values."""
     record: Record = _adapter(Completion).dump_python(completion, mode="json", exclude_none=True)
-    for token in record.get("logprobs", ()):
+    # keys are taken from the noun: pydantic's JSON mode writes other ones for half surrogates
+    for token, own in zip(record.get("logprobs", ()), completion.logprobs or (), strict=True):
         token["logprob"] = token["logprob"] if math.isfinite(token["logprob"]) else None
-        token["top"] = {t: p if math.isfinite(p) else None for t, p in token["top"].items()}
+        token["top"] = {t: p if math.isfinite(p) else None for t, p in own.top.items()}
     return record
 
 
@@ -171,11 +173,10 @@ def dump_messages(messages: tuple[Message, ...]) -> list[Record]:
 
 def dump_example(example: Example) -> Record:
     """Return an example as JSON values; its `meta` must hold JSON values already."""
-    record: Record = _adapter(Example).dump_python(example, mode="json")
-    for name in ("criteria", "group"):
-        if record[name] is None:
-            del record[name]
-    return record
+    record: Record = _adapter(Example).dump_python(example, mode="json", exclude={"meta"})
+    late = {name: record.pop(name) for name in ("criteria", "group")}
+    record["meta"] = dict(example.meta)  # its keys as they are, as in dump_completion
+    return record | {name: value for name, value in late.items() if value is not None}
 
 
 def load_example(record: Mapping[str, Any]) -> Example:

@@ -18,7 +18,7 @@ from spct.runs.codec import (
     load_verdict,
     to_line,
 )
-from spct.types import Completion, Example, TokenLogprob, Verdict
+from spct.types import Completion, Example, Message, TokenLogprob, Verdict
 from tests.runs.nouns import prompt_of, reply_of, verdict_of
 from tests.runs.strategies import completions, examples, verdicts
 
@@ -40,6 +40,16 @@ def test_an_example_survives_the_round_trip(example: Example) -> None:
 
 def no_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
+
+
+@pytest.mark.parametrize("held", [{"\ud800": 1}, {"a": "\ud800"}, {"a": {"b\udfff": ["\udc00"]}}])
+def test_half_surrogates_come_back_as_they_were(held: dict[str, object]) -> None:
+    assert decode(encode(held)) == held
+    example = Example("e", (Message("user", "q"),), ("r",), meta=held)
+    assert load_example(decode(encode(dump_example(example)))) == example
+    token = TokenLogprob("\ud800", -1.0, dict.fromkeys(held, -1.0))
+    completion = Completion("x", "stop", logprobs=(token,))
+    assert load_completion(decode(encode(dump_completion(completion)))) == completion
 
 
 @given(verdicts())
