@@ -167,7 +167,7 @@ class Survey:
         gold, query, n = example.gold, example.query, len(example.responses)
         if gold is not None:
             self._with_gold += 1
-            self._ties += n > 1 and gold.count(max(gold)) > 1
+            self._ties += n > 1 and min(gold) == max(gold)  # lists may have several right ones
         responses, turns, script = self._counts.values()
         responses[_few(n)] += 1
         turns[_few(len(query))] += 1

@@ -272,6 +272,13 @@ def test_validate_shows_the_first_examples_as_they_are_read(run: Run) -> None:
     assert report["shown"][0]["used"]["system"] == "system" and report["ties"] == 0
 
 
+def test_a_tie_is_a_list_without_a_better_one(run: Run) -> None:
+    lists = [{"prompt": "Hi", "chosen": ["a", "b"], "rejected": ["c"]}]
+    assert ", 0 of them ties" in run("validate", put("lists.jsonl", *lists))[1]
+    equal = {"query": "Hi", "responses": ["a", "b"], "gold": [0.5, 0.5]}
+    assert ", 1 of them ties" in run("validate", put("equal.jsonl", equal))[1]
+
+
 def test_a_file_of_refusals_is_told_in_at_most_twenty_lines(run: Run) -> None:
     rows = [{"query": "q", "responses": ["a"], f"odd{i % 40}": i} for i in range(400)]
     code, out, err = run("validate", put("rows.jsonl", *rows, {"query": "q", "responses": ["a"]}))
