@@ -188,6 +188,17 @@ def test_the_keyboard_alone_is_enough(page):
     until(page, "document.querySelectorAll('table.list tbody tr').length === 1")
 
 
+def test_what_is_typed_stays_when_the_list_is_drawn_anew(page):
+    page.get_by_label("text").focus()
+    page.keyboard.type("la")
+    page.evaluate("dispatchEvent(new Event('hashchange'))")
+    page.wait_for_timeout(200)
+    page.keyboard.type("ke")
+    assert page.get_by_label("text").input_value() == "lake"
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('table.list tbody tr').length === 1")
+
+
 def test_flips_are_marked_and_unscored_samples_say_why(page):
     page.get_by_label("orders disagree").check()
     until(page, "document.querySelectorAll('table.list tbody tr').length === 1")

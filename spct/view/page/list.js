@@ -21,9 +21,12 @@ function Choice({ label, value, options, onPick }) {
 
 function Filters({ run, filter, go }) {
   const set = (key) => (value) => go({ ...filter, [key]: value, offset: "" });
+  // what is being typed is kept here: a reply that draws the list anew would take it away
+  const [text, setText] = useState(filter.q ?? "");
+  useLayoutEffect(() => setText(filter.q ?? ""), [filter.q]);
   return html`<form class="filters" role="search" aria-label="filters" onSubmit=${(e) => e.preventDefault()}>
-    <${Field} label="text"><input type="search" id="search" value=${filter.q ?? ""} placeholder="press /"
-      onChange=${(e) => set("q")(e.target.value)} /><//>
+    <${Field} label="text"><input type="search" id="search" value=${text} placeholder="press /"
+      onInput=${(e) => setText(e.target.value)} onChange=${(e) => set("q")(e.target.value)} /><//>
     <${Choice} label="verdict" value=${filter.outcome} options=${OUTCOMES} onPick=${set("outcome")} />
     <${Choice} label="unscored because" value=${filter.reason} options=${run.reasons} onPick=${set("reason")} />
     <${Choice} label="subset" value=${filter.subset} options=${run.subsets} onPick=${set("subset")} />
