@@ -21,6 +21,7 @@ from spct.config import Config, JudgeConfig
 from spct.engines.readouts.decision import Question
 from spct.engines.readouts.local import LocalReader
 from spct.engines.readouts.openvino import OpenVINOBackend
+from spct.engines.readouts.packing import packed
 from spct.models.decision import DecisionRM, asking
 from spct.models.judges import build_judge
 from spct.types import Example, Message
@@ -48,9 +49,9 @@ class Bare:
         return self.backend.masses(shared, rests, wanted)
 
     def forward(self, ids: list[int]) -> float:
+        (row,) = packed((), [ids])
         started = time.perf_counter()
-        self.backend._request.reset_state()
-        self.backend._forward([ids], 0)
+        self.backend._forward(row)
         return time.perf_counter() - started
 
 

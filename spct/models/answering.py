@@ -16,19 +16,17 @@ from typing import Protocol, cast
 from spct.core.ballot import average, winner_rows
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.engines.readouts.decision import Answer, Answers, Kind, Question, softmax
+from spct.engines.readouts.decision import Answer, Answers, Kind, Question, decided, softmax
 from spct.errors import DataError
+from spct.models.reading import reading
 from spct.protocols import RewardModel
 from spct.runs.identity import content_id
 from spct.types import (
-    Completion,
-    Decided,
     Example,
     Judgement,
     Message,
     Prompt,
     Reason,
-    Trajectory,
     Unscored,
     Usage,
     Verdict,
@@ -135,10 +133,8 @@ def verdict_of(
     if isinstance(answer, Unscored):
         outcome = answer
     else:
-        p = answer.probabilities
-        said = Decided(question.name, question.options, p, answer.confidence, answer.option_mass)
-        outcome = Judgement((), "", p, decisions=(said,))
+        said = (decided(question, answer),)
+        outcome = Judgement((), "", answer.probabilities, decisions=said)
     prompt = Prompt(judged.id, judged.query, tuple(range(judged.n)))
-    read = Completion("", usage=usage)
-    only = Trajectory(judged.id, 0, 0, prompt, read, outcome, fingerprint)
+    only = reading(prompt, 0, outcome, usage, fingerprint)
     return judged, settle(judged.id, [only], mean_scores, 1)

@@ -28,14 +28,12 @@ from spct.core.plan import order_of
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.core.vote import mean_scores
-from spct.engines.readouts.decision import Answer, Kind, Question
+from spct.engines.readouts.decision import Answer, Kind, Question, decided
 from spct.errors import ConfigError, FormatError
-from spct.models.reading import ReadingModel
+from spct.models.reading import ReadingModel, reading
 from spct.protocols import Traits
 from spct.types import (
     JSON,
-    Completion,
-    Decided,
     Example,
     Judgement,
     Message,
@@ -227,17 +225,13 @@ class DecisionRM(ReadingModel):
         answers: Sequence[Answer],
         usage: Usage,
     ) -> Trajectory:
-        decided = tuple(
-            Decided(q.name, q.options, a.probabilities, a.confidence, a.option_mass)
-            for q, a in zip(questions, answers, strict=True)
-        )
-        return self._read(prompt, index, Judgement((), "", scores, decisions=decided), usage)
+        said = tuple(decided(q, a) for q, a in zip(questions, answers, strict=True))
+        return self._read(prompt, index, Judgement((), "", scores, decisions=said), usage)
 
     def _read(
         self, prompt: Prompt, index: int, outcome: Judgement | Unscored, usage: Usage
     ) -> Trajectory:
-        read = Completion("", usage=usage)
-        return Trajectory(prompt.example_id, index, 0, prompt, read, outcome, self.fingerprint)
+        return reading(prompt, index, outcome, usage, self.fingerprint)
 
 
 def _expected(answer: Answer) -> float:

@@ -8,7 +8,15 @@ from dataclasses import KW_ONLY, dataclass, field
 from spct.core.neutralise import neutralise
 from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
 from spct.models.base import FrozenModel
-from spct.types import Unscored
+from spct.types import Completion, Judgement, Prompt, Trajectory, Unscored, Usage
+
+
+def reading(
+    prompt: Prompt, index: int, outcome: Judgement | Unscored, usage: Usage, fingerprint: str
+) -> Trajectory:
+    """What came of asking a reader, for which no text was written."""
+    read = Completion("", usage=usage)
+    return Trajectory(prompt.example_id, index, 0, prompt, read, outcome, fingerprint)
 
 
 @dataclass(frozen=True, eq=False)

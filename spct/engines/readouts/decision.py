@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import Literal, NamedTuple, Protocol
 
 from spct.errors import ConfigError, DataError
-from spct.types import Unscored, Usage
+from spct.types import Decided, Unscored, Usage
 
 Kind = Literal["yes_no", "choice", "score"]
 MIN_MASS = 0.5  # of the next token on the labels; below, the answer is unscored
@@ -80,6 +80,17 @@ class Answer:
     def expected(self) -> float:
         """The expected option number from 0: what a score question's answer comes to."""
         return math.fsum(i * p for i, p in enumerate(self.probabilities))
+
+
+def decided(question: Question, answer: Answer) -> Decided:
+    """An answer as a judgement keeps it."""
+    return Decided(
+        question.name,
+        question.options,
+        answer.probabilities,
+        answer.confidence,
+        answer.option_mass,
+    )
 
 
 def labels_of(question: Question) -> tuple[str, ...]:
