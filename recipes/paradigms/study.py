@@ -24,15 +24,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from recipes.paradigms.world import (
-    draw_example,
-    meets,
-    parse_query,
-    templated_judgement,
+from recipes.paradigms.rows import (
+    SEED,
+    judgement_rows,
+    pairwise_judgement,
+    pointwise_judgement,
+    with_critiques,
 )
+from recipes.paradigms.world import draw_example
 from spct.core.format import Format
 from spct.core.generative import GenerativeRM
-from spct.core.plan import order_of
 from spct.core.vote import expected_scores, majority
 from spct.engines.hf import HFEngine
 from spct.engines.readouts.asking import Wording
@@ -49,13 +50,12 @@ from spct.protocols import Engine, RewardModel
 from spct.runs.store import Store
 from spct.train import cloud, decision, pairwise, scalar, sft
 from spct.train.config import DecisionConfig, SftConfig
-from spct.train.fitting import Row
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Example, SamplingParams
 
 BASE = Path(__file__).parent / "weights"
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
-SEED, ERROR_RATE, MAX_LENGTH = 0, 0.1, 320
+MAX_LENGTH = 320
 # Compact wording: it says nothing, the weights learn the format (each paradigm has its own model).
 POINTWISE = Format("study_pointwise", "{{conversation}}\n{{responses}}")
 PAIRWISE = Format("study_pairwise", "{{conversation}}\n{{responses}}", "pairwise")
@@ -70,57 +70,6 @@ def draw(count: int, prefix: str, split: Any) -> list[Example]:
     return [
         draw_example(rng, f"{prefix}-{i}", split, rng.choice((2, 2, 3, 4))) for i in range(count)
     ]
-
-
-def teacher_critique(example: Example, response: str, rng: random.Random) -> str:
-    """The checks of one response with their marks, and no score: the head must weigh them."""
-    checks = []
-    for c in parse_query(example.query[-1].content):
-        ok = meets(response, c) != (rng.random() < ERROR_RATE)
-        checks.append(f"{c.mark} {c.text} {'yes' if ok else 'no'}")
-    return " ".join(checks)
-
-
-def with_critiques(examples: Sequence[Example]) -> list[Example]:
-    """The teacher's critiques in `meta`, as `spct train cloud` reads them."""
-    rng = random.Random("critiques")
-    return [
-        replace(e, meta={"critiques": [teacher_critique(e, r, rng) for r in e.responses]})
-        for e in examples
-    ]
-
-
-def pairwise_judgement(example: Example, order: Sequence[int], rng: random.Random) -> str:
-    """The teacher's judgement, with the best one's number as its verdict; ties by lot."""
-    text = templated_judgement(example, order, rng, error_rate=ERROR_RATE)
-    head, _, verdict = text.rpartition("\\boxed{")
-    scores = [int(score) for score in verdict.rstrip("}").split(",")]
-    best = [i for i, score in enumerate(scores, 1) if score == max(scores)]
-    return f"{head}\\boxed{{{rng.choice(best)}}}"
-
-
-Write = Callable[[Example, Sequence[int], random.Random], str]
-
-
-def judgement_rows(examples: Sequence[Example], fmt: Format, write: Write) -> list[Row]:
-    """Chat rows of the teacher's judgements, responses in random order."""
-    rng = random.Random(fmt.name)
-    rows = []
-    for e in examples:
-        order = order_of(e, 0, "random", SEED)
-        prompt = fmt.render(e, order).messages[0].content
-        rows.append(
-            {
-                "prompt": [{"role": "user", "content": prompt}],
-                "completion": [{"role": "assistant", "content": write(e, order, rng)}],
-            }
-        )
-    return rows
-
-
-def pointwise_judgement(example: Example, order: Sequence[int], rng: random.Random) -> str:
-    """The teacher's judgement with one score per response."""
-    return templated_judgement(example, order, rng, error_rate=ERROR_RATE)
 
 
 def optimisation(steps: int, *, batch: int = 32, rate: float = 1e-3) -> dict[str, Any]:
