@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -30,11 +31,11 @@ from spct.train.config import DecisionConfig, native_bfloat16
 from spct.types import Example
 
 SIZES = {
-    "truthfulqa": 549, "evouna": 240, "evouna_ref": 480, "gsm8k": 120, "gsm8k_ref": 80,
-    "ukp": 1500, "hh": 330, "instructions": 900,
+    "truthfulqa": 549, "evouna": 600, "evouna_ref": 1372, "gsm8k": 379, "gsm8k_ref": 200,
+    "ukp": 2200, "hh": 1080, "instructions": 3000,
 }  # fmt: skip
 MAX_CHARS = 900  # of a query and one response
-ANSWERS = 8  # of one TruthfulQA question: more questions teach more than more answers
+ANSWERS = 10  # of one TruthfulQA question: more questions teach more than more answers
 PROCESSES = 2
 
 
@@ -65,7 +66,7 @@ def offered(split: str) -> dict[str, Callable[[], list[Example]]]:
 
     def instructions() -> list[Example]:
         sources = [*in_split("truthfulqa_judgements", split), *in_split("evouna_openqa", split)]
-        return list(tasks(sources, KNOWN, 4 * SIZES["instructions"], SEED))
+        return list(tasks(sources, KNOWN, 2 * SIZES["instructions"], SEED))
 
     return {
         "truthfulqa": truthfulqa,
@@ -106,9 +107,10 @@ def how() -> tuple[Asking, Wording]:
 def config(steps: int) -> DecisionConfig:
     """For CPU cores, a process each: threads wait for each other on a busy one."""
     return DecisionConfig(
-        max_steps=steps, warmup_steps=20, micro_batch_size=3, batch_size=6, max_length=400,
-        row_tokens=400, lora_rank=16, lora_skip_layers=12, bf16=native_bfloat16(), attention="sdpa",
-        use_cpu=True, save_steps=20, log_steps=5, seed=SEED,
+        max_steps=steps, warmup_steps=30, micro_batch_size=6, batch_size=12, max_length=400,
+        row_tokens=400, lora_rank=16, lora_skip_layers=12, bf16=native_bfloat16(),
+        attention="eager", compile_layers=shutil.which("g++") is not None,
+        use_cpu=True, save_steps=40, log_steps=10, seed=SEED,
     )  # fmt: skip
 
 

@@ -160,6 +160,11 @@ class DecisionConfig(Optimisation):
     cache_states: bool = Field(
         False, description="Keep the states below the adapters in a file: faster from pass two on."
     )
+    compile_layers: bool = Field(
+        False,
+        description="Compile every layer first (about two minutes; on a CPU with the compiler that"
+        " CXX names, or g++): a step then takes two thirds of its time.",
+    )
     calibration: Share = Field(
         0.1, description="Share of the queries that temperatures are fitted on, not trained on."
     )

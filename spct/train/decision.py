@@ -12,8 +12,11 @@ With LoRA above the lowest `lora_skip_layers` layers the lower states never chan
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +139,8 @@ def train(
     )
     log_to_stderr(trainer)
     resumed = last_checkpoint(out / CHECKPOINTS)
-    resume(trainer, resumed)
+    with mixed_adapters(readout.model, config):
+        resume(trainer, resumed)
     history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
     left_out = funnel.too_long, funnel.refused
@@ -207,7 +211,34 @@ def _readout(model: str, tokenizer: PreTrainedTokenizerBase, config: DecisionCon
         torch.manual_seed(config.seed)
         loaded = get_peft_model(loaded, adapters)
     set_attention(config, loaded)
+    if config.compile_layers:
+        compile_layers(loaded, config)
     return Readout(loaded, label_ids(tokenizer), lowest=config.lora_skip_layers)
+
+
+def mixed_adapters(model: Any, config: DecisionConfig) -> AbstractContextManager[None]:
+    """Under autocast adapters take bfloat16 as it comes: peft would widen and narrow it again."""
+    if not (config.bf16 and config.lora_rank):
+        return nullcontext()
+    from peft.helpers import disable_input_dtype_casting
+
+    casts_off: AbstractContextManager[None] = disable_input_dtype_casting(model)
+    return casts_off
+
+
+def compile_layers(model: Any, config: DecisionConfig) -> None:
+    """Compile each layer of the decoder, not the whole: that takes minutes, and as fast a step."""
+    import torch
+
+    compiler = os.environ.get("CXX", "g++")
+    if (config.use_cpu or not torch.cuda.is_available()) and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"compile_layers = true: there is no C++ compiler {compiler!r} here; install one, name"
+            " it in CXX, or set compile_layers = false"
+        )
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for layer in causal.get_decoder().layers:
+        layer.compile(dynamic=True)
 
 
 def _cache(
