@@ -21,13 +21,13 @@ import time
 from pathlib import Path
 
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.measure.benchmarks import ours
 from spct.measure.loading import Loaded, load_benchmark
 from spct.measure.report import Settings, benchmark_report
 from spct.measure.rows import Part, without_texts
 from spct.runs.store import Store
 from spct.types import Completion, Example, Judgement, Message, Prompt, Trajectory, Usage
+from spct.votes.vote import mean_scores
 
 TEXT = "word " * 200
 

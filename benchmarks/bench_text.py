@@ -12,8 +12,8 @@ from __future__ import annotations
 import threading
 import time
 
-from spct.core.neutralise import neutralise
-from spct.core.parse import TEN, read_reply
+from spct.text.neutralise import neutralise
+from spct.text.parse import TEN, read_reply
 
 WORST = {
     "U+FDFA": "\ufdfa", "combining marks": "\u0301", "marked letters": "a\u0301",

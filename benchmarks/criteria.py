@@ -25,12 +25,11 @@ from tempfile import TemporaryDirectory
 
 from spct.cli.main import main as command
 from spct.config import Config, JudgeConfig
-from spct.core.criteria import weighted
-from spct.core.format import MET, MET_ONE, POINTWISE
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
 from spct.runs.folder import write_run_files
 from spct.runs.store import Store
+from spct.text.format import MET, MET_ONE, POINTWISE
 from spct.types import (
     Completion,
     Criteria,
@@ -42,6 +41,7 @@ from spct.types import (
     TokenLogprob,
     Usage,
 )
+from spct.votes.criteria import weighted
 
 N, M, K = 8, 6, 8
 CACHED = 0.1  # of the price of a token

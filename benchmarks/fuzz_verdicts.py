@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import quote, unquote
 
-from spct.core.neutralise import neutralise
-from spct.core.parse import BINARY, TEN, Scale, find_verdict, read_reply
+from spct.text.neutralise import neutralise
+from spct.text.parse import BINARY, TEN, Scale, find_verdict, read_reply
 from spct.types import Unscored
 
 Disguise = Callable[[str], str]

@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
-from spct.core.budget import Budget, Item, Spending
-from spct.core.parse import TEN
-from spct.core.predictive import Fit, fit_stopping, predictive
 from spct.core.settle import settle
-from spct.core.stopping import State, Stopping, exact, sign_flip
-from spct.core.vote import best, mean_scores
+from spct.text.parse import TEN
 from spct.types import Completion, Judgement, Prompt, Trajectory, Usage
+from spct.votes.budget import Budget, Item, Spending
+from spct.votes.predictive import Fit, fit_stopping, predictive
+from spct.votes.stopping import State, Stopping, exact, sign_flip
+from spct.votes.vote import best, mean_scores
 
 Rows = list[tuple[float, float]]
 ACCURACIES = (0.885, 0.80, 0.59)

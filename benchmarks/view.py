@@ -27,7 +27,6 @@ from pathlib import Path
 
 from benchmarks.store import words
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.runs.store import Store
 from spct.types import (
     Completion,
@@ -41,6 +40,7 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.vote import mean_scores
 
 SPCT = [sys.executable, "-c", "from spct.cli.main import main; main()"]
 CONFIG = {"engine": "openai/host/judge", "judge.vote": "mean", "judge.format": "pointwise"}

@@ -11,22 +11,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from spct.api import bench, judge, judge_all, rft
-    from spct.core.format import NO_PRINCIPLES, PAIRWISE, POINTWISE, SINGLE, Format, load_format
     from spct.core.generative import GenerativeRM
     from spct.core.plan import Call, plan
     from spct.core.settle import read, settle
-    from spct.core.vote import (
-        Vote,
-        expected_scores,
-        majority,
-        mean_scores,
-        meta_top,
-        meta_weighted,
-    )
     from spct.data.rows import read_examples
     from spct.engines.scripted import ScriptedEngine
     from spct.models.load import load_reward_model
     from spct.protocols import Engine, RewardModel, Scorer, Traits
+    from spct.text.format import NO_PRINCIPLES, PAIRWISE, POINTWISE, SINGLE, Format, load_format
     from spct.train.outcome import advantages, correct, outcome_reward
     from spct.types import (
         Completion,
@@ -40,6 +32,14 @@ if TYPE_CHECKING:
         Unscored,
         Usage,
         Verdict,
+    )
+    from spct.votes.vote import (
+        Vote,
+        expected_scores,
+        majority,
+        mean_scores,
+        meta_top,
+        meta_weighted,
     )
 
 __all__ = [
@@ -91,11 +91,11 @@ __all__ = [
 # this package too, would wait for the whole core.
 _HOMES = {
     "spct.api": "bench judge judge_all rft",
-    "spct.core.format": "Format NO_PRINCIPLES PAIRWISE POINTWISE SINGLE load_format",
+    "spct.text.format": "Format NO_PRINCIPLES PAIRWISE POINTWISE SINGLE load_format",
     "spct.core.generative": "GenerativeRM",
     "spct.core.plan": "Call plan",
     "spct.core.settle": "read settle",
-    "spct.core.vote": "Vote expected_scores majority mean_scores meta_top meta_weighted",
+    "spct.votes.vote": "Vote expected_scores majority mean_scores meta_top meta_weighted",
     "spct.data.rows": "read_examples",
     "spct.engines.scripted": "ScriptedEngine",
     "spct.models.load": "load_reward_model",

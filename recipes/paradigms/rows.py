@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from recipes.paradigms.world import meets, parse_query, templated_judgement
-from spct.core.format import Format
 from spct.core.plan import order_of
+from spct.text.format import Format
 from spct.train.fitting import Row
 from spct.types import Example
 

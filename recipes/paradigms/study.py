@@ -32,9 +32,7 @@ from recipes.paradigms.rows import (
     with_critiques,
 )
 from recipes.paradigms.world import draw_example
-from spct.core.format import Format
 from spct.core.generative import GenerativeRM
-from spct.core.vote import expected_scores, majority
 from spct.engines.hf import HFEngine
 from spct.engines.readouts.asking import Wording
 from spct.engines.readouts.decision import Question
@@ -48,10 +46,12 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.protocols import Engine, RewardModel
 from spct.runs.store import Store
+from spct.text.format import Format
 from spct.train import cloud, decision, pairwise, scalar, sft
 from spct.train.config import DecisionConfig, SftConfig
 from spct.train.pairs import PairFunnel, pairs_of
 from spct.types import Example, SamplingParams
+from spct.votes.vote import expected_scores, majority
 
 BASE = Path(__file__).parent / "weights"
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"

@@ -20,7 +20,6 @@ from pydantic import Field
 from recipes.smollm2_135m.critiques import finding, judgement_text
 from recipes.smollm2_135m.measure import load_tests, write_credits
 from recipes.smollm2_135m.mix import HERE, SEED, written
-from spct.core.format import PAIRWISE, Format, load_format
 from spct.core.generative import GenerativeRM
 from spct.core.plan import order_of
 from spct.data.prepare import select
@@ -34,6 +33,7 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.protocols import RewardModel
 from spct.settings import Settings, read_toml, validated
+from spct.text.format import PAIRWISE, Format, load_format
 from spct.train import cloud, pairwise, scalar, sft
 from spct.train.config import CloudConfig, PairwiseConfig, ScalarConfig, SftConfig
 from spct.train.fitting import Row

@@ -10,12 +10,12 @@ import asyncio
 from pathlib import Path
 
 from recipes.smollm2_135m.measure import SUBSET, How, load_tests, write_credits
-from spct.core.vote import meta_top
 from spct.measure.estimator import by, credits_at
 from spct.models.hf_scorer import load_scorer
 from spct.runs.store import Store
 from spct.train.evaluate import meta_report, with_scores
 from spct.types import Example, Verdict
+from spct.votes.vote import meta_top
 
 
 def main() -> None:

@@ -20,9 +20,7 @@ from typing import Any
 
 from recipes.smollm2_135m.floors import longest_credit, words_credits
 from recipes.smollm2_135m.mix import recipe_formats
-from spct.core.format import POINTWISE, Format
 from spct.core.generative import GenerativeRM
-from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
 from spct.engines.hf import HFEngine
 from spct.measure.bias import first_picks
@@ -33,7 +31,9 @@ from spct.runs.engines import RecordingEngine
 from spct.runs.folder import atomic_text
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
+from spct.text.format import POINTWISE, Format
 from spct.types import Example, SamplingParams, Verdict
+from spct.votes.vote import mean_scores
 
 SUBSET = ("truthfulqa", "evouna", "evouna_ref", "gsm8k_ref", "ukp_shorter")
 SUBSET_SIZE = 40  # of each: the 200 items of `make reproduce` and of the sampled rows

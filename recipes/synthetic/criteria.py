@@ -21,12 +21,9 @@ from typing import Any
 from recipes.synthetic.rows import HERE, SEED, chat_row, study_formats
 from recipes.synthetic.teacher import judgement_text
 from recipes.synthetic.world import Constraint, Split, check, draw_example, parse_query
-from spct.core.criteria import weighted
-from spct.core.format import MET, Format
 from spct.core.generative import GenerativeRM
 from spct.core.orders import criteria_order
 from spct.core.plan import order_of
-from spct.core.vote import mean_scores
 from spct.data.criteria_files import CriteriaFile, Listed
 from spct.engines.hf import HFEngine
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
@@ -39,10 +36,13 @@ from spct.runs.folder import atomic_text
 from spct.runs.judging import judge_into
 from spct.runs.store import Store
 from spct.settings import read_toml, validated
+from spct.text.format import MET, Format
 from spct.train import sft
 from spct.train.config import SftConfig, native_bfloat16
 from spct.train.fitting import Row
 from spct.types import Criteria, Criterion, Example, SamplingParams, Verdict
+from spct.votes.criteria import weighted
+from spct.votes.vote import mean_scores
 
 WRITER = "Specific Criteria:\n{{conversation}}"  # tiny models learn a format from its heading
 CHECKER = replace(

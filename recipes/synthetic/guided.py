@@ -20,12 +20,8 @@ from statistics import NormalDist
 from recipes.synthetic.rows import HERE, SEED, study_formats
 from recipes.synthetic.teacher import ERRING, judgement_text
 from recipes.synthetic.world import Split, draw_example
-from spct.core.ballot import Vote, best
-from spct.core.calibration import auc_within, calibrate
-from spct.core.guided import with_meta_scores
 from spct.core.plan import Orders, order_of
 from spct.core.settle import settle
-from spct.core.vote import mean_scores, vote_named
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.estimator import by, credits_at
 from spct.measure.figures import Line, accuracy_figure, save_figure
@@ -41,6 +37,10 @@ from spct.train.meta_rm import MetaFunnel, meta_rows, train
 from spct.train.outcome import correct, labelled
 from spct.train.sampling import Draw, Sampler
 from spct.types import Example, Prompt, Verdict
+from spct.votes.ballot import Vote, best
+from spct.votes.calibration import auc_within, calibrate
+from spct.votes.guided import with_meta_scores
+from spct.votes.vote import mean_scores, vote_named
 
 KS = (8, 32)
 VOTES = ("meta_top", "meta_weighted", "meta_log_odds", "meta_log_odds_wins")

@@ -17,13 +17,13 @@ from recipes.synthetic.fidelity import (
     s_corr_change,
     s_corr_interval,
 )
-from spct.core.vote import mean_scores
 from spct.data.rows import read_examples
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
 from spct.measure.intervals import Interval, difference, prompts_of, sign_of
 from spct.measure.tables import interval, percent, table
 from spct.runs.store import Store
 from spct.types import Example, Verdict
+from spct.votes.vote import mean_scores
 
 Record = Mapping[str, Any]
 

@@ -13,7 +13,6 @@ from spct.cli.bad_rows import DropBad
 from spct.cli.options import takes_settings
 from spct.cli.process import Job
 from spct.config import Config
-from spct.core.price import BATCH_SHARE
 from spct.engines.openai import OpenAIEngine
 from spct.errors import StoreError
 from spct.models import batch as batches
@@ -29,6 +28,7 @@ from spct.runs.run import look_back, open_run
 from spct.runs.store import Store
 from spct.settings import validated
 from spct.types import Example
+from spct.votes.price import BATCH_SHARE
 
 app = typer.Typer(
     add_completion=False, help="Judge through a vendor's batch API: write requests, read replies."

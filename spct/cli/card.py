@@ -13,11 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from spct.core.criteria import mean_cells, totals
 from spct.errors import printable
 from spct.measure.outcomes import telling
 from spct.measure.rules import credit
 from spct.types import Example, Trajectory, Unscored, Verdict
+from spct.votes.criteria import mean_cells, totals
 
 
 def brief(text: str, width: int = 300) -> str:

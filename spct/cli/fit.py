@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 
 from spct.config import Config
-from spct.core.calibration import MetaFit, auc_within, calibrate, write_meta_fit
-from spct.core.predictive import fit_stopping as fit
-from spct.core.predictive import write_fit
 from spct.errors import ConfigError, StoreError
 from spct.models.judges import build_format, build_vote
 from spct.runs.folder import CONFIG_NAME, read_config
 from spct.runs.store import Store
 from spct.settings import validated
 from spct.train.outcome import labelled
+from spct.votes.calibration import MetaFit, auc_within, calibrate, write_meta_fit
+from spct.votes.predictive import fit_stopping as fit
+from spct.votes.predictive import write_fit
 
 Run = Annotated[Path, typer.Argument(help="A run folder of several samples each.", exists=False)]
 To = Annotated[Path, typer.Option("--to", help="The file to write (JSON).")]

@@ -15,10 +15,7 @@ import typer
 from spct.cli.options import takes_settings
 from spct.config import Config
 from spct.core.cells import read_again
-from spct.core.format import Format
-from spct.core.guided import with_meta_scores
 from spct.core.settle import require_logprobs, settle, with_probability
-from spct.core.vote import Vote
 from spct.errors import ConfigError, StoreError
 from spct.measure.rules import credit, is_gold_tie
 from spct.models.judges import build_format, build_vote, check_meta
@@ -40,7 +37,10 @@ from spct.runs.preferences import (
 )  # fmt: skip
 from spct.runs.store import Store
 from spct.settings import Origins, validated
+from spct.text.format import Format
 from spct.types import Example, Trajectory, Verdict
+from spct.votes.guided import with_meta_scores
+from spct.votes.vote import Vote
 
 Run = Annotated[Path, typer.Argument(help="A run folder.", exists=False)]
 Runs = Annotated[Path, typer.Argument(help="A run folder, of bench too.", exists=False)]

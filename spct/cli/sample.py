@@ -18,8 +18,6 @@ from spct.cli.process import Job
 from spct.cli.progress import Style, opened, watched
 from spct.cli.reward_model import Named, load_named
 from spct.config import Config, RayConfig
-from spct.core.budget import Spending, read_budget
-from spct.core.price import Price
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, with_defaults
 from spct.models.prices import price_of, priced
@@ -35,6 +33,8 @@ from spct.runs.spending import judge_within, spending_of
 from spct.runs.store import Store
 from spct.settings import Origins
 from spct.types import Example, Verdict
+from spct.votes.budget import Spending, read_budget
+from spct.votes.price import Price
 
 Out = Annotated[
     Path | None,

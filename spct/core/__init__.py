@@ -1,1 +1,1 @@
-"""The pure core: an example and k give prompts, replies give a verdict. Standard library alone."""
+"""The line (pure but for its engine): an example and k to prompts, replies to a verdict."""

@@ -15,14 +15,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from spct.core.ballot import Vote
-from spct.core.criteria import cells_of, overalls
-from spct.core.format import Format, unfinished
-from spct.core.grammar import may_say
-from spct.core.parse import TEN, Group, Parse, Reading, Scale, find_verdict, read_reply
 from spct.core.plan import Call
 from spct.core.settle import read, require_logprobs, with_probability
-from spct.core.tokenprob import distributions, expectation
+from spct.text.format import Format, unfinished
+from spct.text.grammar import may_say
+from spct.text.parse import TEN, Group, Parse, Reading, Scale, find_verdict, read_reply
+from spct.text.tokenprob import distributions, expectation
 from spct.types import (
     Checked,
     Completion,
@@ -35,6 +33,8 @@ from spct.types import (
     Unscored,
     Usage,
 )
+from spct.votes.ballot import Vote
+from spct.votes.criteria import cells_of, overalls
 
 _OVERALL = re.compile(r"^[ \t#*>_-]*overall\b", re.IGNORECASE | re.MULTILINE)
 _OVERALL_WORD = re.compile(r"[oO][vV][eE][rR][aA][lL][lL]")  # quick to find; no letter folds oddly

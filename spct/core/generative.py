@@ -14,19 +14,15 @@ from functools import partial
 from typing import Any, Self
 
 from spct.core.cells import read_all
-from spct.core.criteria import check_criteria_recipe, criteria_identity, needs_of, scale_of
-from spct.core.format import POINTWISE, Format
-from spct.core.guided import with_meta_scores
 from spct.core.orders import Orders
-from spct.core.parse import Parse
 from spct.core.plan import Call, plan
 from spct.core.recipe import DEFAULT_PARAMS, changed, grammar_digest, params_identity, settings_of
 from spct.core.settle import settle, unjudged
-from spct.core.stopping import Stopping, warn_if_idle
 from spct.core.stream import stream
-from spct.core.vote import Vote, mean_scores
 from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
 from spct.protocols import Engine, Scorer, Source, Traits
+from spct.text.format import POINTWISE, Format
+from spct.text.parse import Parse
 from spct.types import (
     JSON,
     Completion,
@@ -37,6 +33,10 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.criteria import check_criteria_recipe, criteria_identity, needs_of, scale_of
+from spct.votes.guided import with_meta_scores
+from spct.votes.stopping import Stopping, warn_if_idle
+from spct.votes.vote import Vote, mean_scores
 
 _LONG = 20_000  # characters of an example
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from spct.core.format import Format
+from spct.text.format import Format
 from spct.types import Example
 
 Orders = Literal["balanced", "cyclic", "random", "fixed"]

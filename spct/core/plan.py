@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _json
 
-from spct.core.format import Format
 from spct.core.orders import (
     Orders,
     balanced_orders,
@@ -24,6 +23,7 @@ from spct.core.orders import (
     cyclic_orders,
     sample_seed,
 )
+from spct.text.format import Format
 from spct.types import Example, Message, Prompt
 
 Shown = tuple[tuple[int, ...], tuple[int, ...]]  # the orders of responses and of criteria

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from spct.core.format import Format
-from spct.core.parse import Parse
 from spct.core.plan import Call
-from spct.core.vote import Vote, best
 from spct.errors import EngineError
+from spct.text.format import Format
+from spct.text.parse import Parse
 from spct.types import (
     Completion,
     Criteria,
@@ -23,6 +22,7 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.vote import Vote, best
 
 
 def read(

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
-from spct.core.criteria import faults_of
 from spct.data.faults import Fault, RowError
 from spct.errors import did_you_mean
 from spct.types import Criteria, Criterion, Kind
+from spct.votes.criteria import faults_of
 
 Negative = Literal["occurs-is-bad", "met-is-good"]
 TEXTS = ("text", "criterion", "description", "requirement", "question")

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from spct.core.criteria import faults_of
 from spct.data.chat.conversation import is_query, read_messages, read_response
 from spct.data.criteria import Negative, Polarity, read_criteria
 from spct.data.criteria_files import read_criteria_file
 from spct.errors import ConfigError, DataError
 from spct.runs.identity import content_id
 from spct.types import Criteria, Example, Message
+from spct.votes.criteria import faults_of
 
 Turns = str | Sequence[dict[str, Any]]
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spct.core.budget import Budget, Item, Spending
-from spct.core.parse import Scale
-from spct.core.predictive import predictive
 from spct.core.settle import settle
-from spct.core.stopping import Stopping, exact, sign_flip
-from spct.core.vote import Vote
 from spct.measure.intervals import Interval, wilson
 from spct.measure.rows import Part
+from spct.text.parse import Scale
 from spct.types import Usage, Verdict
+from spct.votes.budget import Budget, Item, Spending
+from spct.votes.predictive import predictive
+from spct.votes.stopping import Stopping, exact, sign_flip
+from spct.votes.vote import Vote
 
 
 @dataclass(frozen=True, slots=True)

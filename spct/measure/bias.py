@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spct.core.vote import Rewards, best, mean_scores
 from spct.measure.aggregates import Array, micro
 from spct.measure.intervals import Z95, Interval, bootstrap
 from spct.measure.loading import Loaded
@@ -23,6 +22,7 @@ from spct.measure.metrics import share
 from spct.measure.rows import Row, units_of, voted_examples
 from spct.measure.rules import Credit, gold_of
 from spct.types import Example, Trajectory, Verdict
+from spct.votes.vote import Rewards, best, mean_scores
 
 # --- position -----------------------------------------------------------------------------------
 

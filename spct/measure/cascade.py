@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from spct.core.vote import Rewards, sigmoid
 from spct.errors import DataError
 from spct.measure.estimator import Settle, readable, shared_credit, votes_at
 from spct.measure.intervals import Interval, difference, half_of, prompts_of, sign_of
 from spct.measure.rules import credit, gold_of
 from spct.models.cascade import CascadeFit, strengths
 from spct.types import Example, Usage, Verdict
+from spct.votes.vote import Rewards, sigmoid
 
 _SHARES = tuple(i / 10 for i in range(11))
 _RIDGE = 1e-3  # of the slopes' squares: a set that one model decides wholly has no finite fit

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spct.core.vote import best
 from spct.errors import ConfigError, DataError, OverBudget
 from spct.measure.estimator import readable, shared_credit, votes_at
 from spct.measure.intervals import Interval, mean_interval, prompts_of
@@ -33,6 +32,7 @@ from spct.runs.judging import Tally, judge_into
 from spct.runs.run import finished, look_back, open_anew
 from spct.runs.store import Store
 from spct.types import Example, Usage, Verdict
+from spct.votes.vote import best
 
 KS = (1, 2, 4, 8, 16, 32)
 SIZES = (1, 2, 3, 5)  # numbers of responses that the table names

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spct.core.price import Price
 from spct.measure.compare import Comparison, Cost, Curve
 from spct.measure.estimator import UNSCORED_POLICY
 from spct.measure.figures import Line, accuracy_figure, save_figure
@@ -15,6 +14,7 @@ from spct.measure.intervals import sign_of
 from spct.measure.json_files import write_json
 from spct.measure.tables import interval, percent, safe, table
 from spct.types import Usage
+from spct.votes.price import Price
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

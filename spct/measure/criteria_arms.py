@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from spct.core.format import POINTWISE
-from spct.core.vote import mean_scores
 from spct.data.criteria_files import CriteriaFile, Listed
 from spct.errors import ConfigError
 from spct.measure.config import Way
 from spct.models.criteria import Lists
 from spct.models.writer import CriteriaWriter
 from spct.protocols import RewardModel
+from spct.text.format import POINTWISE
 from spct.types import Example
+from spct.votes.vote import mean_scores
 
 
 def arms(

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from spct.core.settle import settle
-from spct.core.vote import Vote
 from spct.errors import DataError
 from spct.measure.rules import credit, finite, gold_of
 from spct.types import Example, Trajectory, Verdict
+from spct.votes.vote import Vote
 
 UNSCORED_POLICY = "an example without a verdict earns nothing and stays in the count"
 

@@ -10,11 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from spct.core.vote import best
 from spct.measure.loading import Loaded
 from spct.measure.rows import Row, voted_examples
 from spct.measure.rules import credit, gold_of, is_gold_tie
 from spct.types import Usage, Verdict
+from spct.votes.vote import best
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from spct.core.vote import best
 from spct.measure.rules import credit, finite
 from spct.types import Trajectory, Verdict
+from spct.votes.vote import best
 
 Name = Literal["right", "wrong", "tie", "unscored", "no gold"]
 

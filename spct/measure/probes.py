@@ -19,7 +19,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from spct.core.vote import best
 from spct.data.published.items import item
 from spct.data.published.sources import Row as SourceRow
 from spct.errors import DataError
@@ -29,6 +28,7 @@ from spct.measure.loading import Loaded
 from spct.measure.rows import Part
 from spct.measure.rules import credit, gold_of, is_gold_tie
 from spct.types import Example, Verdict
+from spct.votes.vote import best
 
 
 class Payload(NamedTuple):

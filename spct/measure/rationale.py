@@ -19,13 +19,13 @@ from statistics import fmean
 import numpy as np
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-from spct.core.format import unfinished
-from spct.core.neutralise import neutralise
 from spct.core.orders import sample_seed
-from spct.core.parse import Group, Scale, find_verdict
-from spct.core.template import filled, shipped_template
 from spct.errors import DataError
 from spct.protocols import Engine
+from spct.text.format import unfinished
+from spct.text.neutralise import neutralise
+from spct.text.parse import Group, Scale, find_verdict
+from spct.text.template import filled, shipped_template
 from spct.types import Completion, Example, Message, Prompt, SamplingParams, Unscored
 
 MOST_REASONS = 5

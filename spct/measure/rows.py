@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from spct.core.parse import Scale
-from spct.core.vote import Vote, mean_scores, meta_top, vote_named
 from spct.measure.estimator import by, named, readable, votes_at
 from spct.measure.loading import Loaded
 from spct.measure.rules import Column, Credit, Judged, Policy, Rule
+from spct.text.parse import Scale
 from spct.types import (
     Checked,
     Completion,
@@ -32,6 +31,7 @@ from spct.types import (
     Verdict,
 )
 from spct.types import Part as ReplyPart
+from spct.votes.vote import Vote, mean_scores, meta_top, vote_named
 
 Mode = Literal["reward", "sampled", "greedy"]
 

@@ -20,8 +20,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from spct.core.vote import Rewards, best
 from spct.types import Example
+from spct.votes.vote import Rewards, best
 
 Policy = Literal["generative", "scalar", "shared"]
 Column = tuple[str | float, ...]

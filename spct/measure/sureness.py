@@ -12,13 +12,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from spct.core.vote import Rewards
 from spct.measure.intervals import half_of, prompts_of
 from spct.measure.rules import gold_of
 from spct.measure.temperature import binary_ece, fit_temperature
 from spct.models.cascade import EDGE, strengths
 from spct.protocols import Traits
 from spct.types import Example, Verdict
+from spct.votes.vote import Rewards
 
 
 @dataclass(frozen=True, slots=True)

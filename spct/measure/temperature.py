@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from spct.core.vote import sigmoid
 from spct.errors import DataError
+from spct.votes.vote import sigmoid
 
 _LOWEST, _HIGHEST = 0.05, 20.0
 

@@ -13,9 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
-from spct.core.ballot import average, winner_rows
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.engines.readouts.decision import Answer, Answers, Kind, Question, decided, softmax
 from spct.errors import DataError
 from spct.models.reading import reading
@@ -31,6 +29,8 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.ballot import average, winner_rows
+from spct.votes.vote import mean_scores
 
 _YES_NO = ("It is true.", "It is false.")
 _NOT_SAID: Mapping[Kind, str] = {

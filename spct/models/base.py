@@ -9,9 +9,9 @@ from typing import Any, Self
 from spct.core.recipe import changed
 from spct.core.settle import settle
 from spct.core.stream import stream
-from spct.core.vote import mean_scores
 from spct.protocols import Engine, RewardModel, Scorer
 from spct.types import JSON, Example, Trajectory, Usage, Verdict
+from spct.votes.vote import mean_scores
 
 
 # eq=False: engines and scorers hold threads, connections and weights, which cannot be compared, so

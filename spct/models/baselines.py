@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spct.core.recipe import settings_of
-from spct.core.vote import Rewards, best
 from spct.errors import ConfigError
 from spct.models.base import FrozenModel
 from spct.protocols import Traits
 from spct.types import Example, Verdict
+from spct.votes.vote import Rewards, best
 
 Rule = Callable[[Example, int], Rewards]
 

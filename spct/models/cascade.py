@@ -17,12 +17,12 @@ from pydantic import Field
 
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
-from spct.core.vote import Rewards, Vote
 from spct.engines.readouts.decision import softmax
 from spct.models.base import FrozenModel
 from spct.protocols import RewardModel, Traits
 from spct.settings import Settings
 from spct.types import JSON, Example, Trajectory, Usage, Verdict
+from spct.votes.vote import Rewards, Vote
 
 EDGE = 1e-6  # a probability of 0 or 1 is taken for this far from it
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from spct.config import JudgeConfig
-from spct.core.criteria import faults_of
-from spct.core.format import FORMATS
 from spct.core.orders import sample_seed
 from spct.data.criteria_files import CriteriaFile, list_key, read_criteria_file
 from spct.errors import ConfigError
 from spct.models.writer import CriteriaWriter
 from spct.protocols import Engine, Source
+from spct.text.format import FORMATS
 from spct.types import Criteria, Example, Unscored, Usage
+from spct.votes.criteria import faults_of
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,15 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
-from spct.core.format import Format
 from spct.core.orders import sample_seed
 from spct.core.recipe import DEFAULT_PARAMS, changed, params_identity, settings_of
 from spct.core.settle import settle
 from spct.core.stream import stream
-from spct.core.vote import mean_scores
 from spct.errors import EXAMPLE_FAULTS, ConfigError, first_error
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.protocols import Engine, Scorer, Traits
+from spct.text.format import Format
 from spct.types import (
     JSON,
     Completion,
@@ -40,6 +39,7 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.vote import mean_scores
 
 _REASONS: dict[str, Reason] = {"length": "truncated", "content_filter": "refused"}
 

@@ -3,7 +3,7 @@
 What the format `met_one` asks of a language model, asked of a reader: the state shows query and
 response and is read once, each criterion is a yes-or-no question on it (a graded one a question
 with its levels), and nothing is written. The probability of yes is p of the cell; totals, gates and
-the flat rows are those of every judge by criteria (spct/core/criteria.py).
+the flat rows are those of every judge by criteria (spct/votes/criteria.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from spct.core.cells import joined
-from spct.core.criteria import weighted
-from spct.core.format import Format
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
 from spct.engines.readouts.decision import Question
@@ -22,6 +20,7 @@ from spct.errors import FormatError
 from spct.models.decision import ONE_STATE
 from spct.models.reading import ReadingModel
 from spct.protocols import Traits
+from spct.text.format import Format
 from spct.types import (
     JSON,
     Checked,
@@ -35,6 +34,7 @@ from spct.types import (
     Unscored,
     Verdict,
 )
+from spct.votes.criteria import weighted
 
 ASKED = "Is this true of the response: {}"  # what all questions need is in the state, read once
 LEVEL = "How far is this true of the response: {}"

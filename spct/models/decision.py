@@ -18,20 +18,19 @@ import asyncio
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from spct.core.format import Format
-from spct.core.parse import Scale
 from spct.core.plan import order_of
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.engines.readouts.decision import Answer, Kind, Question, decided
 from spct.errors import ConfigError, FormatError
 from spct.models.reading import ReadingModel, reading
 from spct.protocols import Traits
+from spct.text.format import Format
+from spct.text.parse import Scale
+from spct.text.template import shipped, shipped_template
 from spct.types import (
     JSON,
     Example,
@@ -43,6 +42,7 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.vote import mean_scores
 
 Ask = Literal["score", "yes_no", "choice", "yes_no_each"]
 _KIND: Mapping[Ask, Kind] = {
@@ -53,12 +53,8 @@ _KIND: Mapping[Ask, Kind] = {
 }
 
 
-def _shipped(name: str) -> str:
-    return (files("spct.core") / "templates" / name).read_text("utf-8")
-
-
-ONE_STATE = Format("decision_answer", _shipped("decision_answer.txt").rstrip("\n"))
-ALL_STATE = Format("decision_answers", _shipped("decision_answers.txt").rstrip("\n"))
+ONE_STATE = Format("decision_answer", shipped_template("decision_answer"))
+ALL_STATE = Format("decision_answers", shipped_template("decision_answers"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ class Asking:
 
 def asking(ask: Ask, questions: Path | None = None, state: Path | None = None) -> Asking:
     """A way to ask with our wording, or with that of the user's files."""
-    text = _shipped("decision_questions.toml")
+    text = shipped("decision_questions.toml")
     try:
         if questions is not None:
             text = questions.read_text("utf-8")

@@ -6,14 +6,8 @@ tokens. A trained model keeps its own wording in its spct.json.
 
 from __future__ import annotations
 
-from importlib.resources import files
+from spct.text.format import Format
+from spct.text.template import shipped_template
 
-from spct.core.format import Format
-
-
-def _shipped(name: str) -> str:
-    return (files("spct.core") / "templates" / f"{name}.txt").read_text("utf-8").rstrip("\n")
-
-
-PAIR = Format("pair", _shipped("pair"), pattern="pairwise")
-CRITIQUE = Format("critique", _shipped("critique"))
+PAIR = Format("pair", shipped_template("pair"), pattern="pairwise")
+CRITIQUE = Format("critique", shipped_template("critique"))

@@ -21,7 +21,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from spct.core.tokens import ALL_TOKENS, pattern_of
 from spct.engines.adaptive import AdaptiveLimit
 from spct.engines.caller import Caller, Request
 from spct.engines.gate import Gate
@@ -31,6 +30,7 @@ from spct.engines.retry import Failure, Outage, RetryBudget, RetryPolicy
 from spct.engines.transport import Http, Transport
 from spct.errors import ConfigError, EngineError, first_error
 from spct.models.encode import Conversation, Encoder
+from spct.text.tokens import ALL_TOKENS, pattern_of
 from spct.types import Usage
 
 # The server writes its own template around `messages`, and takes an end of turn in a content for a

@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from spct.config import Config, EngineConfig, JudgeConfig
-from spct.core.calibration import read_meta_fit
-from spct.core.criteria import AGGREGATES
-from spct.core.format import FORMATS, Format, load_format
 from spct.core.generative import GenerativeRM
-from spct.core.predictive import predictive, read_fit
-from spct.core.stopping import Stopping, exact, sign_flip
-from spct.core.vote import Vote, vote_named
 from spct.errors import ConfigError
 from spct.models.criteria import build_source
 from spct.models.engines import EMBEDDED, adapters_of, build_engine, kind_found
 from spct.models.shipped import Shipped, shipped
 from spct.protocols import Engine, Scorer
+from spct.text.format import FORMATS, Format, load_format
 from spct.types import SamplingParams
+from spct.votes.calibration import read_meta_fit
+from spct.votes.criteria import AGGREGATES
+from spct.votes.predictive import predictive, read_fit
+from spct.votes.stopping import Stopping, exact, sign_flip
+from spct.votes.vote import Vote, vote_named
 
 
 def with_defaults(config: Config) -> Config:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from spct.config import Config, EngineConfig, JudgeConfig
-from spct.core.format import Format, load_format
 from spct.engines.hub import hub_folder, hub_model, is_hub_name
 from spct.errors import ConfigError, did_you_mean
 from spct.models.base import ScorerModel
@@ -46,6 +45,7 @@ from spct.models.scalar import PointwiseScalarRM
 from spct.models.shipped import READOUT, shipped_readout
 from spct.protocols import Engine, RewardModel, Scorer
 from spct.settings import Settings, read_toml, validated
+from spct.text.format import Format, load_format
 from spct.types import SamplingParams
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from spct.core.format import Format
 from spct.engines.checkpoint import read_object
 from spct.errors import ConfigError
 from spct.settings import Settings, validated
+from spct.text.format import Format
 
 Paradigm = Literal["bradley-terry", "pairwise", "cloud", "decision"]
 NAME = "spct.json"

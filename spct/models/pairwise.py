@@ -12,7 +12,6 @@ import math
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import permutations
 
-from spct.core.format import Format
 from spct.core.recipe import settings_of
 from spct.errors import EXAMPLE_FAULTS
 from spct.models.base import ScorerModel
@@ -20,6 +19,7 @@ from spct.models.encode import Conversation
 from spct.models.formats import PAIR
 from spct.models.scalar import scalar_verdict
 from spct.protocols import Traits
+from spct.text.format import Format
 from spct.types import Example, Judgement, Unscored, Verdict
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spct.config import Config, EngineConfig
-from spct.core.price import Price
 from spct.errors import ConfigError, did_you_mean
 from spct.settings import read_toml, validated
+from spct.votes.price import Price
 
 
 def price_of(config: EngineConfig) -> Price | None:

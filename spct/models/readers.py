@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from spct.config import EngineConfig
-from spct.core.format import Format
 from spct.engines.readouts.asking import Wording, load_wording
 from spct.engines.readouts.decision import MIN_MASS, Kind, Question, Reader
 from spct.errors import ConfigError, SpctError
@@ -23,6 +22,7 @@ from spct.models.engines import adapters_of, build_engine, engine_kind
 from spct.models.model_card import ModelCard
 from spct.protocols import Engine
 from spct.settings import Settings
+from spct.text.format import Format
 from spct.types import Unscored
 
 _LLAMACPP_TOP = 1000  # alternatives of one token: labels that are rarer do not matter

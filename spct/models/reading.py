@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
-from spct.core.neutralise import neutralise
 from spct.engines.readouts.decision import Answer, Answers, Kind, Question, Reader, tempered
 from spct.models.base import FrozenModel
+from spct.text.neutralise import neutralise
 from spct.types import Completion, Judgement, Prompt, Trajectory, Unscored, Usage
 
 

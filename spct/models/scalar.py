@@ -10,7 +10,6 @@ from dataclasses import KW_ONLY, dataclass
 
 from spct.core.recipe import settings_of
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.errors import EXAMPLE_FAULTS, DataError, FormatError
 from spct.models.base import ScorerModel
 from spct.models.encode import Conversation
@@ -26,6 +25,7 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.vote import mean_scores
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from spct.core.format import unfinished
 from spct.core.orders import sample_seed
-from spct.core.slots import harmless
-from spct.core.template import filled, shipped_template
-from spct.core.thought import after_thought
 from spct.data.criteria import read_criteria
 from spct.data.criteria_files import list_key
 from spct.errors import EXAMPLE_FAULTS, DataError
 from spct.protocols import Engine
+from spct.text.format import unfinished
+from spct.text.slots import harmless
+from spct.text.template import filled, shipped_template
+from spct.text.thought import after_thought
 from spct.types import (
     Completion,
     Criteria,

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-from spct.core.criteria import cells_of, mean_cells, totals
 from spct.types import Verdict
+from spct.votes.criteria import cells_of, mean_cells, totals
 
 COLUMNS = (
     *("id", "response", "criterion", "text", "kind", "weight", "required", "p", "votes"),

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from spct.core.price import Price
 from spct.protocols import Engine, RewardModel
 from spct.types import Completion, Example, Prompt, SamplingParams, Usage
+from spct.votes.price import Price
 
 SAMPLE = 200  # at least so many have their prompts built; the rest is taken to be like them
 CHARACTERS = 4  # a token, in English

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from spct.core.ballot import Rewards, best
 from spct.errors import ConfigError, DataError, ExtraMissing
 from spct.runs.codec import Record
 from spct.runs.export import write_records
@@ -23,6 +22,7 @@ from spct.runs.folder import atomic_path, atomic_text
 from spct.runs.rows import Sound
 from spct.runs.table import valid
 from spct.types import Example, Message, Verdict
+from spct.votes.ballot import Rewards, best
 
 By = Literal["judge", "gold", "both"]
 Form = Literal["dpo", "sft"]

@@ -5,11 +5,11 @@ Counted as verdicts come, by replay, so that nobody has to sample again to know.
 
 from __future__ import annotations
 
-from spct.core.parse import Scale
-from spct.core.predictive import predictive
-from spct.core.vote import best, vote_named
 from spct.protocols import RewardModel
+from spct.text.parse import Scale
 from spct.types import Verdict
+from spct.votes.predictive import predictive
+from spct.votes.vote import best, vote_named
 
 
 class Saving:

@@ -1,4 +1,4 @@
-"""Judging within one budget: the loop of judging.py, once for each step of core/budget.py.
+"""Judging within one budget: the loop of judging.py, once for each step of votes/budget.py.
 
 Nothing beside the verdicts is stored. A run that goes on takes its steps again from the first; the
 replies come from the store, so they cost nothing and lead to where it stopped.
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from spct.core.budget import Budget, Item, Spending
-from spct.core.parse import Scale
-from spct.core.vote import vote_named
 from spct.errors import ConfigError
 from spct.protocols import RewardModel
 from spct.runs.judging import Put, Tally, judge_into
+from spct.text.parse import Scale
 from spct.types import Example, Verdict
+from spct.votes.budget import Budget, Item, Spending
+from spct.votes.vote import vote_named
 
 
 def spending_of(model: RewardModel, budget: Budget) -> Spending:

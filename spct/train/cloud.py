@@ -24,7 +24,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from spct.core.format import Format
 from spct.core.orders import sample_seed
 from spct.data.files import read_objects
 from spct.errors import EXAMPLE_FAULTS, DataError, ExtraMissing, TrainError
@@ -33,6 +32,7 @@ from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.models.model_card import ModelCard, Template, read_card
 from spct.protocols import Engine
+from spct.text.format import Format
 from spct.train import scalar, sft
 from spct.train.adapters import merged_folder
 from spct.train.config import CloudConfig

@@ -12,11 +12,8 @@ With LoRA above the lowest `lora_skip_layers` layers the lower states never chan
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +43,7 @@ from spct.types import Example
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
 
     from spct.train.readout import Readout, StatesCache
 
@@ -108,9 +105,10 @@ def train(
     try:
         from accelerate import PartialState  # type: ignore[import-untyped]
         from datasets import Dataset  # type: ignore[import-untyped]
-        from transformers import TrainingArguments
     except ImportError as error:
         raise ExtraMissing("transformers", "train") from error
+    from spct.train.readout import mixed_adapters
+
     tokenizer = load_tokenizer(model)
     held_out = [e for e in examples if is_calibration(e, config.calibration)]
     fitted = [e for e in examples if not is_calibration(e, config.calibration)]
@@ -123,15 +121,7 @@ def train(
     cache = _cache(readout, rows, out, tokenizer, config) if config.cache_states else None
     trainer = _trainer_class(readout, rows, cache, int(tokenizer.pad_token_id), config)(
         model=readout,
-        args=TrainingArguments(
-            output_dir=str(out / CHECKPOINTS),
-            **batch_arguments(config, PartialState(cpu=config.use_cpu).num_processes),
-            remove_unused_columns=False,
-            train_sampling_strategy="group_by_length",
-            length_column_name="length",
-            max_grad_norm=1.0,
-            ddp_find_unused_parameters=False,
-        ),
+        args=_arguments(out, config),
         train_dataset=Dataset.from_dict(
             {"row": list(range(len(rows))), "length": [row.length for row in rows]}
         ),
@@ -139,7 +129,7 @@ def train(
     )
     log_to_stderr(trainer)
     resumed = last_checkpoint(out / CHECKPOINTS)
-    with mixed_adapters(readout.model, config):
+    with mixed_adapters(readout.model, config.bf16 and config.lora_rank > 0):
         resume(trainer, resumed)
     history, steps = trainer.state.log_history, trainer.state.global_step
     loss = last_loss(history)
@@ -157,6 +147,21 @@ def train(
     write_metrics(history, out)
     card.model_copy(update={"temperature": temperature, "calibration_error": ece}).write(out)
     return report
+
+
+def _arguments(out: Path, config: DecisionConfig) -> TrainingArguments:
+    from accelerate import PartialState
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(out / CHECKPOINTS),
+        **batch_arguments(config, PartialState(cpu=config.use_cpu).num_processes),
+        remove_unused_columns=False,
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        max_grad_norm=1.0,
+        ddp_find_unused_parameters=False,
+    )
 
 
 def _card(
@@ -201,7 +206,7 @@ def _readout(model: str, tokenizer: PreTrainedTokenizerBase, config: DecisionCon
     import torch
     from transformers import AutoModelForCausalLM
 
-    from spct.train.readout import Readout
+    from spct.train.readout import Readout, compile_layers
 
     dtype = torch.bfloat16 if config.bf16 else torch.float32
     loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
@@ -212,33 +217,8 @@ def _readout(model: str, tokenizer: PreTrainedTokenizerBase, config: DecisionCon
         loaded = get_peft_model(loaded, adapters)
     set_attention(config, loaded)
     if config.compile_layers:
-        compile_layers(loaded, config)
+        compile_layers(loaded, config.use_cpu)
     return Readout(loaded, label_ids(tokenizer), lowest=config.lora_skip_layers)
-
-
-def mixed_adapters(model: Any, config: DecisionConfig) -> AbstractContextManager[None]:
-    """Under autocast adapters take bfloat16 as it comes: peft would widen and narrow it again."""
-    if not (config.bf16 and config.lora_rank):
-        return nullcontext()
-    from peft.helpers import disable_input_dtype_casting
-
-    casts_off: AbstractContextManager[None] = disable_input_dtype_casting(model)
-    return casts_off
-
-
-def compile_layers(model: Any, config: DecisionConfig) -> None:
-    """Compile each layer of the decoder, not the whole: that takes minutes, and as fast a step."""
-    import torch
-
-    compiler = os.environ.get("CXX", "g++")
-    if (config.use_cpu or not torch.cuda.is_available()) and shutil.which(compiler) is None:
-        raise ConfigError(
-            f"compile_layers = true: there is no C++ compiler {compiler!r} here; install one, name"
-            " it in CXX, or set compile_layers = false"
-        )
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    for layer in causal.get_decoder().layers:
-        layer.compile(dynamic=True)
 
 
 def _cache(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from spct.core.plan import Call
 from spct.core.settle import read, settle
-from spct.core.vote import mean_scores
 from spct.data.prepare import overlap
 from spct.errors import DataError
 from spct.measure.estimator import by, credits_at
@@ -26,6 +25,7 @@ from spct.train.config import RlConfig
 from spct.train.outcome import gold_problem
 from spct.train.sampling import Formats
 from spct.types import JSON, Example, SamplingParams, Trajectory, Verdict
+from spct.votes.vote import mean_scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback

@@ -16,9 +16,6 @@ from typing import Any
 
 from pydantic import Field
 
-from spct.core.calibration import calibrate
-from spct.core.guided import with_meta_scores
-from spct.core.vote import Vote, mean_scores, meta_top, sigmoid, vote_named
 from spct.errors import OverBudget
 from spct.measure.aggregates import auc_of
 from spct.measure.estimator import UNSCORED_POLICY, by, credits_at
@@ -35,6 +32,9 @@ from spct.settings import Settings
 from spct.train.outcome import labelled
 from spct.train.sampling import Draw, Formats, Sampler
 from spct.types import Example, SamplingParams, Verdict
+from spct.votes.calibration import calibrate
+from spct.votes.guided import with_meta_scores
+from spct.votes.vote import Vote, mean_scores, meta_top, sigmoid, vote_named
 
 
 class EvaluateConfig(Settings):

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spct.core.guided import meta_conversation
 from spct.errors import ExtraMissing, TrainError
 from spct.models.encode import load_tokenizer
 from spct.train.config import MetaConfig
@@ -25,6 +24,7 @@ from spct.train.outcome import correct, gold_problem
 from spct.train.resume import begin
 from spct.train.sft import TrainReport, batch_arguments, run_to_end, set_attention
 from spct.types import Example, Trajectory
+from spct.votes.guided import meta_conversation
 
 if TYPE_CHECKING:
     import torch

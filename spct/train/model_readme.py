@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import spct
-from spct.core.format import Format
 from spct.measure.intervals import wilson
 from spct.measure.tables import interval, safe, table
+from spct.text.format import Format
 
 README = "README.md"
 WHAT = {

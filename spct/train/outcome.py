@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from spct.core.ballot import best, meta_pairs
 from spct.errors import DataError
 from spct.types import Example, Trajectory
+from spct.votes.ballot import best, meta_pairs
 
 
 def gold_problem(gold: Sequence[float] | None, n: int) -> str | None:

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spct.core.format import Format
 from spct.errors import ExtraMissing
 from spct.models.encode import Encoder, load_tokenizer
 from spct.models.formats import PAIR
 from spct.models.model_card import ModelCard, Template
 from spct.models.pairwise import pair_conversation
+from spct.text.format import Format
 from spct.train import heads
 from spct.train.config import PairwiseConfig
 from spct.train.fitting import Fitting

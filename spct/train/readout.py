@@ -6,9 +6,11 @@ backbone's upper layers then run on them as if they were embeddings.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +77,32 @@ def upper_layers(decoder: Any, lowest: int) -> Iterator[None]:
         yield
     finally:
         decoder.layers = whole
+
+
+def mixed_adapters(model: Any, active: bool) -> AbstractContextManager[None]:
+    """Under autocast adapters take bfloat16 as it comes: peft would widen and narrow it again."""
+    if not active:
+        return nullcontext()
+    from peft.helpers import disable_input_dtype_casting
+
+    casts_off: AbstractContextManager[None] = disable_input_dtype_casting(model)
+    return casts_off
+
+
+def compile_layers(model: Any, use_cpu: bool) -> None:
+    """Compile each layer of the decoder, not the whole: that takes minutes, and as fast a step.
+
+    Raises `ConfigError` where torch would look for a C++ compiler in vain.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if (use_cpu or not torch.cuda.is_available()) and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"compile_layers = true: there is no C++ compiler {compiler!r} here; install one, name"
+            " it in CXX, or set compile_layers = false"
+        )
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for layer in causal.get_decoder().layers:
+        layer.compile(dynamic=True)
 
 
 class StatesCache:

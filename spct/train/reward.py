@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from spct.core.format import PAIRWISE, POINTWISE, SINGLE, Format
 from spct.errors import DataError
 from spct.strict_json import NotStrictJSON, read_json
+from spct.text.format import PAIRWISE, POINTWISE, SINGLE, Format
 from spct.train.outcome import gold_problem, outcome_reward
 from spct.types import Completion, Judgement
 

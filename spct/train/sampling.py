@@ -13,17 +13,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from spct.core.format import FORMATS, POINTWISE, SINGLE, Format, load_format
 from spct.core.plan import Call, plan
 from spct.core.settle import read, settle
-from spct.core.vote import mean_scores
 from spct.errors import EXAMPLE_FAULTS, first_error
 from spct.protocols import Engine
 from spct.runs.engines import RecordingEngine
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
+from spct.text.format import FORMATS, POINTWISE, SINGLE, Format, load_format
 from spct.types import JSON, Completion, Example, SamplingParams, Trajectory, Verdict
+from spct.votes.vote import mean_scores
 
 
 @dataclass(frozen=True, slots=True)

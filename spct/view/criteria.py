@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from spct.core.criteria import cells_of, mean_cells, totals
 from spct.types import Verdict
+from spct.votes.criteria import cells_of, mean_cells, totals
 
 
 def by_criteria(verdict: Verdict) -> dict[str, Any] | None:

@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from spct.core.criteria import weighted
-from spct.core.vote import Vote
 from spct.errors import DataError
 from spct.measure.estimator import by, credits_at, named
 from spct.measure.intervals import Interval, mean_interval, mean_of_kinds
@@ -16,6 +14,8 @@ from spct.measure.metrics import calibrated
 from spct.types import Completion, Example, Judgement, Prompt, Trajectory, Unscored, Verdict
 from spct.view.index import Index, kinds_query
 from spct.view.settings import RunSettings
+from spct.votes.criteria import weighted
+from spct.votes.vote import Vote
 
 _MOST = 5000  # examples that accuracy against k is computed on: the first ones
 _RESAMPLES = 2000

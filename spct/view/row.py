@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from spct.core.vote import best
 from spct.measure.outcomes import flips, outcome_of
 from spct.runs.rows import blob
 from spct.types import Example, Message, Verdict
 from spct.view.keys import key_of
+from spct.votes.vote import best
 
 COLUMNS = (
     *(

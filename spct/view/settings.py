@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spct.core.criteria import weighted
-from spct.core.format import FORMATS
-from spct.core.parse import Scale
-from spct.core.price import Price
-from spct.core.vote import Vote, mean_scores, vote_named
 from spct.errors import ConfigError
+from spct.text.format import FORMATS
+from spct.text.parse import Scale
+from spct.votes.criteria import weighted
+from spct.votes.price import Price
+from spct.votes.vote import Vote, mean_scores, vote_named
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from spct.core.predictive import predictive
-from spct.core.stopping import Stopping, exact
-from spct.core.vote import Vote, best, mean_scores
 from spct.errors import ConfigError
 from spct.measure.adaptive import stop_early
 from spct.types import Judgement, Trajectory, Verdict
 from spct.view.settings import RunSettings
+from spct.votes.predictive import predictive
+from spct.votes.stopping import Stopping, exact
+from spct.votes.vote import Vote, best, mean_scores
 
 RULES: tuple[tuple[str, Stopping], ...] = (("exact", exact), ("predictive", predictive()))
 

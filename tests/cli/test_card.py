@@ -9,8 +9,8 @@ from rich.console import Console
 
 from spct.cli.card import Grades, show_verdict
 from spct.core.settle import settle
-from spct.core.vote import majority, mean_scores
 from spct.measure.rules import credit
+from spct.votes.vote import majority, mean_scores
 
 
 def verdict_of(example, make_trajectory, *scores, vote=None):

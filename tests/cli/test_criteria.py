@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from spct.core.criteria import mean_cells
 from spct.models.writer import read_list
 from spct.runs.store import Store
 from spct.types import Completion, Unscored
+from spct.votes.criteria import mean_cells
 
 EXAMPLES = "examples/criteria.jsonl"
 

@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from spct.cli.main import app
 from spct.config import Config, JudgeConfig
-from spct.core.calibration import MetaFit, read_meta_fit, write_meta_fit
 from spct.core.generative import GenerativeRM
-from spct.core.vote import vote_named
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError
 from spct.models.judges import build_judge, build_vote
 from spct.protocols import Scorer
 from spct.runs.store import Store
 from spct.types import Example, Message
+from spct.votes.calibration import MetaFit, read_meta_fit, write_meta_fit
+from spct.votes.vote import vote_named
 from tests.models.scorers import FunctionScorer
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from spct.core.budget import read_budget
-from spct.core.price import Price
 from spct.engines.openai.openai_wire import read_reply
 from spct.errors import ConfigError
 from spct.types import Usage
+from spct.votes.budget import read_budget
+from spct.votes.price import Price
 
 
 def test_the_cost_of_tokens_by_hand() -> None:

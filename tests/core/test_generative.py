@@ -3,15 +3,15 @@ import time
 
 import pytest
 
-from spct.core.format import PAIRWISE, POINTWISE, SINGLE
 from spct.core.generative import GenerativeRM
-from spct.core.predictive import predictive
-from spct.core.stopping import exact, sign_flip
 from spct.core.stream import stream
-from spct.core.vote import expected_scores, majority, meta_top
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, ContextOverflow, EngineError
+from spct.text.format import PAIRWISE, POINTWISE, SINGLE
 from spct.types import Completion, SamplingParams, TokenLogprob, Usage
+from spct.votes.predictive import predictive
+from spct.votes.stopping import exact, sign_flip
+from spct.votes.vote import expected_scores, majority, meta_top
 
 
 def says(*shown):

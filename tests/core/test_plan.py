@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.format import POINTWISE
 from spct.core.orders import MAX_ORDERS, balanced_orders, cyclic_orders, sample_seed
 from spct.core.plan import content_id, order_of, plan
+from spct.text.format import POINTWISE
 from spct.types import Example, Message
 
 

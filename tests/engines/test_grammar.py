@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.parse import Reading, Scale, read_reply
 from spct.engines.grammar import WEIGHTS, judge_grammar, trained_grammar
 from spct.errors import ConfigError
+from spct.text.parse import Reading, Scale, read_reply
 from spct.types import Message, Prompt, SamplingParams
 
 

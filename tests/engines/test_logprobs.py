@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.format import POINTWISE
 from spct.engines.openai.logprobs import FLOOR, BadLogprobs, read_logprobs
 from spct.engines.openai.openai_wire import read_reply
+from spct.text.format import POINTWISE
 from spct.types import Judgement
 from tests.engines.fault_server import as_json
 

@@ -10,8 +10,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from spct.core.criteria import weighted
-from spct.core.format import MET
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError, EndpointError, EngineError, TrainError
@@ -19,7 +17,9 @@ from spct.integrations import verl
 from spct.integrations.groups import query_of, runs_of, text_of
 from spct.integrations.hook import Hook
 from spct.integrations.trl import make_reward_func, reward_func
+from spct.text.format import MET
 from spct.types import Example, Message, Prompt
+from spct.votes.criteria import weighted
 from tests.serve.local import Client, Model, served
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from spct.core.criteria import weighted
-from spct.core.format import MET
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
+from spct.text.format import MET
+from spct.votes.criteria import weighted
 from tests.serve.local import Model, scripted
 
 inspect_ai = pytest.importorskip("inspect_ai")

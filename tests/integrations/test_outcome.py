@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from spct.core.format import POINTWISE, SINGLE
 from spct.errors import ConfigError, DataError
 from spct.integrations import outcome
 from spct.runs.codec import dump_example
+from spct.text.format import POINTWISE, SINGLE
 from spct.train import rl
 from spct.train.config import RlConfig
 from spct.train.export_rl import rows_for

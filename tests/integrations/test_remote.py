@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from spct.core.criteria import weighted
-from spct.core.format import MET
 from spct.core.generative import GenerativeRM
 from spct.engines.retry import RetryPolicy
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError, EndpointError
 from spct.models.remote import RemoteRM
 from spct.serve.config import ServeConfig
+from spct.text.format import MET
 from spct.types import Criteria, Criterion, Example, Message
+from spct.votes.criteria import weighted
 from tests.serve.local import Model, scripted, served
 
 EXAMPLE = Example("mine", (Message("user", "What is 2+2?"),), ("4", "twenty-two"), reference="4")

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spct.core.vote import best
 from spct.data.published.items import user
 from spct.measure.benchmarks import Benchmark
 from spct.measure.loading import Loaded, load_benchmark
@@ -22,6 +21,7 @@ from spct.types import (
     Usage,
     Verdict,
 )
+from spct.votes.vote import best
 
 ONE_CALL = Usage(10, 5, 1)
 

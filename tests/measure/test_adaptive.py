@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.budget import Budget
 from spct.core.generative import GenerativeRM
-from spct.core.predictive import predictive
-from spct.core.stopping import Stopping, exact, sign_flip
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.adaptive import replay, replays, spread
 from spct.measure.benchmarks import ours
@@ -24,6 +21,9 @@ from spct.measure.rows import Part
 from spct.runs.judging import Tally
 from spct.runs.spending import judge_within, spending_of
 from spct.types import Example, Prompt, Trajectory, Verdict
+from spct.votes.budget import Budget
+from spct.votes.predictive import predictive
+from spct.votes.stopping import Stopping, exact, sign_flip
 from tests.measure.makers import pairs_file
 
 JUDGE = {"vote": "mean", "scale": (1, 10), "judge": True}

@@ -12,9 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from spct.cli.bench import bench, compare_runs
-from spct.core.format import POINTWISE
 from spct.core.generative import GenerativeRM
-from spct.core.parse import Scale
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, ContextOverflow, DataError, GateFailed, OverBudget, StoreError
 from spct.measure.benchmarks import ours
@@ -30,6 +28,8 @@ from spct.measure.runner import Job, run_job
 from spct.models.critique import CritiqueScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.settings import validated
+from spct.text.format import POINTWISE
+from spct.text.parse import Scale
 from spct.types import Prompt, SamplingParams, Usage
 from tests.measure.makers import pairs_file, write
 

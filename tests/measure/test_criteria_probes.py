@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.criteria import weighted
-from spct.core.format import MET
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import DataError
 from spct.measure.criteria_probes import beside, beside_line, order_effect, order_line
+from spct.text.format import MET
 from spct.types import Criteria, Criterion, Example, Message, Prompt, Verdict
+from spct.votes.criteria import weighted
 
 LIST = Criteria(tuple(Criterion(name, f"Has {name}.") for name in "abc"))
 

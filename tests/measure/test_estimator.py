@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spct.core.settle import settle
-from spct.core.vote import majority, mean_scores
 from spct.errors import DataError
 from spct.measure.estimator import by, credits_at, named, shared_credit, votes_at
 from spct.measure.rules import credit
 from spct.types import Verdict
+from spct.votes.vote import majority, mean_scores
 from tests.measure.makers import example, trajectory, verdict
 
 NAN, INF = float("nan"), float("inf")

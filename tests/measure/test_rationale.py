@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.neutralise import neutralise
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import DataError
 from spct.measure.agreement import cohens_kappa
 from spct.measure.criteria import labels_of
 from spct.measure.rationale import consistency, matched, points_of, prompt_of, reasons_of
+from spct.text.neutralise import neutralise
 from spct.types import Criteria, Criterion, Example, Message, Prompt, Unscored
 
 ROW = Example(

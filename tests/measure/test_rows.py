@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.measure import bias, metrics
 from spct.measure.benchmarks import ours
 from spct.measure.estimator import by, votes_at
@@ -16,6 +15,7 @@ from spct.measure.loading import Loaded, load_benchmark
 from spct.measure.rows import Part, Row, credits_of, rows_of, units_of, without_texts
 from spct.measure.rules import strict
 from spct.types import Example, Trajectory, Usage, Verdict
+from spct.votes.vote import mean_scores
 from tests.measure.makers import example, pairs_file, trajectory, verdict
 
 SCORES = [(1, 5), (5, 6), (4, 8), (7, 6)]  # the paper's Fig. 3

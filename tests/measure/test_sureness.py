@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from spct.core.vote import sigmoid
 from spct.measure.compare import compare
 from spct.measure.compare_report import markdown
 from spct.measure.sureness import log_odds, sureness
 from spct.models.decision import DecisionRM, asking
 from spct.protocols import Traits
 from spct.types import Example, Message
+from spct.votes.vote import sigmoid
 from tests.models.test_decision import Says
 from tests.serve.local import verdict
 

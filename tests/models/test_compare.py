@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.format import PAIRWISE
 from spct.core.generative import GenerativeRM
-from spct.core.stopping import exact
-from spct.core.vote import majority
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError
 from spct.measure.compare import (
@@ -23,7 +20,10 @@ from spct.models.critique import CritiqueScalarRM
 from spct.models.pairwise import PairwiseScalarRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.runs.store import Store
+from spct.text.format import PAIRWISE
 from spct.types import Example, Message, Prompt
+from spct.votes.stopping import exact
+from spct.votes.vote import majority
 from tests.models.scorers import FunctionScorer
 from tests.models.tiny import toy_example
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from spct.core.format import PAIRWISE, SINGLE
 from spct.core.generative import GenerativeRM
 from spct.engines.readouts.decision import Answer
 from spct.engines.scripted import ScriptedEngine
@@ -18,6 +17,7 @@ from spct.models.pairwise import PairwiseScalarRM
 from spct.models.remote import RemoteRM
 from spct.models.scalar import PointwiseScalarRM
 from spct.protocols import RewardModel
+from spct.text.format import PAIRWISE, SINGLE
 from spct.types import Example, Message
 from tests.models.scorers import FunctionScorer
 from tests.models.test_decision import Says, likes

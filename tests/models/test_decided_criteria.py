@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.criteria import mean_cells
 from spct.engines.readouts.decision import Answer, Answers, Question
 from spct.errors import ConfigError, FormatError
 from spct.models.decided_criteria import DecidedCriteriaRM
@@ -15,6 +14,7 @@ from spct.models.load import load_reward_model
 from spct.runs.codec import dump_verdict, load_verdict
 from spct.runs.criteria_rows import criteria_rows
 from spct.types import Criteria, Criterion, Example, Message, Unscored, Usage, Verdict
+from spct.votes.criteria import mean_cells
 
 LIST = Criteria(
     (

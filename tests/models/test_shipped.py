@@ -11,7 +11,6 @@ import pytest
 
 import spct.models.shipped
 from spct.config import Config, EngineConfig
-from spct.core.format import FORMATS, load_format
 from spct.engines.scripted import ScriptedEngine
 from spct.measure.runner import part_identity
 from spct.models.engines import build_engine
@@ -19,6 +18,7 @@ from spct.models.judges import build_judge, with_defaults
 from spct.models.load import load_reward_model
 from spct.models.shipped import FOLDER, MAX_TOKENS, NAME, TRAINED_ON, shipped
 from spct.settings import resolve
+from spct.text.format import FORMATS, load_format
 
 WORDING = "Our wording.\n{{conversation}}\n{{reference}}{{responses}}{{hint}}"
 SINGLE = "Our single wording.\n{{conversation}}\n{{reference}}{{response}}"

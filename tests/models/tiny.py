@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spct.core.format import PAIRWISE, POINTWISE
+from spct.text.format import PAIRWISE, POINTWISE
 from spct.types import Example, Message
 
 WORDS = (

@@ -18,7 +18,6 @@ from recipes.synthetic.criteria import (
     writer_rows,
 )
 from recipes.synthetic.world import Constraint
-from spct.core.criteria import weighted
 from spct.core.generative import GenerativeRM
 from spct.data.criteria_files import CriteriaFile, Listed
 from spct.engines.scripted import ScriptedEngine
@@ -26,6 +25,7 @@ from spct.measure.estimator import by, credits_at
 from spct.models.criteria import Lists
 from spct.models.writer import read_list
 from spct.types import Completion, Criteria, Prompt
+from spct.votes.criteria import weighted
 
 EXAMPLES = examples_of("test", 40, "test")
 LISTED = tuple(Listed(e.query, None, true_criteria(e)) for e in EXAMPLES)

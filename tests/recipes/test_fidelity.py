@@ -12,13 +12,13 @@ from recipes.synthetic.teacher import CAREFUL, ERRING, Teacher, judgement_text
 from recipes.synthetic.world import draw_examples
 from recipes.synthetic.write import write_study
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.measure.intervals import Interval
 from spct.measure.metrics import Health
 from spct.runs.codec import dump_example, to_line
 from spct.runs.store import Store
 from spct.train.evaluate import ModelReport, Report, save_curves
 from spct.types import Completion, Example, Trajectory
+from spct.votes.vote import mean_scores
 
 EXAMPLES = draw_examples(3, 50, "fidelity")
 

@@ -144,7 +144,7 @@ def tiny(recipe: str, out: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
     from recipes.synthetic.tiny import build_tokenizer
-    from spct.core.format import POINTWISE, SINGLE
+    from spct.text.format import POINTWISE, SINGLE
 
     tokenizer = build_tokenizer([POINTWISE.template, SINGLE.template, r"Scores: \boxed{ 1, 10 }"])
     shape = json.loads((ROOT / "recipes" / recipe / "model.json").read_text())

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from spct.core.settle import settle
-from spct.core.vote import mean_scores, meta_top
 from spct.errors import StoreError
 from spct.runs import rows
 from spct.runs.codec import BadRecord, dump_verdict, encode, load_verdict
@@ -23,6 +22,7 @@ from spct.runs.export import export
 from spct.runs.rows import as_means, checksum_of, unpack
 from spct.runs.store import Store
 from spct.types import Judgement, Verdict
+from spct.votes.vote import mean_scores, meta_top
 from tests.runs.nouns import prompt_of, reply_of, verdict_of
 
 IDS = ("id-0", "id-1")

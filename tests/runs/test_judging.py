@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.format import SINGLE
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine, fake_judgement
 from spct.errors import (
@@ -24,6 +23,7 @@ from spct.runs.engines import recorded
 from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
+from spct.text.format import SINGLE
 from spct.types import (
     Completion,
     Criteria,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spct.core.generative import GenerativeRM
-from spct.core.predictive import predictive
-from spct.core.vote import davidson
 from spct.engines.scripted import ScriptedEngine
 from spct.models.baselines import Baseline
 from spct.runs.saving import Saving
 from spct.types import Example, Message
+from spct.votes.predictive import predictive
+from spct.votes.vote import davidson
 
 
 def pairs(count: int) -> list[Example]:

@@ -13,7 +13,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from spct.core.generative import GenerativeRM
-from spct.core.vote import best, mean_scores
 from spct.engines.scripted import ScriptedEngine
 from spct.models.base import FrozenModel
 from spct.protocols import Traits
@@ -21,6 +20,7 @@ from spct.serve.app import create_app
 from spct.serve.config import ServeConfig
 from spct.serve.server import http_config
 from spct.types import Example, Verdict
+from spct.votes.vote import best, mean_scores
 
 
 def scripted(k: int = 2) -> GenerativeRM:

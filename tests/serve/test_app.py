@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 
 from spct.core.generative import GenerativeRM
-from spct.core.vote import mean_scores
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import EngineError
 from spct.serve.app import create_app
@@ -20,6 +19,7 @@ from spct.serve.config import ServeConfig
 from spct.serve.errors import ErrorType
 from spct.serve.middleware import PUBLIC
 from spct.types import Completion
+from spct.votes.vote import mean_scores
 from tests.serve.local import Model, scripted, served
 
 KEY = "a-key-of-sixteen-characters"

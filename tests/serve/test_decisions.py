@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from spct.core.ballot import best
 from spct.core.generative import GenerativeRM
 from spct.engines.readouts.decision import Answer, Answers, Question
 from spct.engines.readouts.tokens import TokenReader
@@ -15,6 +14,7 @@ from spct.models.decision import DecisionRM, asking
 from spct.protocols import Traits
 from spct.serve.config import ServeConfig
 from spct.types import Unscored, Usage
+from spct.votes.ballot import best
 from tests.serve.local import Model, scripted, served
 
 NOUL = {"type": "noul", "instructions": "Is it red?"}

@@ -7,7 +7,7 @@ import pytest
 
 from recipes.synthetic.teacher import Teacher, judgement_text
 from recipes.synthetic.world import draw_examples
-from spct.core.format import SINGLE, Format, load_format
+from spct.text.format import SINGLE, Format, load_format
 from spct.train.sampling import Formats
 from spct.types import Completion, Example, Judgement, Message, Trajectory
 

@@ -96,6 +96,23 @@ def test_cached_states_train_to_the_same_losses(base, tmp_path, asked):
 
 
 @pytest.mark.slow
+def test_compiled_layers_train_to_the_same_losses(base, tmp_path, asked):
+    config = settings(max_steps=10, calibration=0.0)
+    plain = train(base, tmp_path / "plain", asked, config)
+    compiled = train(
+        base, tmp_path / "fast", asked, config.model_copy(update={"compile_layers": True})
+    )
+    assert compiled.loss == pytest.approx(plain.loss, abs=1e-3)
+    assert judge(load_reward_model(tmp_path / "fast"), examples()[1]).winner is not None
+
+
+def test_compiling_without_a_compiler_is_refused_in_words(base, tmp_path, asked, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match="no C\\+\\+ compiler 'no-such-compiler'"):
+        train(base, tmp_path / "out", asked, settings(compile_layers=True, use_cpu=True))
+
+
+@pytest.mark.slow
 def test_a_killed_training_goes_on_where_its_checkpoint_is(base, tmp_path, asked):
     # a schedule that does not depend on the number of steps
     config = settings(max_steps=20, schedule="constant")

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.train.dev import DevSet, both_orders, keep
 from spct.view.keys import key_of
 from spct.view.run import RunView
+from spct.votes.vote import mean_scores
 from tests.train.conftest import judged
 
 

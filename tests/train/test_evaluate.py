@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.vote import mean_scores
 from spct.engines.scripted import Reply, ScriptedEngine
 from spct.errors import OverBudget
 from spct.train.evaluate import EvaluateConfig, calibrated_on, evaluate, with_scores
 from spct.train.sampling import Draw, Formats, Sampler
 from spct.types import Example, Message, Prompt, Verdict
+from spct.votes.vote import mean_scores
 from tests.models.scorers import FunctionScorer
 
 EXAMPLES = [

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from spct.core.format import Format
 from spct.core.generative import GenerativeRM
-from spct.core.vote import expected_scores, majority
 from spct.engines.hf import HFEngine
+from spct.text.format import Format
 from spct.train import sft
 from spct.train.config import SftConfig
 from spct.train.fitting import Row
 from spct.types import Example, SamplingParams
+from spct.votes.vote import expected_scores, majority
 from tests.models.tiny import toy_example, write_model
 
 POINTWISE = Format("toy_pointwise", "{{conversation}}\n{{responses}}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from spct.core.format import POINTWISE, SINGLE
 from spct.engines.scripted import ScriptedEngine
 from spct.errors import ConfigError, DataError
+from spct.text.format import POINTWISE, SINGLE
 from spct.train.config import RlConfig
 from spct.train.dev import dev_set
 from spct.train.rl import as_completion, check_server, hard_examples, make_rewards, rl_rows

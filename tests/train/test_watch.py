@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from spct.core.format import SINGLE
 from spct.errors import ExtraMissing
+from spct.text.format import SINGLE
 from spct.train.config import SftConfig
 from spct.train.model_readme import about, card
 from spct.train.sft import trackers

@@ -5,9 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from spct.core.cells import joined
-from spct.core.criteria import weighted
 from spct.core.settle import settle
-from spct.core.vote import mean_scores
 from spct.runs.store import Store
 from spct.types import (
     Checked,
@@ -24,6 +22,8 @@ from spct.types import (
     Unscored,
     Usage,
 )
+from spct.votes.criteria import weighted
+from spct.votes.vote import mean_scores
 
 HOSTILE = (
     '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 1">'

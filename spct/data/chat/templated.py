@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from spct.core.tokens import ALL_TOKENS, pattern_of, tokens_of
 from spct.data.chat.families import ALIASES, TEMPLATES, Template, template_named
 from spct.data.chat.turns import begun, fits, marks_in, quoted, turns_of, without
 from spct.errors import TemplateError
+from spct.text.tokens import ALL_TOKENS, pattern_of, tokens_of
 from spct.types import Message
 
 __all__ = ["TEMPLATES", "Template", "split_prompt", "split_sample", "template_named", "turns_of"]

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from spct.core.tokens import pattern_of
 from spct.data.chat.conversation import KINDS
 from spct.data.chat.families import TEMPLATES, Template
 from spct.data.chat.parts import Piece, joined, result_of
 from spct.errors import TemplateError
+from spct.text.tokens import pattern_of
 from spct.types import Message
 
 _TAG = re.compile(r"</?[a-z_:]+>")

@@ -10,12 +10,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from spct.core.neutralise import neutralise
 from spct.engines.readouts.decision import Question, labels_of
 from spct.errors import FormatError
+from spct.text.neutralise import neutralise
+from spct.text.template import shipped_template, template_in
 from spct.types import Message
 
 SLOTS = ("state", "instructions", "options", "labels")
@@ -71,12 +71,4 @@ def _options(question: Question, labels: Sequence[str], order: Sequence[int]) ->
 
 def load_wording(path: Path | None = None) -> Wording:
     """A wording from a file; ours where none is given."""
-    if path is not None:
-        try:
-            return Wording(path.read_text("utf-8").rstrip("\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise FormatError(
-                f"cannot read the decision template {str(path)!r}: {error}"
-            ) from error
-    text = (files("spct.core") / "templates" / "decision.txt").read_text("utf-8")
-    return Wording(text.rstrip("\n"))
+    return Wording(shipped_template("decision") if path is None else template_in(path))

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spct.core.tokens import ALL_TOKENS
 from spct.data.chat.conversation import KINDS
 from spct.data.chat.templated import (
     TEMPLATES,
@@ -15,6 +14,7 @@ from spct.data.chat.templated import (
 )
 from spct.data.turns import query_of
 from spct.errors import ConfigError, DataError, TemplateError
+from spct.text.tokens import ALL_TOKENS
 from spct.types import Message
 
 # ruff: noqa: E501 - texts stand as the templates write them

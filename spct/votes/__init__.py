@@ -1,0 +1,1 @@
+"""Votes (pure): judgements to rewards, and when enough of them are drawn."""
