@@ -2,8 +2,9 @@
 
 Pairs of each set's test split (GSM8K and HH: of the development split too, which nothing else
 uses); checkable instructions of the kinds trained on and of the two held out, on test questions;
-two sets that it never saw. Rows: the readout, the longest response, a bag of words fitted to the
-same training pairs of the same set (of all sets where it has none); `frozen_heads` adds two. What
+two sets that it never saw. Rows: the readout, its base asked the same question untrained, the
+longest response, a bag of words fitted to the same training pairs of the same set (of all sets
+where it has none); `frozen_heads` adds two. What
 is read goes into results/readout/; `--report` prints the tables from it.
 """
 
@@ -24,7 +25,7 @@ from recipes.smollm2_135m.instructions import HELD_OUT, KNOWN, tasks
 from recipes.smollm2_135m.mix import SEED, in_split, read_set
 from recipes.smollm2_135m.readout import SIZES, config, how, mixture, offered, short
 from spct.data.prepare import has_best, normalised_query, select
-from spct.engines.hf_load import base_of, load_merged, load_tokenizer
+from spct.engines.hf_load import load_merged, load_tokenizer
 from spct.measure.intervals import Interval, difference, mean_interval
 from spct.measure.tables import interval, table
 from spct.measure.temperature import binary_ece
@@ -35,7 +36,7 @@ from spct.train.packing import Ids, Row, collate, common, dealt
 from spct.types import Example
 
 SETS = (*SIZES, "instructions_new", "pandalm", "llmbar")
-ROWS = ("readout", "length", "words", "heads", "encoder")
+ROWS = ("readout", "base", "length", "words", "heads", "encoder")
 PAIRS = 800  # of a set at most
 MEAN = ("truthfulqa", "ukp", "evouna", "gsm8k", "hh", "instructions")  # what the mean is over
 
@@ -70,15 +71,15 @@ def tests() -> dict[str, list[Example]]:
 
 
 class Reader:
-    """A trained readout in memory: log odds of yes over no about single responses."""
+    """A readout, or with no adapter its base: log odds of yes over no about single responses."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, base: Path, *adapters: Path) -> None:
         import torch
 
         from spct.train.readout import Readout
 
-        model = load_merged(str(base_of(str(folder))), torch.bfloat16, (str(folder),))
-        self.tokenizer = load_tokenizer(base_of(str(folder)))
+        model = load_merged(str(base), torch.bfloat16, tuple(map(str, adapters)))
+        self.tokenizer = load_tokenizer(base)
         self.readout = Readout(model, label_ids(self.tokenizer))
         self.ids_of = encoder(*how(), self.tokenizer)
 
@@ -125,24 +126,24 @@ def earned(margins: Sequence[float], pairs: Sequence[Example]) -> list[float]:
     ]
 
 
-def measure(folder: Path, out: Path, sets: Sequence[str], limit: int | None) -> None:
+def measure(work: Path, out: Path, sets: Sequence[str], limit: int | None) -> None:
     """Read the sets, then fit their floors; what is there already is kept, so a kill costs a set.
 
     `limit` takes the first so many pairs of each set (they stand in random order).
     """
     known = {name: pairs[:limit] for name, pairs in tests().items() if name in sets}
-    reader = Reader(folder)
-    for name, pairs in known.items():
-        if not read_results(out / f"{name}.json"):
-            margins = reader.margins(pairs)
-            found = {
+    for row, adapters in (("readout", (work / "readout",)), ("base", ())):
+        reader = Reader(work / "base", *adapters)
+        for name, pairs in known.items():
+            found = read_results(out / f"{name}.json") or {
                 "units": [normalised_query(e) for e in pairs],
                 "first_wins": [first_wins(e) for e in pairs],
-                "margins": margins,
-                "readout": earned(margins, pairs),
                 "length": [longest_credit(e) for e in pairs],
             }
-            write_results(out / f"{name}.json", found)
+            if row not in found:
+                margins = reader.margins(pairs)
+                found |= {f"{row}_margins": margins, row: earned(margins, pairs)}
+                write_results(out / f"{name}.json", found)
     trained = mixture("train", SIZES)
     for name, pairs in known.items():
         found = read_results(out / f"{name}.json")
@@ -209,16 +210,16 @@ def mean_of(parts: Sequence[Interval]) -> Interval:
     return Interval(point, point - half, point + half)
 
 
-def calibration(found: Mapping[str, Any], temperature: float) -> str:
+def calibration(found: Mapping[str, Any], row: str, temperature: float) -> str:
     """Calibration error over all pairs before and after the temperature; places and orders."""
-    margins = [m for one in found.values() for m in one["margins"]]
+    margins = [m for one in found.values() for m in one[f"{row}_margins"]]
     golds = [int(g) for one in found.values() for g in one["first_wins"]]
     units = [u for one in found.values() for u in one["units"]]
     cooled = [m / temperature for m in margins]
     low, high = _ece_interval(cooled, golds, units)
     firsts = [m > 0 for m in margins if m != 0]
     return (
-        f"{len(margins)} pairs: ECE {binary_ece(margins, golds):.3f} as trained, "
+        f"{row}, {len(margins)} pairs: ECE {binary_ece(margins, golds):.3f} as trained, "
         f"{binary_ece(cooled, golds):.3f} [{low:.3f}, {high:.3f}] at the card's temperature "
         f"{temperature:.2f}; the first response is chosen in "
         f"{100 * sum(firsts) / len(firsts):.1f}% (it is the better one in "
@@ -251,13 +252,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="Pairs of each set.")
     parser.add_argument("--report", action="store_true", help="Print the tables of what is there.")
     chosen = parser.parse_args()
-    folder, out = chosen.work / "readout", chosen.work / "results" / "readout"
+    out = chosen.work / "results" / "readout"
     if not chosen.report:
-        measure(folder, out, chosen.sets, chosen.limit)
+        measure(chosen.work, out, chosen.sets, chosen.limit)
         return
-    found, card = results(out), read_card(folder)
+    found, card = results(out), read_card(chosen.work / "readout")
     print(accuracy(found))
-    print(calibration(found, 1.0 if card is None else card.temperature))
+    print(calibration(found, "readout", 1.0 if card is None else card.temperature))
+    print(calibration(found, "base", 1.0))
 
 
 if __name__ == "__main__":
