@@ -117,7 +117,7 @@ def train(
     print(f"training: {funnel}", file=sys.stderr)
     funnel.check(config.max_length)
     begin(out, "decision", model, config, rows)
-    readout = _readout(model, tokenizer, config)
+    readout = starting_readout(model, tokenizer, config)
     cache = _cache(readout, rows, out, tokenizer, config) if config.cache_states else None
     trainer = _trainer_class(readout, rows, cache, int(tokenizer.pad_token_id), config)(
         model=readout,
@@ -201,7 +201,9 @@ def torch_ids(picked: Sequence[dict[str, int]]) -> torch.Tensor:
     return torch.tensor([one["row"] for one in picked])
 
 
-def _readout(model: str, tokenizer: PreTrainedTokenizerBase, config: DecisionConfig) -> Readout:
+def starting_readout(
+    model: str, tokenizer: PreTrainedTokenizerBase, config: DecisionConfig
+) -> Readout:
     """The model with its adapters, and the labels' rows of its head."""
     import torch
     from transformers import AutoModelForCausalLM
