@@ -1,6 +1,7 @@
 """The shipped readout beside the judge: probabilities on the card, and an honest last line."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from spct.models.decision import DecisionRM, asking
 from spct.models.load import load_reward_model
 from spct.models.model_card import ModelCard
 from spct.models.shipped import READOUT
-from spct.types import Unscored, Usage
+from spct.types import Message, Unscored, Usage
 from tests.cli.test_card import shown, verdict_of
 from tests.models.test_decision import Says, likes
 
@@ -52,6 +53,26 @@ def test_the_last_line_says_what_it_is_good_at_and_what_it_does_not_know(make_ex
     assert "hard 55% (chance 50%)" in line
     line = beside(Long(likes("bad")), example).line()
     assert "1 of 1 right here; 1 longer than it knows (its training ended at 50 tokens)" in line
+
+
+@pytest.mark.parametrize(
+    ("query", "english"),
+    [
+        ("What is the capital of France?", True),
+        ("Is it 4 or 5?", True),  # few words do not tell
+        ("2 + 2 = ?", True),
+        ("", True),
+        ("Wie heißt die größte Stadt in Brasilien und warum?", False),
+        ("Quelle est la plus grande ville du Brésil, et pourquoi ?", False),
+        ("¿Cuál es la ciudad más grande de Brasil y por qué?", False),
+        ("Какой город самый большой?", False),
+        ("巴西最大的城市是哪个？", False),
+    ],
+)
+def test_the_last_line_counts_queries_in_other_languages(make_example, query, english):
+    example = replace(make_example("good", "bad"), query=(Message("user", query),))
+    line = beside(Says(likes("good")), example).line()
+    assert ("1 not in English, which is all that it was trained on; " in line) == (not english)
 
 
 def test_it_stands_beside_the_shipped_judge_alone():
