@@ -26,6 +26,7 @@ from spct.runs.database import DB_NAME
 from spct.runs.engines import RecordingEngine, recorded
 from spct.runs.forecast import forecast
 from spct.runs.judging import Judge, Tally, judge_into
+from spct.runs.packed import Packed
 from spct.runs.run import Before, look_back, open_run
 from spct.runs.saving import Saving
 from spct.runs.shards import Part, Shard
@@ -178,7 +179,9 @@ class Asked(NamedTuple):
     ray: RayConfig
     whole: bool  # whether its end needs all numbers of the run, or only that something was scored
 
-    async def judge_at(self, recording: Judge, model: RewardModel, folder: Path) -> Judge:
+    async def judge_at(
+        self, recording: RewardModel, model: RewardModel, folder: Path
+    ) -> Judge[Verdict | Packed]:
         """What judges: the model here, or actors on a Ray cluster."""
         if self.ray.address is None:
             return recording
@@ -209,7 +212,7 @@ async def _sample_all(job: Job, model: RewardModel, asked: Asked) -> Done:
 
             saving = Saving(model)
 
-            def count(example: Example, verdict: Verdict) -> None:
+            def count(example: Example, verdict: Verdict | Packed) -> None:
                 saving.add(verdict)
 
             def retries() -> int:

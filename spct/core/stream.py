@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
 
-from spct.types import Example, Verdict
+from spct.types import Example
+
+T = TypeVar("T")
 
 
 async def stream(
-    judge: Callable[[Example], Awaitable[Verdict]],
+    judge: Callable[[Example], Awaitable[T]],
     examples: Iterable[Example | None],
     concurrency: int,
-) -> AsyncGenerator[Verdict, None]:
+) -> AsyncGenerator[T, None]:
     """Run `judge` over examples, at most `concurrency` at once; the first exception ends it.
 
     A None among the examples lets everything else run for a moment: who skips long stretches of
     an input gives some, so that nothing waits for the end of a stretch.
     """
     source: Iterator[Example | None] = iter(examples)
-    done: asyncio.Queue[Verdict | Exception | None] = asyncio.Queue(maxsize=concurrency)
+    done: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue(maxsize=concurrency)
 
     async def work() -> None:
         try:
@@ -27,7 +30,7 @@ async def stream(
                 if example is None:
                     await asyncio.sleep(0)
                 else:
-                    await done.put(await judge(example))
+                    await done.put((await judge(example),))
             await done.put(None)
         except Exception as error:
             await done.put(error)
@@ -42,7 +45,7 @@ async def stream(
             if item is None:
                 running -= 1
             else:
-                yield item
+                yield item[0]
     finally:
         for worker in workers:
             worker.cancel()

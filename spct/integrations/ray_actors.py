@@ -22,12 +22,15 @@ from spct import __version__
 from spct.config import Config, RayConfig
 from spct.errors import ConfigError, EngineError, ExtraMissing, SpctError
 from spct.models.judges import build_judge
-from spct.protocols import RewardModel
-from spct.runs.codec import dump_example, dump_verdict, load_example, load_verdict
+from spct.protocols import RewardModel, Traits
+from spct.runs.codec import Record, dump_example, load_example
 from spct.runs.engines import recorded
 from spct.runs.judging import judged
+from spct.runs.packed import Packed
+from spct.runs.rows import packed
+from spct.runs.saving import Saving
 from spct.runs.store import Store
-from spct.types import Example, Verdict
+from spct.types import Example
 
 OBJECTS = 200 * 2**20  # bytes of Ray's shared memory on one machine: examples pass through it
 STARTS = {  # for a node that is started here
@@ -50,6 +53,7 @@ class Actor:
             )
         self._model = build_judge(Config.model_validate(settings))
         self._judge: RewardModel = self._model
+        self._saving = Saving(self._model)
         self._cache = cache
         self._store: Store | None = None
         self._opening, self._is_open = asyncio.Lock(), False
@@ -70,10 +74,11 @@ class Actor:
         """The judge with its cache, for callers in the actor's own process."""
         return self._judge
 
-    async def judge(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Judge one example; both are the records of `spct.runs.codec`."""
+    async def judge(self, example: Record) -> Packed:
+        """Judge one example, as `dump_example` wrote it; what the driver's store is to hold."""
         await self.ready()
-        return dump_verdict(await judged(self._judge, load_example(record)))
+        verdict = await judged(self._judge, load_example(example))
+        return packed(verdict, example, self._saving.of(verdict))
 
 
 def versions_here() -> str:
@@ -95,7 +100,7 @@ class RayJudge:
             import ray  # type: ignore[import-not-found, unused-ignore]
         except ImportError as error:
             raise ExtraMissing("ray", "scale") from error
-        self._ray, self._fingerprint = ray, model.fingerprint
+        self._ray, self._model = ray, model
         self.concurrency = config.judge.concurrency * on.actors
         address, actors, gpus = str(on.address), on.actors, on.gpus
         where: dict[str, Any] = {"address": address}
@@ -119,26 +124,30 @@ class RayJudge:
     @property
     def fingerprint(self) -> str:
         """The judge's own, as every actor must have it."""
-        return self._fingerprint
+        return self._model.fingerprint
+
+    @property
+    def traits(self) -> Traits:
+        """The judge's own."""
+        return self._model.traits
 
     async def open(self) -> None:
         """Wait for the actors; raise `ConfigError` where one judges with something else."""
         for actor in self._actors:
             found = await self._got(actor.ready.remote())
-            if found != self._fingerprint:
+            if found != self.fingerprint:
                 raise ConfigError(
-                    f"a Ray worker judges with {found}, expected {self._fingerprint}: its "
+                    f"a Ray worker judges with {found}, expected {self.fingerprint}: its "
                     "environment names another endpoint or model"
                 )
 
-    async def judge(self, example: Example) -> Verdict:
+    async def judge(self, example: Example) -> Packed:
         """Judge one example in the actor with the least in flight."""
         at = min(range(len(self._actors)), key=self._in_flight.__getitem__)
         self._in_flight[at] += 1
         try:
-            return load_verdict(
-                await self._got(self._actors[at].judge.remote(dump_example(example)))
-            )
+            made: Packed = await self._got(self._actors[at].judge.remote(dump_example(example)))
+            return made
         finally:
             self._in_flight[at] -= 1
 

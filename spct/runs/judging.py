@@ -16,12 +16,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from spct.core.settle import unjudged
 from spct.core.stream import stream
 from spct.errors import ContextOverflow, DataError, FormatError, OverBudget, SpctError
 from spct.protocols import Traits
+from spct.runs.packed import Counted, Packed
 from spct.types import (
     Example,
     Reason,
@@ -52,33 +53,32 @@ class Tally:
     _causes: Counter[tuple[Reason, str]] = field(default_factory=Counter)
     _said: dict[tuple[Reason, str], str] = field(default_factory=dict)
 
-    def add(self, verdict: Verdict, instead_of: Verdict | None = None) -> None:
+    def add(self, verdict: Verdict | Packed, instead_of: Verdict | None = None) -> None:
         """Count one verdict, which may replace an earlier one of the same example."""
         if instead_of is not None:
-            self._count(instead_of, -1)
-        self._count(verdict, 1)
+            self._count(Counted.of(instead_of), -1)
+        self._count(verdict.counted if isinstance(verdict, Packed) else Counted.of(verdict), 1)
 
-    def _count(self, verdict: Verdict, times: int) -> None:
+    def _count(self, verdict: Counted, times: int) -> None:
         used = verdict.usage
         self.examples += times
-        self.without_rewards += times * (verdict.rewards is None)
+        self.without_rewards += times * (not verdict.has_rewards)
         self.judgements += times * verdict.k_drawn
-        self.ties += times * (len(verdict.best) > 1)
+        self.ties += times * verdict.is_tie
         self.usage += Usage(
             times * used.prompt_tokens,
             times * used.completion_tokens,
             times * used.calls,
             times * used.cached_tokens,
         )
-        for t in verdict.trajectories:
-            if isinstance(t.outcome, Unscored):
-                reason, detail = t.outcome.reason, " ".join(t.outcome.detail.split())
-                self.unscored[reason] = self.unscored.get(reason, 0) + times
-                # Details quote the row that they are about: numbers and quoted words are left out
-                # of what makes two of them the same cause.
-                cause = reason, _VARYING.sub("", detail)[:_LONGEST]
-                self._causes[cause] += times
-                self._said.setdefault(cause, detail[:_LONGEST])
+        for unscored in verdict.unscored:
+            reason, detail = unscored.reason, " ".join(unscored.detail.split())
+            self.unscored[reason] = self.unscored.get(reason, 0) + times
+            # Details quote the row that they are about: numbers and quoted words are left out
+            # of what makes two of them the same cause.
+            cause = reason, _VARYING.sub("", detail)[:_LONGEST]
+            self._causes[cause] += times
+            self._said.setdefault(cause, detail[:_LONGEST])
 
     @property
     def n_unscored(self) -> int:
@@ -142,8 +142,15 @@ class Tally:
 OF_THE_EXAMPLE = (FormatError, DataError, ContextOverflow)
 
 
-class Judge(Protocol):
-    """What the loop asks of a reward model, and of what training draws with."""
+V = TypeVar("V", Verdict, Verdict | Packed)
+V_co = TypeVar("V_co", bound=Verdict | Packed, covariant=True)
+
+
+class Judge(Protocol[V_co]):
+    """What the loop asks of a reward model, and of what training draws with.
+
+    One that judges elsewhere gives the verdict packed, and this process stores it unread.
+    """
 
     @property
     def fingerprint(self) -> str:
@@ -155,23 +162,23 @@ class Judge(Protocol):
         """How many examples may be in flight."""
         ...
 
-    async def judge(self, example: Example) -> Verdict:
+    async def judge(self, example: Example) -> V_co:
         """Judge one example."""
         ...
 
 
-OnVerdict = Callable[[Example, Verdict], None]
-Put = Callable[[Verdict, Example, int], Awaitable[None]]  # the last is its place in the input
+OnVerdict = Callable[[Example, V], None]
+Put = Callable[[V, Example, int], Awaitable[None]]  # the last is its place in the input
 
 
 async def judge_into(
-    model: Judge,
+    model: Judge[V],
     examples: Iterable[Example],
     *,
-    put: Put | None = None,
+    put: Put[V] | None = None,
     finished: Container[str] = (),
     wanted: Callable[[Example], bool] | None = None,
-    on_verdict: OnVerdict | None = None,
+    on_verdict: OnVerdict[V] | None = None,
     tally: Tally | None = None,
 ) -> Tally:
     """Judge what is `wanted` (all of it if None) and not `finished`; return what it came to.
@@ -195,7 +202,7 @@ async def judge_into(
                 in_flight[example.id] = example, place
                 yield example
 
-    async def judge(example: Example) -> Verdict:
+    async def judge(example: Example) -> V:
         verdict = await judged(model, example)
         if put is not None:
             await put(verdict, example, in_flight[example.id][1])
@@ -211,7 +218,7 @@ async def judge_into(
     return tally
 
 
-def unread(model: Judge, example: Example) -> list[str]:
+def unread(model: Judge[V], example: Example) -> list[str]:
     """What an example brings that a reward model leaves out of what it reads."""
     traits = getattr(model, "traits", None)  # what only draws training data has none
     if not isinstance(traits, Traits):
@@ -224,7 +231,7 @@ def unread(model: Judge, example: Example) -> list[str]:
     return ignored
 
 
-async def judged(model: Judge, example: Example) -> Verdict:
+async def judged(model: Judge[V], example: Example) -> V:
     """Judge one example; a fault of its own is a verdict without rewards that says why."""
     try:
         return await model.judge(example)
@@ -239,6 +246,6 @@ async def judged(model: Judge, example: Example) -> Verdict:
         return without_judgement(model, example, f"{type(error).__name__}: {error}")
 
 
-def without_judgement(model: Judge, example: Example, why: str) -> Verdict:
+def without_judgement(model: Judge[V], example: Example, why: str) -> Verdict:
     """The verdict on an example that could not be asked about: one unscored trajectory."""
     return unjudged(example, Unscored("failed", why), 1, model.fingerprint)

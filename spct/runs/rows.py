@@ -28,6 +28,7 @@ from spct.runs.codec import (
     load_verdict,
 )
 from spct.runs.commit import Row
+from spct.runs.packed import Counted, Packed, Saved
 from spct.types import Completion, Verdict
 
 MOST_PACKED = 2**26  # bytes of a payload as stored
@@ -66,6 +67,15 @@ def reply_rows(example_id: str, replies: Sequence[Reply], *, instead: bool) -> l
         put = _PUT_FAILED if is_bad else _PUT_CALL
         rows.append((put, (key, example, seed, payload, checksum_of(key, payload), now)))
     return rows
+
+
+def packed(verdict: Verdict, example: Record | None, saved: Saved | None = None) -> Packed:
+    """A verdict, with the record of its example beside it, ready to be stored."""
+    record = dump_verdict(verdict)
+    if example is not None:
+        record["example"] = example
+    payload = pack(record, f"the verdict on {verdict.example_id!r}")
+    return Packed(verdict.example_id, payload, Counted.of(verdict), saved)
 
 
 def verdict_row(example_id: str, position: int, n_failed: int, payload: bytes) -> Row:

@@ -47,7 +47,7 @@ async def judge_within(
     model: RewardModel,
     examples: Sequence[Example],
     *,
-    put: Put,
+    put: Put[Verdict],
     tally: Tally,
     gate: Callable[[Iterable[Example]], Iterable[Example]] = iter,
 ) -> None:

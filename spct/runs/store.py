@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from spct.errors import StoreError
-from spct.runs.codec import BadRecord, Record, decode, dump_example, dump_verdict, load_completion
+from spct.runs.codec import BadRecord, Record, decode, dump_example, load_completion
 from spct.runs.commit import GroupCommit, Row
 from spct.runs.database import (
     DB_NAME,
@@ -34,6 +34,7 @@ from spct.runs.database import (
     stored_config,
 )
 from spct.runs.folder import RunLock
+from spct.runs.packed import Packed
 from spct.runs.rows import (
     IN_ORDER,
     OF_EXAMPLE,
@@ -44,6 +45,7 @@ from spct.runs.rows import (
     blob,
     is_sound,
     pack,
+    packed,
     reply_rows,
     text_of,
     unpack,
@@ -190,18 +192,17 @@ class Store:
     # --- verdicts ---------------------------------------------------------------------------
 
     async def put_verdict(
-        self, verdict: Verdict, example: Example | None = None, position: int = 0
+        self, verdict: Verdict | Packed, example: Example | None = None, position: int = 0
     ) -> None:
         """Record a verdict, in place of an earlier one of the same example.
 
-        `example` keeps the original texts beside it, `position` is its place in the input.
+        `example` keeps the original texts beside it (one that is packed has them in it already),
+        `position` is its place in the input.
         """
-        record = dump_verdict(verdict)
-        if example is not None:
-            record["example"] = dump_example(example)
-        payload = pack(record, f"the verdict on {verdict.example_id!r}")
-        n_failed = verdict.unscored.get("failed", 0)
-        await self._write([verdict_row(verdict.example_id, position, n_failed, payload)])
+        if isinstance(verdict, Verdict):
+            verdict = packed(verdict, None if example is None else dump_example(example))
+        row = verdict_row(verdict.example_id, position, verdict.n_failed, verdict.payload)
+        await self._write([row])
 
     def finished_ids(self) -> Iterator[str]:
         """Yield the examples that need no more work: no call failed, and the row is not damaged.
