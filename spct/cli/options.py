@@ -300,3 +300,8 @@ def _local(context: Any, param: Any, value: Any) -> Any:
                 "mount the bucket"
             )
     return value
+
+
+def folder_anywhere(context: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """For a parameter that writes files of this machine, or a folder at any address (with a /)."""
+    return value if value.endswith("/") else _local(context, param, value)

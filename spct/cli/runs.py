@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from spct.cli.options import takes_settings
+from spct.cli.options import folder_anywhere, takes_settings
 from spct.config import Config
 from spct.core.cells import read_again
 from spct.core.settle import require_logprobs, settle, with_probability
+from spct.data.inputs import writable
 from spct.errors import ConfigError, StoreError
 from spct.measure.rules import credit, is_gold_tie
 from spct.models.judges import build_format, build_vote, check_meta
@@ -49,6 +50,7 @@ To = Annotated[
     typer.Option(
         "--to",
         help="File to write: .jsonl, .parquet, .csv, FOLDER/ of Parquet; - is stdout.",
+        callback=folder_anywhere,
     ),
 ]
 Partition = Annotated[
@@ -131,7 +133,7 @@ def export(
             write_preferences(counts.checked(rows, str(run)), to)
             told = str(counts)
         else:
-            n_rows = export_parts(parts, to, _correct, _marks, partition)
+            n_rows = export_parts(parts, to, _correct, _marks, partition, writable)
             told = f"{n_rows} verdicts{_people([store for _, store in parts])}"
         n_damaged = sum(store.n_damaged for _, store in parts)
     damaged = f", left out {n_damaged} damaged rows" if n_damaged else ""

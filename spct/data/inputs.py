@@ -17,15 +17,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 from spct.errors import DataError, ExtraMissing
 
 T = TypeVar("T")
 
 STALL_S = 120.0  # more than a healthy store's client takes for its own tries
+WRITE_S = 600.0  # a call may send 50 MB, which take minutes on a slow line
 ROWS = (".jsonl", ".json", ".ndjson", ".parquet", ".pq", ".csv", ".tsv", ".arrow", ".feather")
 PACKED = (".gz", ".zst")
 PLAIN = (".jsonl", ".json", ".ndjson", ".csv", ".tsv")
@@ -120,7 +121,19 @@ def told(error: BaseException) -> str:
 
 
 def within(name: str, call: Callable[..., T], *args: Any) -> T:
-    """What a store answers; one that says nothing for `STALL_S` is an error, and no endless wait.
+    """What a store that is read answers; one that says nothing for `STALL_S` is an error."""
+    try:
+        return _answer(STALL_S, call, *args)
+    except Silent as error:
+        raise DataError(f"reading {name}: {error}; the same command tries again") from None
+
+
+class Silent(TimeoutError):
+    """A store gave no answer within its time."""
+
+
+def _answer(seconds: float, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """What a store answers, and no endless wait: `Silent` is raised after so many seconds.
 
     Several stores' own clients wait for ever, or try again for many minutes.
     """
@@ -128,20 +141,61 @@ def within(name: str, call: Callable[..., T], *args: Any) -> T:
 
     def ask() -> None:
         try:
-            answer.set_result(call(*args))
+            answer.set_result(call(*args, **kwargs))
         except BaseException as error:  # whatever it is, it belongs to who asked
             answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()  # a stuck one must not keep us from ending
     try:
-        return answer.result(STALL_S)
+        return answer.result(seconds)
     except TimeoutError:
         if answer.done():
             raise
-        raise DataError(
-            f"reading {name}: got nothing from its store for {STALL_S:g} s; the same command tries "
-            "again"
-        ) from None
+        raise Silent(f"got nothing from its store for {seconds:g} s") from None
+
+
+class Patient:
+    """A store that is written to, or a file in it: each call must answer within `WRITE_S`.
+
+    After one that did not, every other raises `Silent` at once: nobody waits again to clear up.
+    """
+
+    def __init__(self, of: Any, is_silent: threading.Event | None = None) -> None:
+        self._of, self._is_silent = of, is_silent or threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._of, name)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._is_silent.is_set():
+                raise Silent("its store has said nothing before")
+            try:
+                answer = _answer(WRITE_S, found, *args, **kwargs)
+            except Silent:
+                self._is_silent.set()
+                raise
+            return Patient(answer, self._is_silent) if hasattr(answer, "write") else answer
+
+        return call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._is_silent.is_set():
+            with suppress(Exception):  # or the file would write its rest as it goes, and wait
+                self._of.closed = True
+
+
+def writable(name: str) -> tuple[Any, str]:
+    """The store that the name of a folder stands for, to be written to, and the path in it."""
+    store, path = filesystem(name)
+    return (Patient(store) if is_address(name) else store), path
 
 
 class _Remote(io.RawIOBase):

@@ -6,7 +6,7 @@ one table. A data set that fails half-way leaves no file, for a part of one look
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, count, islice
 from pathlib import Path
@@ -18,6 +18,9 @@ from spct.runs.table import row, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
+
+# Opens the store that a folder's name stands for, as fsspec's `url_to_fs` does.
+Opens = Callable[[str], tuple[Any, str]]
 
 ROW_GROUP = 1000
 PER_FILE = 100_000
@@ -44,6 +47,7 @@ def write_folder(
     folder: str,
     by: str | None = None,
     per_file: int = PER_FILE,
+    opened: Opens | None = None,
 ) -> int:
     """Write a data set, `per_file` verdicts in each file and a folder for each value of `by`.
 
@@ -57,7 +61,7 @@ def write_folder(
         hint = did_you_mean(by, known)
         raise ConfigError(f"--partition {by!r}: expected one of {', '.join(known)}{hint}")
     try:
-        store, path = url_to_fs(folder)
+        store, path = (opened or url_to_fs)(folder)
         if store.exists(path) and store.find(path):
             raise StoreError(f"exporting to {folder}: there are files in it; name a new folder")
         store.makedirs(path, exist_ok=True)
@@ -102,6 +106,7 @@ def _write_parted(
     try:
         import pyarrow as pa
         import pyarrow.dataset as ds  # type: ignore[import-untyped]
+        from pyarrow.fs import FSSpecHandler, PyFileSystem  # type: ignore[import-untyped]
     except ImportError as error:
         raise ExtraMissing("pyarrow", "parquet") from error
     columns, n_rows = schema((*first, *({by} - {*first}))), 0
@@ -118,7 +123,7 @@ def _write_parted(
         batches(),
         path,
         schema=columns,
-        filesystem=store,
+        filesystem=PyFileSystem(FSSpecHandler(store)),
         format=parquet,
         file_options=parquet.make_write_options(compression="zstd"),
         partitioning=ds.partitioning(pa.schema([(by, pa.string())]), flavor="hive"),

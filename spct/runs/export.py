@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from spct.errors import ConfigError, StoreError
 from spct.runs.codec import Record, to_line
 from spct.runs.database import DB_NAME
-from spct.runs.dataset import write_folder, write_rows
+from spct.runs.dataset import Opens, write_folder, write_rows
 from spct.runs.folder import atomic_path, atomic_text
 from spct.runs.store import Store
 from spct.runs.table import valid
@@ -56,6 +56,7 @@ def export_parts(
     correct: Correct | None = None,
     marks: Marks = lambda folder: {},
     by: str | None = None,
+    opened: Opens | None = None,
 ) -> int:
     """Write every verdict to `path`, and count them.
 
@@ -65,7 +66,7 @@ def export_parts(
     any. Rows found damaged are left out; `store.n_damaged` counts them.
     """
     if str(path).endswith("/"):
-        return write_folder(_records(parts), _names(parts), str(path), by)
+        return write_folder(_records(parts), _names(parts), str(path), by, opened=opened)
     if by is not None:
         raise ConfigError("--partition makes a folder: end --to with a slash, such as verdicts/")
     if str(path) == "-":
