@@ -203,7 +203,7 @@ class CritiqueScalarRM:
         outcome: Judgement | Unscored
         if scores is None:
             broken = next(c for c in critiques if not is_usable(c))
-            outcome = _unusable(broken)
+            outcome = why_unusable(broken)
         else:
             outcome = Judgement((), text, scores)
         return Trajectory(
@@ -234,7 +234,8 @@ def is_usable(critique: Completion) -> bool:
     return critique.finish_reason == "stop" and bool(critique.text.strip())
 
 
-def _unusable(critique: Completion) -> Unscored:
+def why_unusable(critique: Completion) -> Unscored:
+    """What is wrong with a critique that is not usable."""
     if critique.finish_reason == "stop":
         return Unscored("empty", "a critique without text")
     reason = _REASONS.get(critique.finish_reason, "failed")

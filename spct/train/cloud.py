@@ -19,15 +19,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spct.core.orders import sample_seed
 from spct.data.files import read_objects
-from spct.errors import EXAMPLE_FAULTS, DataError, ExtraMissing, TrainError
-from spct.models.critique import critique_conversation, critique_prompt, is_usable
+from spct.errors import EXAMPLE_FAULTS, ContextOverflow, DataError, ExtraMissing, TrainError
+from spct.models.critique import (
+    critique_conversation,
+    critique_prompt,
+    is_usable,
+    why_unusable,
+)
 from spct.models.encode import Conversation
 from spct.models.formats import CRITIQUE
 from spct.models.model_card import ModelCard, Template, read_card
@@ -41,32 +46,37 @@ from spct.train.pairs import Pair
 from spct.train.resume import begin
 from spct.train.scalar import ConversationPair
 from spct.train.sft import TrainReport
-from spct.types import Completion, Example, SamplingParams
+from spct.types import Example, SamplingParams
 
 CRITIC, ADAPTER, HEAD, OWN = "critic", "critic-adapter", "head", "own_critiques.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class CloudReport:
-    """What each step did; `n_dropped` own critiques were cut, failed or empty.
+    """What each step did; `dropped` own critiques are not usable, by reason.
 
     For want of one of them, `n_unpaired` pairs of critiques were not made.
     """
 
     critic: TrainReport
     n_own: int
-    n_dropped: int
+    dropped: dict[str, int]
     n_unpaired: int
     head: TrainReport
 
 
 @dataclass(frozen=True, slots=True)
 class OwnCritiques:
-    """The critic's critiques of one response by sample index; None where one was not usable."""
+    """The critic's critiques of one response by sample index; None where one was not usable.
+
+    `dropped` says why, and is None beside a text: a `Reason`, or that the critic could not be asked
+    (`too_long` for its context, `refused_by_template`).
+    """
 
     example_id: str
     response: int
     texts: tuple[str | None, ...]
+    dropped: tuple[str | None, ...] = ()
 
 
 def critic_rows(examples: Iterable[Example], fmt: Format = CRITIQUE) -> list[Row]:
@@ -119,8 +129,7 @@ async def own_critiques(
             [w for w in wanted if (w[0].id, w[1]) not in found], engine, config, fmt
         ):
             found[one.example_id, one.response] = one
-            line = {"example_id": one.example_id, "response": one.response, "texts": one.texts}
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(asdict(one)) + "\n")
             file.flush()
     return [found[e.id, i] for e, i in wanted]
 
@@ -135,14 +144,20 @@ async def _written(
         params = SamplingParams(
             temperature=config.temperature, max_tokens=config.max_critique_tokens, seeds=seeds
         )
-        critiques: list[Completion] = []
-        async with gate:
-            with suppress(*EXAMPLE_FAULTS):  # counted as dropped: no text came back
+        try:
+            async with gate:
                 critiques = await engine.sample(
                     critique_prompt(example, i, fmt), len(seeds), params
                 )
-        texts = tuple(c.text if is_usable(c) else None for c in critiques)
-        return OwnCritiques(example.id, i, texts or (None,) * len(seeds))
+        except EXAMPLE_FAULTS as error:
+            why = "too_long" if isinstance(error, ContextOverflow) else "refused_by_template"
+            return OwnCritiques(example.id, i, (None,) * len(seeds), (why,) * len(seeds))
+        return OwnCritiques(
+            example.id,
+            i,
+            tuple(c.text if is_usable(c) else None for c in critiques),
+            tuple(None if is_usable(c) else why_unusable(c).reason for c in critiques),
+        )
 
     tasks = [asyncio.create_task(write(example, i)) for example, i in wanted]
     try:
@@ -164,11 +179,14 @@ def _written_before(path: Path) -> list[OwnCritiques]:
 
 
 def read_own(path: Path) -> list[OwnCritiques]:
-    """Read what `own_critiques` wrote."""
-    return [
-        OwnCritiques(row["example_id"], row["response"], tuple(row["texts"]))
-        for _, row in read_objects(path)
-    ]
+    """Read what `own_critiques` wrote; 0.1 did not write why a critique is missing."""
+    found = []
+    for _, row in read_objects(path):
+        texts = tuple(row["texts"])
+        unstated = ["not_stated" if text is None else None for text in texts]
+        dropped = tuple(row.get("dropped", unstated))
+        found.append(OwnCritiques(row["example_id"], row["response"], texts, dropped))
+    return found
 
 
 def critique_pairs(
@@ -229,7 +247,13 @@ def train(
         temperature=config.temperature,
         max_critique_tokens=config.max_critique_tokens,
     )
+    dropped = dict(Counter(why for c in own for why in c.dropped if why is not None))
     made = critique_pairs(pairs, own, fmt)
+    if not made:
+        raise TrainError(
+            f"training CLoud's head: no pair has two usable critiques of the critic's ({dropped}); "
+            "tune the critic for longer or raise max_critique_tokens, and use a new folder"
+        )
     head = scalar.train(
         str(out / CRITIC),
         made,
@@ -241,10 +265,9 @@ def train(
     trained = read_card(out / HEAD)
     if trained is not None:  # None on a process that is not the main one
         trained.model_copy(update={"critic": CRITIC, "head": HEAD}).write(out)
-    n_dropped = sum(text is None for c in own for text in c.texts)
-    n_own = sum(len(c.texts) for c in own) - n_dropped
+    n_own = sum(text is not None for c in own for text in c.texts)
     n_unpaired = len(pairs) * config.n_critiques - len(made)
-    return CloudReport(critic, n_own, n_dropped, n_unpaired, head)
+    return CloudReport(critic, n_own, dropped, n_unpaired, head)
 
 
 def _check_ids(examples: Iterable[Example]) -> None:

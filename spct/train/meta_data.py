@@ -31,4 +31,5 @@ def build(runs: Iterable[Drawn], out: Path) -> MetaFunnel:
             pairs = ((e, t) for e, ts in stored(store, run.examples) for t in ts)
             rows += meta_rows(pairs, run.source, funnel)
     write_rows(rows, out)
+    funnel.check()
     return funnel

@@ -21,6 +21,7 @@ from spct.train.config import MetaConfig
 from spct.train.fitting import Row, encode, fitting
 from spct.train.heads import adapted_head
 from spct.train.outcome import correct, gold_problem
+from spct.train.pairs import Counts
 from spct.train.resume import begin
 from spct.train.sft import TrainReport, batch_arguments, run_to_end, set_attention
 from spct.types import Example, Trajectory
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class MetaFunnel:
-    """What became of the trajectories offered as meta RM data."""
+class MetaFunnel(Counts):
+    """What became of the trajectories offered as meta RM data.
+
+    `skipped` are those of examples whose gold cannot decide, by what is wrong with it.
+    """
 
     offered: int = 0
     hinted: int = 0
     unscored: int = 0
-    bad_gold: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     right: dict[str, int] = field(default_factory=dict)  # by source
     wrong: dict[str, int] = field(default_factory=dict)
@@ -46,6 +50,14 @@ class MetaFunnel:
     def kept(self) -> int:
         """Rows written."""
         return sum(self.right.values()) + sum(self.wrong.values())
+
+    def check(self) -> None:
+        """Raise `TrainError` if no trajectory is left to learn from."""
+        if not self.kept:
+            raise TrainError(
+                f"labelling trajectories for the meta RM: none is left ({self}); expected scored "
+                "judgements that were given no hint, of examples whose gold has one best response"
+            )
 
 
 def meta_rows(
@@ -62,13 +74,13 @@ def meta_rows(
             funnel.hinted += 1
         elif judgement is None:
             funnel.unscored += 1
-        elif example.gold is None or gold_problem(example.gold, example.n):
-            funnel.bad_gold += 1
+        elif problem := gold_problem(example.gold, example.n):
+            funnel.skipped[problem] = funnel.skipped.get(problem, 0) + 1
         elif key in seen:
             funnel.duplicates += 1
         else:
             seen.add(key)
-            label = correct(judgement.scores, example.gold)
+            label = correct(judgement.scores, example.gold or ())
             counts = funnel.right if label else funnel.wrong
             counts[source] = counts.get(source, 0) + 1
             rows.append(meta_row(example, trajectory, source, label=label))

@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from spct.errors import ConfigError, DataError
+from spct.errors import ConfigError, DataError, TrainError
 from spct.protocols import Engine
 from spct.runs.folder import atomic_text
 from spct.runs.store import Store
@@ -30,10 +30,9 @@ from spct.train.outcome import correct, gold_problem
 from spct.train.sampling import Draw, Formats, draw_into
 from spct.types import Example, SamplingParams, Trajectory
 
-# Outcomes of an example (bad_gold, failed, asked, too_easy) and of a trajectory (the rest).
+# Outcomes of an example (asked, too_easy) and of a trajectory (the rest).
 Outcome = Literal[
     "asked",
-    "bad_gold",
     "too_easy",
     "unscored",
     "wrong",
@@ -49,28 +48,58 @@ Outcome = Literal[
 
 @dataclass(slots=True)
 class Funnel:
-    """How many examples and trajectories met each outcome, by number of responses and source."""
+    """How many examples and trajectories met each outcome, by number of responses and source.
+
+    `skipped` counts the examples whose gold cannot decide, by what is wrong with it.
+    """
 
     counts: Counter[tuple[Outcome, int, str]] = field(default_factory=Counter)
+    skipped: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     general: int = 0
 
     def add(self, outcome: Outcome, example: Example, count: int = 1) -> None:
         """Count an outcome of one example."""
         self.counts[outcome, example.n, example.subset or "-"] += count
 
+    def takes(self, example: Example) -> bool:
+        """Whether an example's gold can decide; what is wrong with it is counted."""
+        problem = gold_problem(example.gold, example.n)
+        if problem is not None:
+            self.skipped[problem, example.n, example.subset or "-"] += 1
+        return problem is None
+
     def total(self, outcome: Outcome) -> int:
         """Count over all n and sources."""
         return sum(c for (o, _, _), c in self.counts.items() if o == outcome)
 
+    def check(self) -> None:
+        """Raise `TrainError` if no judgement is left to tune on."""
+        if not (self.total("kept") or self.total("hinted_kept")):
+            found = self.record()
+            raise TrainError(
+                f"choosing judgements to tune on: none is left (outcomes {found['totals']}, "
+                f"skipped {found['skipped']}); expected right ones of examples that are not "
+                "always right; docs/training.md says what each count asks for"
+            )
+
     def record(self) -> dict[str, object]:
         """The funnel as JSON: totals, and a row for each n and source."""
         totals: Counter[str] = Counter()
-        rows: dict[tuple[int, str], dict[str, int]] = {}
+        problems: Counter[str] = Counter()
+        rows: dict[tuple[int, str], dict[str, Any]] = {}
         for (outcome, n, source), count in sorted(self.counts.items()):
             totals[outcome] += count
             rows.setdefault((n, source), {})[outcome] = count
+        for (problem, n, source), count in sorted(self.skipped.items()):
+            problems[problem] += count
+            rows.setdefault((n, source), {}).setdefault("skipped", {})[problem] = count
         by = [{"n": n, "source": source, **row} for (n, source), row in sorted(rows.items())]
-        return {"totals": dict(totals), "general": self.general, "by_n_and_source": by}
+        return {
+            "totals": dict(totals),
+            "skipped": dict(problems),
+            "general": self.general,
+            "by_n_and_source": by,
+        }
 
 
 def is_too_easy(example: Example, trajectories: Sequence[Trajectory], n_samples: int) -> bool:
@@ -88,9 +117,6 @@ def reject(
     example: Example, trajectories: Sequence[Trajectory], config: RftDataConfig, funnel: Funnel
 ) -> list[Trajectory]:
     """The trajectories to train on, in sample order; the funnel counts the others."""
-    if gold_problem(example.gold, example.n):
-        funnel.add("bad_gold", example)
-        return []
     funnel.add("asked", example)
     too_easy = is_too_easy(example, trajectories, config.n_samples)
     if too_easy:
@@ -192,16 +218,20 @@ async def build(
     with Store.open(out, what.identity(engine, formats)) as store:
         n, again = config.concurrency, retry_unscored
         await draw_into(store, given, engine, formats, what, n, retry_unscored=again)
-        funnel, rows = Funnel(), []
-        for example, trajectories in stored(store, given):
-            for trajectory in reject(example, trajectories, config, funnel):
-                rows.append(training_row(example, trajectory, formats))
+        funnel = Funnel()
+        usable = [example for example in given if funnel.takes(example)]
+        rows = [
+            training_row(example, trajectory, formats)
+            for example, trajectories in stored(store, usable)
+            for trajectory in reject(example, trajectories, config, funnel)
+        ]
     funnel.general = round(config.general_ratio * len(rows))
     rows += general_rows(general, funnel.general, config.seed)
     random.Random(config.seed).shuffle(rows)
     write_rows(rows, out / "rows.jsonl")
     with atomic_text(out / "funnel.json") as file:
         file.write(json.dumps(funnel.record(), indent=2) + "\n")
+    funnel.check()
     return funnel
 
 

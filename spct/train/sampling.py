@@ -22,6 +22,7 @@ from spct.runs.judging import Tally, judge_into
 from spct.runs.run import look_back
 from spct.runs.store import Store
 from spct.text.format import FORMATS, POINTWISE, SINGLE, Format, load_format
+from spct.train.outcome import gold_problem
 from spct.types import JSON, Completion, Example, SamplingParams, Trajectory, Verdict
 from spct.votes.vote import mean_scores
 
@@ -131,11 +132,18 @@ async def draw_into(
 ) -> Tally:
     """Sample what the store does not hold yet; raise `OverBudget` if nothing of it is usable.
 
+    Nothing is asked about an example whose gold cannot decide: no judgement of it can train.
     With `retry_unscored` what is stored and does not count is drawn once more.
     """
     before = look_back(store, retry_unscored=retry_unscored)
     sampler = Sampler(RecordingEngine(engine, store, before.again), formats, what, concurrency)
-    tally = await judge_into(sampler, examples, put=store.put_verdict, finished=before.finished)
+    tally = await judge_into(
+        sampler,
+        examples,
+        put=store.put_verdict,
+        finished=before.finished,
+        wanted=lambda example: gold_problem(example.gold, example.n) is None,
+    )
     before.add_to(tally, store)
     tally.check()
     return tally

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spct.engines.scripted import ScriptedEngine
-from spct.errors import DataError, TrainError
+from spct.errors import ContextOverflow, DataError, TemplateRefused, TrainError
 from spct.models.critique import CritiqueScalarRM
 from spct.models.hf_scorer import load_scorer
 from spct.train.cloud import (
@@ -90,7 +90,36 @@ async def test_cut_and_failed_critiques_are_left_out(tmp_path: Path) -> None:
     replies = iter([Completion("yes"), Completion("no", "length")] * 4)
     engine = ScriptedEngine(lambda prompt, seed: next(replies))
     own = await own_critiques(EXAMPLES[:1], engine, tmp_path / "own.jsonl", CONFIG)
-    assert all(c.texts == ("yes", None) for c in own)
+    assert all(c.texts == ("yes", None) and c.dropped == (None, "truncated") for c in own)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (Completion("   "), "empty"),
+        (Completion("no", "content_filter"), "refused"),
+        (Completion("", "error", error="HTTP 500"), "failed"),
+        (ContextOverflow("9000 tokens do not fit 4096"), "too_long"),
+        (TemplateRefused("no system role"), "refused_by_template"),
+    ],
+)
+async def test_a_critique_that_is_left_out_has_its_reason(
+    tmp_path: Path, reply: Completion | Exception, why: str
+) -> None:
+    def answer(prompt: Prompt, seed: int) -> Completion:
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    out = tmp_path / "own.jsonl"
+    await own_critiques(EXAMPLES[:1], ScriptedEngine(answer), out, CONFIG)
+    assert [(c.texts, c.dropped) for c in read_own(out)] == [((None, None), (why, why))] * 2
+
+
+def test_own_critiques_of_0_1_are_read_without_reasons(tmp_path: Path) -> None:
+    out = tmp_path / "own.jsonl"
+    out.write_text(json.dumps({"example_id": "a", "response": 0, "texts": ["yes", None]}) + "\n")
+    assert read_own(out) == [OwnCritiques("a", 0, ("yes", None), (None, "not_stated"))]
 
 
 def test_the_heads_pairs_hold_own_critiques_sample_by_sample() -> None:
@@ -156,7 +185,7 @@ async def test_cloud_trains_both_parts_and_its_reward_reads_the_critique(tmp_pat
     pairs = pairs_of(EXAMPLES, PairFunnel())
     report = await asyncio.to_thread(train, str(base), EXAMPLES, pairs, out, CONFIG, open_engine)
     assert opened == [out / "critic"] and (out / "critic" / "model.safetensors").is_file()
-    assert (report.n_own, report.n_dropped, report.n_unpaired) == (64, 0, 0)
+    assert (report.n_own, report.dropped, report.n_unpaired) == (64, {}, 0)
     assert report.head.n_rows == 32
     assert json.loads((out / "spct.json").read_text())["critic"] == "critic"
 

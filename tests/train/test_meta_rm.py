@@ -14,6 +14,7 @@ from tests.train.conftest import PAIR, judged
 
 def test_labels_are_the_outcome_rule_and_everything_left_out_is_counted() -> None:
     no_best = Example("tied", PAIR.query, PAIR.responses, (1.0, 1.0))
+    no_gold = Example("blank", PAIR.query, PAIR.responses)
     pairs = [
         (PAIR, judged(PAIR, (8, 3), index=0)),
         (PAIR, judged(PAIR, (3, 8), index=1)),
@@ -21,13 +22,16 @@ def test_labels_are_the_outcome_rule_and_everything_left_out_is_counted() -> Non
         (PAIR, judged(PAIR, None, index=3)),
         (PAIR, judged(PAIR, (8, 3), index=4, hint=0)),
         (PAIR, judged(PAIR, (8, 3), index=0)),  # the same again
-        (no_best, judged(no_best, (8, 3))),
+        (no_best, judged(no_best, (8, 3), index=0)),
+        (no_best, judged(no_best, (3, 8), index=1)),
+        (no_gold, judged(no_gold, (8, 3))),
     ]
     funnel = MetaFunnel()
     rows = meta_rows(pairs, "rft", funnel)
     assert [row["label"] for row in rows] == [1, 0, 0]
-    assert (funnel.offered, funnel.kept) == (7, 3)
-    assert (funnel.unscored, funnel.hinted, funnel.duplicates, funnel.bad_gold) == (1, 1, 1, 1)
+    assert (funnel.offered, funnel.kept) == (9, 3)
+    assert (funnel.unscored, funnel.hinted, funnel.duplicates) == (1, 1, 1)
+    assert funnel.skipped == {"no unique best": 2, "no gold": 1}
     assert (funnel.right, funnel.wrong) == ({"rft": 1}, {"rft": 2})
 
 
@@ -44,3 +48,10 @@ def test_the_weight_of_positives_evens_the_classes_and_one_class_is_refused() ->
     for one_class in ([1, 1], [0, 0], []):
         with pytest.raises(TrainError, match="both classes"):
             pos_weight(one_class)
+
+
+def test_runs_that_leave_no_trajectory_say_what_became_of_them() -> None:
+    funnel = MetaFunnel()
+    assert meta_rows([(PAIR, judged(PAIR, None))], "rft", funnel) == []
+    with pytest.raises(TrainError, match="none is left .*offered 1, hinted 0, unscored 1, skipped"):
+        funnel.check()

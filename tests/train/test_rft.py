@@ -8,7 +8,7 @@ import pytest
 
 from spct.data.dropped import Dropped
 from spct.engines.scripted import ScriptedEngine
-from spct.errors import ConfigError, ContextOverflow, DataError, EngineError
+from spct.errors import ConfigError, ContextOverflow, DataError, EngineError, TrainError
 from spct.train.config import RftDataConfig
 from spct.train.rft import (
     Funnel,
@@ -103,13 +103,24 @@ def test_switches_leave_out_hinted_or_non_hinted() -> None:
     assert funnel.total("switched_off") == 1
 
 
-@pytest.mark.parametrize("gold", [None, (1.0, 1.0)])
-def test_gold_that_cannot_decide_is_counted_and_skipped(gold: tuple[float, ...] | None) -> None:
-    funnel = Funnel()
-    example = Example("bad", PAIR.query, PAIR.responses, gold)
-    assert reject(example, [judged(example, RIGHT)], CONFIG, funnel) == []
-    assert funnel.total("bad_gold") == 1
-    assert funnel.total("asked") == 0
+async def test_gold_that_cannot_decide_is_not_asked_about_and_counted_by_its_fault(
+    tmp_path: Path,
+) -> None:
+    faulty = [
+        replace(PAIR, id=str(gold), gold=gold)
+        for gold in (None, (1.0, 1.0), (0.0, 0.0), (2.0, 2.0))
+    ]
+    engine = ScriptedEngine(reply)
+    funnel = await build([*faulty, PAIR], engine, Formats(), CONFIG, tmp_path / "a")
+    assert engine.n_samples == 4  # of the pair, with the hinted one
+    skipped = {"no gold": 1, "no unique best": 3}
+    record = json.loads((tmp_path / "a/funnel.json").read_text())
+    assert record == funnel.record() and record["skipped"] == skipped
+    (row,) = record["by_n_and_source"]
+    assert (row["source"], row["asked"], row["skipped"]) == ("toy", 1, skipped)
+    with pytest.raises(TrainError, match=r"none is left .*'no gold': 1, 'no unique best': 3"):
+        await build(faulty, engine, Formats(), CONFIG, tmp_path / "b")
+    assert engine.n_samples == 4 and (tmp_path / "b/funnel.json").is_file()
 
 
 def test_general_rows_are_mixed_in_by_ratio_and_never_repeated() -> None:
