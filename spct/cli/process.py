@@ -34,6 +34,13 @@ def stop_on_signals() -> None:
         signal.signal(number, _stop)
 
 
+def _stop_no_more() -> None:
+    """Let a signal end the process as it is: what runs at its exit would print a traceback."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
     signal.signal(signum, signal.SIG_DFL)  # a second one does not wait
     raise Stopped(128 + signum)
@@ -114,6 +121,7 @@ EXTRAS = {
     "ray": "scale",
     "inspect_ai": "inspect",
 }
+STAGES = ("rft", "rl", "meta", "bradley-terry", "pairwise", "cloud", "decision")
 # What is true when a command is stopped; the others have written nothing.
 STOPPED = {
     "judge": "stopped; nothing is stored: what was printed is all (spct sample continues a run)",
@@ -123,7 +131,7 @@ STOPPED = {
         "stopped; every reply that came is stored, the same command continues",
     ),
     **dict.fromkeys(
-        [f"train {s}" for s in ("rft", "rl", "meta", "bradley-terry", "pairwise", "cloud")],
+        [f"train {stage}" for stage in STAGES],
         "stopped; the same command continues from the last checkpoint, if there is one yet",
     ),
 }
@@ -160,6 +168,8 @@ def in_words(argv: Sequence[str]) -> Iterator[None]:
         _end(_reason(error), StoreError.exit_code)
     except MemoryError:
         _end("there is not enough memory for this; fewer examples in flight need less", 1)
+    finally:
+        _stop_no_more()
 
 
 def _reason(error: OSError) -> str:

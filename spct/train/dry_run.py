@@ -56,6 +56,16 @@ class Rows:
     added: int = 0
 
     @property
+    def n_read(self) -> int:
+        """Rows that no filter left out; their lengths, or a sample's, are known."""
+        return self.given - sum(self.left_out.values())
+
+    @property
+    def are_all_measured(self) -> bool:
+        """Whether the sample is every row, so that counts are exact."""
+        return len(self.lengths) == self.n_read
+
+    @property
     def usable(self) -> list[int]:
         """Lengths of the sampled rows that would be trained on."""
         return [n for n in self.lengths if n is not None and n <= self.limit]
@@ -63,18 +73,17 @@ class Rows:
     @property
     def trained_on(self) -> Interval:
         """How many rows remain."""
-        share = wilson(len(self.usable), len(self.lengths))
-        n = self.given - sum(self.left_out.values())
-        if n == len(self.lengths):  # every row was looked at
+        if self.are_all_measured:
             return Interval(float(len(self.usable)), None, None)
-        return Interval(*(None if x is None else x * n for x in share))  # type: ignore[arg-type]
+        share = wilson(len(self.usable), len(self.lengths))
+        return Interval(*(None if x is None else x * self.n_read for x in share))  # type: ignore[arg-type]
 
     @property
     def tokens(self) -> Interval:
         """Mean tokens of a row that is trained on, with what the stage adds."""
         found = [n + self.added for n in self.usable]
         mean = fmean(found)
-        if len(found) < 2 or len(self.lengths) == self.given - sum(self.left_out.values()):
+        if len(found) < 2 or self.are_all_measured:
             return Interval(mean, None, None)
         half = Z95 * stdev(found) / math.sqrt(len(found))
         return Interval(mean, mean - half, mean + half)
@@ -138,8 +147,9 @@ class DryRun:
         """Refuse what cannot be trained: no row, no device that holds it, no room on the disk."""
         if self.rows is not None and not self.rows.usable:
             raise ConfigError(
-                f"{self.stage}: none of its rows can be trained on ({self._left_out()}); raise "
-                "max_length, or look at the gold of the examples"
+                f"{self.stage}: none of its rows can be trained on ({self._left_out()}); look at "
+                "the gold of the examples, raise max_length where rows are too long, or merge "
+                "system turns into the user's where the chat template refuses them"
             )
         if not any(fits(self.needs, d) for d in self.devices):
             parts = sorted(asdict(self.needs).items(), key=lambda part: -part[1])
@@ -167,6 +177,9 @@ class DryRun:
         exact = [f"{n:,} {why}" for why, n in rows.left_out.items() if n]
         found = [(n_long, f"longer than {rows.limit:,} tokens"), (refused, "refused by the chat "
                  "template")]  # fmt: skip
+        if rows.are_all_measured:
+            exact += [f"{n:,} {why}" for n, why in found if n]
+            found = []
         shares = [f"{interval(wilson(n, len(rows.lengths)))}% {why}" for n, why in found if n]
         return "; ".join([f"{rows.given:,} given", *exact, *shares])
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.engines.checkpoint import check_model
-from spct.errors import ConfigError, TrainError
+from spct.errors import ConfigError, SpctError, TrainError
 from spct.runs.folder import atomic_text
 from spct.runs.identity import differences, digest_of_all
 from spct.settings import Settings
@@ -90,7 +90,12 @@ def last_checkpoint(out: Path) -> str | None:
 
 
 # What the writers of weights, of optimizer states and of texts say of a disk that is full.
-_FULL = re.compile("No space left|StorageFull|File ?[Tt]oo ?[Ll]arge|StreamWriter|quota exceeded")
+_FULL = re.compile(
+    "No space left|StorageFull|File ?[Tt]oo ?[Ll]arge|quota exceeded"
+    "|StreamWriter|iostream error|unexpected pos"  # torch.save
+)
+# What gloo and NCCL say where a process that they talk to is gone.
+_GONE = re.compile("by peer|gloo/transport|remote process|NCCL (error|communicator)")
 
 
 @contextmanager
@@ -101,13 +106,30 @@ def room_for(out: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if not _FULL.search(str(error)):
+        if isinstance(error, SpctError) or not _FULL.search(str(error)):
             raise
         there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
         raise TrainError(
             f"writing a checkpoint or the model into {str(out)!r}: {error!s:.200} "
             f"({shutil.disk_usage(there).free / 2**30:.1f} GiB free); make room (--dry-run says "
             "how much), then the same command goes on from the last whole checkpoint"
+        ) from error
+
+
+@contextmanager
+def all_there() -> Iterator[None]:
+    """Say in words that another process of this training has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+        if isinstance(error, SpctError) or n_processes < 2 or not _GONE.search(str(error)):
+            raise
+        raise TrainError(
+            f"training on {n_processes} processes: another one does not answer any more "
+            f"({error!s:.200}); its own message stands above, or it was killed (for want of "
+            "memory: see dmesg); the same command, or one with fewer processes, goes on from the "
+            "last whole checkpoint"
         ) from error
 
 
@@ -129,7 +151,7 @@ def resume(trainer: Trainer, checkpoint: str | None) -> None:
 
     trainer.add_callback(LeaveIfDone)
     _order_by_epoch(trainer)
-    with suppress(_NothingLeft), room_for(Path(str(trainer.args.output_dir))):
+    with suppress(_NothingLeft), room_for(Path(str(trainer.args.output_dir))), all_there():
         trainer.train(resume_from_checkpoint=checkpoint)
     if "wandb" in (trainer.args.report_to or ()):
         import wandb  # type: ignore[import-not-found, unused-ignore]
@@ -144,7 +166,7 @@ def save_whole(trainer: Trainer, out: Path) -> None:
     """
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    with room_for(out):
+    with room_for(out), all_there():
         trainer.save_model(str(out))
 
 

@@ -10,7 +10,7 @@ from recipes.synthetic.tiny import build_tokenizer
 from spct.errors import ConfigError
 from spct.runs.codec import dump_example
 from spct.train.config import SftConfig
-from spct.train.dry_run import SAMPLED, counter_of, evenly, rows_of
+from spct.train.dry_run import SAMPLED, DryRun, counter_of, evenly, rows_of
 from spct.train.estimate import DEVICES, Architecture, devices_named, fits, needs
 from spct.train.sft import completed
 from spct.types import Example, Message
@@ -34,6 +34,14 @@ def test_a_sample_gives_intervals_and_all_rows_give_none() -> None:
     few = rows_of([row(1), row(3), row(9), row(1, "system")], completed, counter_of(tokenizer), 5)
     assert few.lengths == [2, 4, 10, None] and few.usable == [2, 4]
     assert few.trained_on == (2.0, None, None) and few.tokens == (3.0, None, None)
+    none = rows_of(
+        [row(9), row(1, "system"), row(1, "system")], completed, counter_of(tokenizer), 5
+    )
+    one = [DEVICES["H100"]]
+    planned = DryRun("train rft", "m", Path("out"), SftConfig(), BILLION, 1, one, none)
+    told = r"3 given; 1 longer than 5 tokens; 2 refused by the chat template\).*merge system turns"
+    with pytest.raises(ConfigError, match=told):
+        planned.check()
     many = rows_of([row(1 + i % 2) for i in range(10_000)], completed, counter_of(None), 99)
     assert len(many.lengths) == SAMPLED
     assert many.tokens.low is not None and many.tokens.low < many.tokens.point
