@@ -26,6 +26,7 @@ from spct.config import EngineConfig
 from spct.engines.hub import start_of
 from spct.errors import ConfigError
 from spct.settings import resolve
+from spct.train.adapters import whole_start
 from spct.train.config import (
     CloudConfig,
     DecisionConfig,
@@ -135,16 +136,14 @@ def train_meta(
 ) -> None:
     """Train the meta RM: a one-logit head with binary cross-entropy. An adapter is merged first."""
     from spct.train import meta_rm
-    from spct.train.adapters import merged_folder
     from spct.train.model_readme import about
     from spct.train.sft import read_labelled_rows
 
     if dry_run:
         return dry.meta(rows, model, out, meta, on)
 
-    begun = start_of(model)
     labelled = read_labelled_rows(rows)
-    start = merged_folder(begun, out / "base")
+    start = whole_start(model, out, meta)
     show(lambda: asdict(meta_rm.train(start, labelled, out, meta, about([rows]))))
 
 
@@ -194,7 +193,8 @@ def train_bradley_terry(
         return dry_heads.bradley_terry(found, model, out, bradley_terry, on)
     pairs = conversation_pairs(found)
     watched = conversation_pairs(_pairs(dev, drop_bad, "dev"))
-    show(lambda: asdict(train(start_of(model), pairs, out, bradley_terry, dev=watched)))
+    start = whole_start(model, out, bradley_terry)
+    show(lambda: asdict(train(start, pairs, out, bradley_terry, dev=watched)))
 
 
 @app.command("pairwise")
@@ -215,7 +215,8 @@ def train_pairwise(
     pairs, watched = _pairs(data, drop_bad), _pairs(dev, drop_bad, "dev")
     if dry_run:
         return dry_heads.pairwise(pairs, model, out, pairwise, on)
-    show(lambda: asdict(train(start_of(model), pairs, out, pairwise, dev=watched)))
+    start = whole_start(model, out, pairwise)
+    show(lambda: asdict(train(start, pairs, out, pairwise, dev=watched)))
 
 
 @app.command("cloud")
@@ -242,10 +243,11 @@ def train_cloud(
     if dry_run:
         return dry_heads.cloud(critiqued, pairs, model, out, cloud, on)
     watched = _pairs(dev, drop_bad, "dev")
+    start = whole_start(model, out, cloud.critic)
     show(
         lambda: asdict(
             train(
-                start_of(model),
+                start,
                 critiqued,
                 pairs,
                 out,
@@ -287,7 +289,8 @@ def train_decision(
     examples, put = _examples(data, drop_bad), load_wording(wording)
     if dry_run:
         return dry_heads.decision(examples, model, out, decision, on, asked, put)
-    show(lambda: asdict(train(start_of(model), examples, out, decision, asked, put)))
+    start = whole_start(model, out, decision)
+    show(lambda: asdict(train(start, examples, out, decision, asked, put)))
 
 
 def show(report: Any | Callable[[], Any]) -> None:

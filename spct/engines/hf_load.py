@@ -7,6 +7,7 @@ believes it; code of a model folder is never run, and weights come from safetens
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,12 @@ from spct.engines.checkpoint import (
     read_checkpoint,
     read_object,
 )
+from spct.engines.hub import WITHOUT_WEIGHTS, hub_folder, is_hub_name
 from spct.engines.lora import check_applied
-from spct.errors import ConfigError, EngineError, ExtraMissing
+from spct.errors import ConfigError, DataError, EngineError, ExtraMissing
+
+# The first of the places where torch finds other sizes than the weights have.
+_MISMATCH = re.compile(r"size mismatch for .*")
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +51,11 @@ def base_of(model: str | Path) -> str:
             f"loading the adapter {str(model)!r}: its {ADAPTER} names no base model; set "
             "base_model_name_or_path to the folder it was trained on"
         )
+    if not (Path(base).is_dir() or is_hub_name(base)):
+        raise ConfigError(
+            f"loading the adapter {str(model)!r}: its base {base!r} is no folder here; set "
+            f"base_model_name_or_path in its {ADAPTER} to the folder that it was trained on"
+        )
     return base
 
 
@@ -60,6 +70,8 @@ def load_tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise ExtraMissing("transformers", "hf") from error
+    if is_hub_name(str(model)):  # asked here: transformers tries an unreachable hub for a minute
+        model = hub_folder(str(model), WITHOUT_WEIGHTS)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model), trust_remote_code=False)
     except Exception as error:  # tokenizers raises bare Exception for a file that it cannot read
@@ -84,6 +96,8 @@ def load_causal(model: str | Path, dtype: torch.dtype | None = None) -> PreTrain
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise ExtraMissing("transformers", "hf") from error
+    if is_hub_name(str(model)):
+        model = hub_folder(str(model))
     if Path(model).is_dir():
         read_checkpoint(Path(model))
     kind: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
@@ -144,6 +158,12 @@ def with_adapter(base: PreTrainedModel, folder: str | Path, *, trainable: bool) 
         with quietly():
             loaded: PeftModel = PeftModel.from_pretrained(base, str(folder), is_trainable=trainable)
     except Exception as error:  # RuntimeError for other shapes, KeyError for other settings
+        if unlike := _MISMATCH.search(str(error)):
+            raise DataError(
+                f"the adapter {str(folder)!r} belongs to another base model than "
+                f"{base.name_or_path!r}: {unlike[0]}; set base_model_name_or_path in its {ADAPTER} "
+                "to the folder that it was trained on, or name that as the model"
+            ) from error
         raise EngineError(f"loading the adapter {str(folder)!r} with peft: {error}") from error
     check_applied(loaded, Path(folder))
     return loaded

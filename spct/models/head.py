@@ -21,7 +21,7 @@ from spct.engines.checkpoint import (
     read_adapter,
     read_checkpoint,
 )
-from spct.engines.hf_load import quietly
+from spct.engines.hf_load import is_adapter, quietly
 from spct.engines.lora import check_applied
 from spct.errors import ConfigError, ExtraMissing, SpctError
 
@@ -62,6 +62,11 @@ def new_head(model: str, *, seed: int, layers: int | None = None) -> PreTrainedM
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
+    if is_adapter(model):
+        raise ConfigError(
+            f"a head on {model!r}: it is an adapter without its base; merge it first (spct train "
+            "does, and spct.train.adapters.merged_folder)"
+        )
     config = AutoConfig.from_pretrained(model, num_labels=1, trust_remote_code=False)
     if layers is not None:
         _keep_layers(config, layers)
@@ -153,8 +158,8 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None) -> PreTr
         raise
     except Exception as error:  # a missing key, a shape of another base, a kind that peft lacks
         raise ConfigError(
-            f"loading the adapter {str(folder)!r}: {error}; it was made for another base model or "
-            "by another version of peft: merge it where it was trained, and name that folder"
+            f"loading the adapter {str(folder)!r}: {error!s:.300}; it was made for another base "
+            "model or by another version of peft: merge it where it was trained, and name that"
         ) from error
     return cast("PreTrainedModel", merged.to(device))
 

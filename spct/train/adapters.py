@@ -6,9 +6,11 @@ adapter (so cold start, RFT and RL end in one), and an engine merges it for spee
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spct.engines.checkpoint import CONFIG
 from spct.engines.ends import end_ids
 from spct.engines.hf_load import (
     base_of,
@@ -18,11 +20,17 @@ from spct.engines.hf_load import (
     load_tokenizer,
     with_adapter,
 )
-from spct.errors import ExtraMissing
+from spct.engines.hub import start_of
+from spct.engines.weights import content_key
+from spct.errors import ConfigError, ExtraMissing
+from spct.train.config import Optimisation
+from spct.train.resume import room_for
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
+
+MERGED = "merged_from.txt"  # in a merged folder: the content key of its adapter
 
 
 def saved_ends(model: str, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -47,13 +55,42 @@ def starting_model(model: str) -> str | PeftModel:
     return with_adapter(load_causal(base_of(model), torch.float32), model, trainable=True)
 
 
-def merged_folder(model: str, out: Path) -> str:
-    """The model itself; an adapter is written whole to `out`, once: heads start there."""
+def whole_start(model: str, out: Path, config: Optimisation) -> str:
+    """What a head or a readout that goes to `out` begins on: an adapter is merged first."""
+    return merged_folder(start_of(model), out / "base", use_cpu=config.use_cpu)
+
+
+def merged_folder(model: str, out: Path, *, use_cpu: bool = False) -> str:
+    """The model itself; an adapter is written whole to `out`, once: heads start there.
+
+    Of several processes the first writes. Another adapter's folder is refused.
+    """
     if not is_adapter(model):
         return model
-    if not (out / "config.json").is_file():
-        write_merged(model, out)
+    try:
+        from accelerate import PartialState  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ExtraMissing("accelerate", "train") from error
+    with PartialState(cpu=use_cpu).main_process_first():  # the others find it written
+        _merge_once(model, out)
     return str(out)
+
+
+def _merge_once(model: str, out: Path) -> None:
+    key, note = content_key(Path(model)), out / MERGED
+    if (out / CONFIG).is_file():
+        if note.is_file() and note.read_text(encoding="utf-8").strip() != key:
+            raise ConfigError(
+                f"merging the adapter {model!r}: {str(out)!r} holds another one, or an older state "
+                "of it, merged; use a new folder, or remove that one and what was trained from it"
+            )
+        return
+    draft = out.with_name(f"{out.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    with room_for(out):
+        write_merged(model, draft)
+        (draft / MERGED).write_text(key + "\n", encoding="utf-8")
+        draft.rename(out)
 
 
 def write_merged(model: str, out: Path) -> None:

@@ -231,8 +231,7 @@ def train(
     tuned = out / (ADAPTER if config.critic.lora_rank else CRITIC)
     critic = sft.train(model, critic_rows(critiqued, fmt), tuned, config.critic)
     examples = list({p.example.id: p.example for p in (*pairs, *dev)}.values())
-    with PartialState().main_process_first():
-        merged_folder(str(tuned), out / CRITIC)
+    merged_folder(str(tuned), out / CRITIC, use_cpu=config.critic.use_cpu)
     with PartialState().main_process_first():  # the others find all of it written
         own = asyncio.run(_with_engine(open_engine(out / CRITIC), examples, out / OWN, config, fmt))
     card = ModelCard(

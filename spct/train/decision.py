@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import spct
 from spct.data.prepare import split_by_prompt
-from spct.engines.hf_load import load_tokenizer
+from spct.engines.hf_load import load_causal, load_tokenizer
 from spct.engines.readouts.asking import Wording
 from spct.engines.readouts.decision import YES_NO
 from spct.engines.readouts.hf import chat_ids, spellings
@@ -30,7 +30,7 @@ from spct.models.model_card import ModelCard, Template
 from spct.train.config import DecisionConfig
 from spct.train.heads import CHECKPOINTS, log_to_stderr
 from spct.train.packing import Ids, Packed, Row, collate, rows_of
-from spct.train.resume import begin, last_checkpoint, resume
+from spct.train.resume import begin, last_checkpoint, resume, room_for
 from spct.train.sft import (
     TrainReport,
     batch_arguments,
@@ -137,7 +137,8 @@ def train(
     report = TrainReport(out, len(rows), left_out[0], steps, loss, resumed, left_out[1])
     if not PartialState().is_main_process:
         return report
-    readout.model.save_pretrained(str(out))
+    with room_for(out):
+        readout.model.save_pretrained(str(out))
     unseen: list[Row] = []
     if held_out:
         unseen, _ = rows_of(held_out, ids_of, config.max_length, config.row_tokens)
@@ -206,12 +207,10 @@ def starting_readout(
 ) -> Readout:
     """The model with its adapters, and the labels' rows of its head."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     from spct.train.readout import Readout, compile_layers
 
-    dtype = torch.bfloat16 if config.bf16 else torch.float32
-    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    loaded: Any = load_causal(model, torch.bfloat16 if config.bf16 else torch.float32)
     if adapters := lora(config):
         from peft import get_peft_model
 

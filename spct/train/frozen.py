@@ -22,6 +22,7 @@ from spct.train import heads
 from spct.train.config import HeadConfig
 from spct.train.fitting import Fitting
 from spct.train.linear import Features, choose, fit
+from spct.train.resume import room_for
 from spct.train.sft import TrainReport, set_attention
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def _pooled(
         kept["pooled"][batches[i]] = _read(head, [sequences[j] for j in batches[i]], config)
         kept["done"] = torch.tensor(i + 1)
         if (i + 1) % config.save_steps == 0 or i + 1 == len(batches):
-            save_file(kept, path.with_suffix(".part"))
+            with room_for(out):
+                save_file(kept, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
         if (i + 1) % config.log_steps == 0:
             print(f"read batch {i + 1}/{len(batches)}", file=sys.stderr, flush=True)
@@ -175,6 +177,7 @@ def _save(
         if linear.bias is not None:
             linear.bias.zero_()
     nothing = LoraConfig(task_type="SEQ_CLS", target_modules=DUMMY_TARGET_MODULES)
-    get_peft_model(head, nothing).save_pretrained(str(out))
+    with room_for(out):
+        get_peft_model(head, nothing).save_pretrained(str(out))
     if config.layer is not None:
         head.config.save_pretrained(str(out))

@@ -212,7 +212,8 @@ def meta_data_stage(p: Pipeline) -> Mapping[str, Any]:
 def meta_stage(p: Pipeline) -> Mapping[str, Any]:
     """Train the meta RM from the trained model's own weights."""
     rows = sft.read_rows(p.folder("meta_data") / "rows.jsonl")
-    start = merged_folder(p.model("rl"), p.folder("meta_base"))
+    cpu = p.config.meta.use_cpu
+    start = merged_folder(p.model("rl"), p.folder("meta_base"), use_cpu=cpu)
     return asdict(meta_rm.train(start, rows, p.folder("meta"), p.config.meta))
 
 

@@ -18,6 +18,7 @@ from spct.train.config import RlConfig, SftConfig
 from spct.train.fitting import encode
 from spct.train.sampling import Formats
 from spct.types import Example, SamplingParams
+from tests.models.tiny import write_model
 from tests.train.conftest import templated_rows
 
 slow = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -36,6 +37,10 @@ def test_a_model_folder_is_its_own_base_and_starts_as_it_is(tmp_path: Path) -> N
 def test_an_adapter_without_a_base_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4}))
     with pytest.raises(ConfigError, match="names no base model"):
+        base_of(tmp_path)
+    gone = {"r": 4, "base_model_name_or_path": str(tmp_path / "gone")}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(gone))
+    with pytest.raises(ConfigError, match=r"its base '.*gone' is no folder here; set base_model"):
         base_of(tmp_path)
 
 
@@ -143,7 +148,7 @@ def test_a_head_starts_from_the_merged_model_which_is_written_once(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-async def test_an_adapter_of_a_deeper_base_is_refused(tmp_path: Path) -> None:
+async def test_an_adapter_of_a_deeper_or_wider_base_is_refused(tmp_path: Path) -> None:
     """peft would drop half of its tensors and judge on."""
     pytest.importorskip("peft")
     from peft import LoraConfig, get_peft_model
@@ -156,6 +161,7 @@ async def test_an_adapter_of_a_deeper_base_is_refused(tmp_path: Path) -> None:
 
     for n in (1, 2):
         save_new(vocabulary_texts(), tmp_path / str(n), layers=n)
+    write_model(tmp_path / "3", head=False)  # of two layers too, and narrower
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "2")
     get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(
         str(tmp_path / "lora")
@@ -169,3 +175,6 @@ async def test_an_adapter_of_a_deeper_base_is_refused(tmp_path: Path) -> None:
     await started(2).aclose()
     with pytest.raises(DataError, match="belongs to another base model"):
         started(1)
+    with pytest.raises(DataError, match=r"belongs to another base model than .*size mismatch") as e:
+        started(3)
+    assert len(str(e.value).splitlines()) == 1

@@ -53,5 +53,7 @@ def test_the_weight_of_positives_evens_the_classes_and_one_class_is_refused() ->
 def test_runs_that_leave_no_trajectory_say_what_became_of_them() -> None:
     funnel = MetaFunnel()
     assert meta_rows([(PAIR, judged(PAIR, None))], "rft", funnel) == []
-    with pytest.raises(TrainError, match="none is left .*offered 1, hinted 0, unscored 1, skipped"):
+    with pytest.raises(
+        TrainError, match=r"none is left .*offered 1, hinted 0, unscored 1, skipped"
+    ):
         funnel.check()
