@@ -288,10 +288,10 @@ def load_weights(model: Any, folder: Path) -> None:
 
 
 def _calibrated(readout: Readout, rows: Sequence[Row], pad: int) -> tuple[float, float | None]:
-    """The temperature of unseen rows, and the calibration error with it; 1 and None of no rows."""
+    """The temperature of unseen rows, and the calibration error with it; 1 and None of too few."""
     import torch
 
-    if not rows:
+    if sum(len(row.pairs) or len(row.labels) for row in rows) < 2:  # one says nothing
         return 1.0, None
     readout.train(False)
     margins: list[float] = []

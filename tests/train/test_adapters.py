@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,40 @@ async def test_an_adapter_of_a_deeper_or_wider_base_is_refused(tmp_path: Path) -
     with pytest.raises(DataError, match=r"belongs to another base model than .*size mismatch") as e:
         started(3)
     assert len(str(e.value).splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_merged_folder_is_whole_and_of_one_adapter(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "whole.part").mkdir()  # what a kill in the middle of it leaves
+    (tmp_path / "whole.part" / "config.json").write_text("{}")
+    merged_folder(str(adapter), tmp_path / "whole", use_cpu=True)
+    assert (tmp_path / "whole" / "model.safetensors").is_file()
+    assert not (tmp_path / "whole.part").exists()
+    other = shutil.copytree(adapter, tmp_path / "other")
+    weights_file = other / "adapter_model.safetensors"
+    content = bytearray(weights_file.read_bytes())
+    content[-8:] = bytes(8)
+    weights_file.write_bytes(content)
+    with pytest.raises(ConfigError, match="holds another one"):
+        merged_folder(str(other), tmp_path / "whole", use_cpu=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("stage", ["bradley-terry", "pairwise", "decision"])
+def test_heads_and_readouts_begin_on_an_adapter_merged(
+    stage: str, adapter: Path, run: Any, tmp_path: Path
+) -> None:
+    """A second adapter on the first one would be saved without it."""
+    data = tmp_path / "pairs.jsonl"
+    rows = [{"query": f"q{i}", "responses": ["a b", "c"], "gold": [1, 0]} for i in range(4)]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    sets = [f"--set={k}={v}".replace("True", "true") for k, v in {
+        "use_cpu": True, "max_steps": 1, "batch_size": 2, "micro_batch_size": 2, "lora_rank": 2,
+        "max_length": 640,
+    }.items()]  # fmt: skip
+    out = tmp_path / "out"
+    code, _, said = run("train", stage, "--data", data, "--model", adapter, "--out", out, *sets)
+    assert code == 0, said
+    assert base_of(out) == str(out / "base")
