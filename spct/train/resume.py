@@ -23,6 +23,7 @@ from spct.errors import ConfigError, SpctError, TrainError
 from spct.runs.folder import atomic_text
 from spct.runs.identity import differences, digest_of_all
 from spct.settings import Settings
+from spct.train.checks import check_runnable
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -46,6 +47,7 @@ def begin(
     `about` is what the model's card tells beside it; a run may go on with another.
     """
     check_model(model)
+    check_runnable(config, int(os.environ.get("WORLD_SIZE", "1")))
     run: dict[str, object] = {
         "stage": stage,
         "model": model,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,9 @@ from spct.data.dropped import Dropped
 from spct.data.faults import bad
 from spct.data.files import read_objects
 from spct.engines.hf_load import load_tokenizer
-from spct.errors import ConfigError, ExtraMissing
+from spct.errors import ExtraMissing
 from spct.train.adapters import starting_model
+from spct.train.checks import batch_share, check_runnable, trackers
 from spct.train.config import Optimisation, SftConfig, native_bfloat16
 from spct.train.fitting import Fitting, Messages, Row, fitting
 from spct.train.focus import focused
@@ -92,20 +92,12 @@ def completed(row: Row) -> Messages:
 
 def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
     """Split the global batch into micro batches and accumulation; refuse a split that is uneven."""
-    per_step = config.micro_batch_size * n_processes
-    if config.batch_size % per_step:
-        raise ConfigError(
-            f"splitting a batch of {config.batch_size} over {n_processes} processes: "
-            f"micro_batch_size = {config.micro_batch_size} does not divide it; expected batch_size "
-            f"to be a multiple of {per_step}"
-        )
-    if config.bf16 and not config.use_cpu:
-        check_bfloat16()
+    check_runnable(config, n_processes)
     if config.bf16 and config.use_cpu and not native_bfloat16():
         print("bf16 is emulated on this processor; float32 is far faster", file=sys.stderr)
     return {
         "per_device_train_batch_size": config.micro_batch_size,
-        "gradient_accumulation_steps": config.batch_size // per_step,
+        "gradient_accumulation_steps": batch_share(config, n_processes),
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": config.warmup_steps,
@@ -122,28 +114,6 @@ def batch_arguments(config: Optimisation, n_processes: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }
-
-
-def check_bfloat16() -> None:
-    """Refuse bf16 where no accelerator computes in it; transformers' words lead nowhere."""
-    from transformers.utils.import_utils import (
-        is_torch_bf16_gpu_available,
-        is_torch_xla_available,
-    )
-
-    if not (is_torch_bf16_gpu_available() or is_torch_xla_available()):
-        raise ConfigError(
-            "bf16 = true: there is no accelerator here that computes in bfloat16; set bf16 = false,"
-            " or on a machine without a GPU use_cpu = true"
-        )
-
-
-def trackers(config: Optimisation) -> list[str]:
-    """What the trainer reports to; a tracker that is not installed is named before any work."""
-    for name in config.report_to:
-        if find_spec(name) is None:
-            raise ExtraMissing(name, "trackers")
-    return [*config.report_to]
 
 
 def lora(config: Optimisation, task: str = "CAUSAL_LM") -> LoraConfig | None:

@@ -9,9 +9,9 @@ import pytest
 
 from spct.errors import ExtraMissing
 from spct.text.format import SINGLE
+from spct.train.checks import trackers
 from spct.train.config import SftConfig
 from spct.train.model_readme import about, card
-from spct.train.sft import trackers
 from spct.train.watch import alarms, line
 from tests.hub import Hub, running
 from tests.train.conftest import templated_rows
