@@ -2,9 +2,11 @@
 
 `RayJudge` is to `judge_into` what a model is: each example goes to the actor with the least in
 flight, and the verdict comes back to the driver, which alone writes the run. So progress, order,
-checkpoints by id and the exit codes are those of every run. An actor that dies is started again by
-Ray and judges its examples again, from its own cache of replies where the run's folder is on a disk
-that it reaches. Ray's own LLM stage keeps one output for a prompt, and its HTTP stage does not try
+checkpoints by id and the exit codes are those of every run. A call through Ray costs as much as a
+judgement's own work, so examples go out, and verdicts come back, as many in one call as there are.
+An actor that dies is started again by Ray; it does not know what it is asked for, is given it once
+more, and judges it from its own cache of replies where the run's folder is on a disk that it
+reaches. Ray's own LLM stage keeps one output for a prompt, and its HTTP stage does not try
 again: that is why a judge stands in the actor.
 """
 
@@ -13,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from spct.runs.saving import Saving
 from spct.runs.store import Store
 from spct.types import Example
 
+LINGER_S = 0.02  # how long a verdict waits for company: far below any judgement
 OBJECTS = 200 * 2**20  # bytes of Ray's shared memory on one machine: examples pass through it
 STARTS = {  # for a node that is started here
     # seconds that it may take: a busy machine needs more than Ray's 10
@@ -57,6 +60,8 @@ class Actor:
         self._cache = cache
         self._store: Store | None = None
         self._opening, self._is_open = asyncio.Lock(), False
+        self._tasks: dict[str, asyncio.Task[Packed]] = {}  # of examples that nobody took yet
+        self._news = asyncio.Event()
 
     async def ready(self) -> str:
         """Open the judge; the fingerprint of what it judges with."""
@@ -74,8 +79,24 @@ class Actor:
         """The judge with its cache, for callers in the actor's own process."""
         return self._judge
 
-    async def judge(self, example: Record) -> Packed:
-        """Judge one example, as `dump_example` wrote it; what the driver's store is to hold."""
+    async def hand(self, examples: Sequence[Record]) -> None:
+        """Begin to judge examples, as `dump_example` wrote them, but for those that are begun."""
+        for example in examples:
+            if (name := str(example["id"])) not in self._tasks:
+                task = self._tasks[name] = asyncio.create_task(self._judged(example))
+                task.add_done_callback(lambda _: self._news.set())
+
+    async def take(self, ids: Sequence[str]) -> tuple[list[Packed], list[str]]:
+        """What is finished, once there is something, and which of `ids` are not known here."""
+        unknown = [name for name in ids if name not in self._tasks]
+        if not unknown:
+            await self._news.wait()
+            await asyncio.sleep(LINGER_S)
+        self._news.clear()
+        done = [name for name, task in self._tasks.items() if task.done()]
+        return [self._tasks.pop(name).result() for name in done], unknown
+
+    async def _judged(self, example: Record) -> Packed:
         await self.ready()
         verdict = await judged(self._judge, load_example(example))
         return packed(verdict, example, self._saving.of(verdict))
@@ -84,6 +105,74 @@ class Actor:
 def versions_here() -> str:
     """What driver and workers must have in common."""
     return f"spct {__version__} on Python {'.'.join(platform.python_version_tuple()[:2])}"
+
+
+class Link:
+    """The driver's end of one actor, whose calls `got` waits for."""
+
+    def __init__(self, actor: Any, got: Callable[[Any], Awaitable[Any]]) -> None:
+        self._actor, self._got = actor, got
+        self._out: dict[str, tuple[Record, asyncio.Future[Packed]]] = {}
+        self._new: list[str] = []
+        self._calls: set[asyncio.Task[None]] = set()
+        self._taking: asyncio.Task[None] | None = None
+
+    @property
+    def n_out(self) -> int:
+        """How many examples are there."""
+        return len(self._out)
+
+    async def judge(self, example: Example) -> Packed:
+        """Judge one example; those of one turn of the loop go out together."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Packed] = loop.create_future()
+        self._out[example.id] = dump_example(example), done
+        self._new.append(example.id)
+        if len(self._new) == 1:
+            loop.call_soon(self._hand_new)
+        if self._taking is None or self._taking.done():
+            self._taking = loop.create_task(self._take())
+        try:
+            return await done
+        finally:
+            self._out.pop(example.id, None)
+
+    def _hand_new(self) -> None:
+        ids, self._new = self._new, []
+        if ids:
+            call = asyncio.get_running_loop().create_task(self._hand(ids))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    async def _hand(self, ids: Sequence[str]) -> None:
+        with self._failing():
+            records = [self._out[name][0] for name in ids if name in self._out]
+            await self._got(self._actor.hand.remote(records))
+
+    async def _take(self) -> None:
+        with self._failing():
+            while self._out:
+                self._hand_new()  # or the actor would not know them
+                ids = list(self._out)  # not empty: one that starts again would know none, and wait
+                await asyncio.sleep(0)
+                found, unknown = await self._got(self._actor.take.remote(ids))
+                for verdict in found:
+                    _, done = self._out.pop(verdict.example_id, (None, None))
+                    if done is not None and not done.done():
+                        done.set_result(verdict)
+                if unknown:
+                    await self._hand(unknown)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What goes wrong with a call is told to everybody who waits for this actor."""
+        try:
+            yield
+        except Exception as error:
+            for _, done in self._out.values():
+                if not done.done():
+                    done.set_exception(error)
+            self._out.clear()
 
 
 class RayJudge:
@@ -112,14 +201,14 @@ class RayJudge:
             raise ConfigError(f"--ray {address}: {' '.join(str(error).split())[:300]}") from error
         made = ray.remote(Actor)
         how = {"max_restarts": -1, "max_task_retries": -1, "num_gpus": gpus}
-        how |= {"num_cpus": 1, "max_concurrency": config.judge.concurrency + 1}
+        how |= {"num_cpus": 1, "max_concurrency": 2 * config.judge.concurrency + 8}
         caches = folder / "ray"
         caches.mkdir(exist_ok=True)
         self._actors = [
             made.options(**how).remote(config.model_dump(), versions_here(), str(caches / str(i)))
             for i in range(actors)
         ]
-        self._in_flight = [0] * actors
+        self._links = [Link(actor, self._got) for actor in self._actors]
 
     @property
     def fingerprint(self) -> str:
@@ -143,13 +232,7 @@ class RayJudge:
 
     async def judge(self, example: Example) -> Packed:
         """Judge one example in the actor with the least in flight."""
-        at = min(range(len(self._actors)), key=self._in_flight.__getitem__)
-        self._in_flight[at] += 1
-        try:
-            made: Packed = await self._got(self._actors[at].judge.remote(dump_example(example)))
-            return made
-        finally:
-            self._in_flight[at] -= 1
+        return await min(self._links, key=lambda link: link.n_out).judge(example)
 
     async def _got(self, reference: Any) -> Any:
         try:

@@ -1,7 +1,4 @@
-"""Verdicts that come packed from where they were judged: the same run, and nothing of it is read.
-
-The actor of Ray runs here without Ray.
-"""
+"""Verdicts that come packed from where they were judged: the same run, and no payload is read."""
 
 from __future__ import annotations
 
@@ -15,8 +12,6 @@ import pytest
 
 from spct.core.generative import GenerativeRM
 from spct.engines.scripted import ScriptedEngine
-from spct.errors import ConfigError
-from spct.integrations.ray_actors import Actor, versions_here
 from spct.protocols import Traits
 from spct.runs import rows
 from spct.runs.codec import dump_example
@@ -33,7 +28,6 @@ MIXED = [
     replace(example, reference="\ud800 \u00fc", gold=(1.0, 0.0), meta={"n": i}, criteria=CRITERIA)
     for i, example in enumerate(EXAMPLES)
 ]
-SETTINGS = {"engine": {"kind": "scripted"}, "judge": {"k": 4}}
 JUDGE = GenerativeRM(ScriptedEngine(wavering, name="x"), k=4)
 
 
@@ -107,24 +101,3 @@ async def test_what_goes_wrong_beside_the_judge_is_of_that_example_alone(tmp_pat
     summary, tally, _, done, found = await run_of(Elsewhere(JUDGE, broken="id-3"), tmp_path)
     assert len(found) == len(MIXED) and "id-3" not in done
     assert tally.without_rewards == 1 and "KeyError" in summary
-
-
-async def test_an_actor_gives_what_a_single_process_stores(tmp_path: Path) -> None:
-    (tmp_path / "ray").mkdir()
-    actor = Actor(SETTINGS, versions_here(), str(tmp_path / "ray" / "0"))
-    got = [await actor.judge(dump_example(example)) for example in MIXED]
-    assert [one.example_id for one in got] == [example.id for example in MIXED]
-    with Store.read(tmp_path / "ray" / "0") as cache:
-        assert cache.counts()["calls"] == 4 * len(MIXED)
-    with Store.open(tmp_path / "here", {}) as store:
-        model = GenerativeRM(ScriptedEngine(), k=4)
-        for one, example in zip(got, MIXED, strict=True):
-            verdict = await model.judge(example)
-            await store.put_verdict(one, example)
-            assert one == rows.packed(verdict, dump_example(example), Saving(model).of(verdict))
-        assert [sound.example for sound in store.judged()] == sorted(MIXED, key=lambda e: e.id)
-
-
-def test_an_actor_of_another_version_is_refused() -> None:
-    with pytest.raises(ConfigError, match="install the same"):
-        Actor(SETTINGS, "spct 0 on Python 2.7", None)
