@@ -17,7 +17,11 @@ from spct.runs.store import Store
 from tests.external.environments import ROOT, vllm
 from tests.external.test_winners import pairs
 
-pytestmark = [pytest.mark.external, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.external,
+    pytest.mark.timeout(3600),
+    pytest.mark.filterwarnings("default"),  # peft looks the base up on the hub
+]
 MAIN = "from spct.cli.main import main; main()"
 
 

@@ -17,7 +17,11 @@ from spct.models.judges import build_judge
 from spct.types import Example, Message
 from tests.external.environments import vllm
 
-pytestmark = [pytest.mark.external, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.external,
+    pytest.mark.timeout(3600),
+    pytest.mark.filterwarnings("default"),  # peft looks the base up on the hub
+]
 WANTED = 0.95
 WORDS = ("river", "winter", "engine", "garden", "market", "teacher", "island", "letter")
 COLOURS = ("red", "blue", "green", "white")

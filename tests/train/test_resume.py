@@ -1,11 +1,12 @@
-"""What stops a training from outside, in words: a full disk, and a process that is gone."""
+"""What stops a training, in words: a full disk, a process that is gone, a refused setting."""
 
 from pathlib import Path
 
 import pytest
 
-from spct.errors import TrainError
-from spct.train.resume import all_there, room_for
+from spct.errors import ConfigError, TrainError
+from spct.train.config import CloudConfig, SftConfig
+from spct.train.resume import all_there, begin, room_for
 
 GLOO = (
     "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:33165: "
@@ -45,3 +46,12 @@ def test_other_errors_pass_as_they_are(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(type(error)) as raised, room_for(tmp_path), all_there():
             raise error
         assert raised.value is error
+
+
+def test_a_setting_that_this_machine_refuses_leaves_no_folder(tmp_path: Path) -> None:
+    """Or the same command without it would be refused as another run's."""
+    out, uneven = tmp_path / "out", SftConfig(batch_size=3, micro_batch_size=2)
+    for config in (uneven, CloudConfig(critic=uneven)):
+        with pytest.raises(ConfigError, match="multiple of 2"):
+            begin(out, "tuning", "some/model", config, [])
+        assert not out.exists()

@@ -55,7 +55,7 @@ def test_the_line_says_stage_step_eta_and_what_is_logged() -> None:
 def test_a_tracker_that_is_not_installed_is_named_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spct.train.sft.find_spec", lambda name: None)
+    monkeypatch.setattr("spct.train.checks.find_spec", lambda name: None)
     with pytest.raises(ExtraMissing, match=r"'wandb'.*spct\[trackers\]"):
         trackers(SftConfig(report_to=("wandb",)))
 
