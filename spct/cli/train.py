@@ -142,8 +142,9 @@ def train_meta(
     if dry_run:
         return dry.meta(rows, model, out, meta, on)
 
+    begun = start_of(model)
     labelled = read_labelled_rows(rows)
-    start = whole_start(model, out, meta)
+    start = whole_start(begun, out, meta)
     show(lambda: asdict(meta_rm.train(start, labelled, out, meta, about([rows]))))
 
 
