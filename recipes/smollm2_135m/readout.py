@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train, or go on: in a process a core, each of one thread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/smollm2"))
-    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--steps", type=int, default=1500)
     arguments = sys.argv[1:] if argv is None else list(argv)
     chosen = parser.parse_args(arguments)
     convert(chosen.work / "base")

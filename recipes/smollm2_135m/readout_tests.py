@@ -188,7 +188,8 @@ def accuracy(found: Mapping[str, Any]) -> str:
             for key, figure in figures.items():
                 parts.setdefault(key, []).append(figure)
         lines.append([name, str(len(units)), str(len(set(units))), *_cells(figures, rows, others)])
-    means = {key: mean_of(some) for key, some in parts.items()}
+    # a row that lacks one of the sets has no mean to stand beside the others'
+    means = {key: mean_of(some) for key, some in parts.items() if len(some) == len(MEAN)}
     lines.append([f"mean of {len(MEAN)} sets (*)", "", "", *_cells(means, rows, others)])
     head = ["pairs of", "pairs", "prompts", *rows, *(f"readout - {row}" for row in others)]
     return table(head, lines) + f"(*) {', '.join(MEAN)}\n"
