@@ -96,6 +96,7 @@ def test_cached_states_train_to_the_same_losses(base, tmp_path, asked):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler, which an error would break
 def test_compiled_layers_train_to_the_same_losses(base, tmp_path, asked):
     config = settings(max_steps=10, calibration=0.0)
     plain = train(base, tmp_path / "plain", asked, config)
