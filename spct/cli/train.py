@@ -142,8 +142,7 @@ def train_meta(
     if dry_run:
         return dry.meta(rows, model, out, meta, on)
 
-    begun = start_of(model)
-    labelled = read_labelled_rows(rows)
+    begun, labelled = start_of(model), read_labelled_rows(rows)
     start = whole_start(begun, out, meta)
     show(lambda: asdict(meta_rm.train(start, labelled, out, meta, about([rows]))))
 
